@@ -1,0 +1,3 @@
+"""Warmpool: warm Ray clusters, leased to successive Flyte tasks."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,74 @@
+"""What a way to run clusters must do for the daemon. Small on purpose: four verbs, a check and a trail."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pool.core.events import Listing, Lost, Started
+from pool.core.key import ClusterKey
+from pool.core.model import Cluster
+
+Report = Callable[[str], None]
+"""Called with the phase a start has come to: ``starting head``, ``waiting for the dashboard``, ``workers 1 of 2``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """The result of a reset: `clean` only if it was proven; `left` says what was found otherwise."""
+
+    clean: bool
+    left: str = ""
+
+
+class Backend(Protocol):
+    """One way to run clusters.
+
+    Every cluster that a backend makes carries the id of the store, and a backend lists, stops and adopts only
+    clusters that carry it. All verbs may be called again after a crash: they look at the world first.
+    """
+
+    cluster_type: str
+
+    async def open(self, store_id: str, token_for: Callable[[str], str], on_lost: Callable[[Lost], None]) -> None:
+        """Begin to work for the store `store_id`.
+
+        Args:
+            store_id: what clusters are marked with.
+            token_for: gives the secret token of a cluster by its id; the same one at every call, also after a
+                restart of the daemon.
+            on_lost: called (in the event loop) when a cluster that was ready broke.
+        """
+
+    async def close(self) -> None:
+        """Stop watching. Clusters go on."""
+
+    def check(self, key: ClusterKey) -> None:
+        """Raise `ShapeTooLarge` or `InvalidKey` if a cluster of `key` can never be made here."""
+
+    async def start(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+        """Start `cluster` and return when it is ready; adopt it if it runs already.
+
+        Ready means: a job can be submitted, a driver can connect, all nodes asked for are alive, and a call without
+        the token is refused.
+
+        Raises:
+            pool.core.errors.StartFailed: with the reason and the tail of the log. Whatever was begun may be left
+                behind; the daemon calls `stop` next.
+        """
+
+    async def stop(self, cluster_id: str) -> None:
+        """Stop the cluster and everything of it; return once it is seen gone. Unknown ids are gone already."""
+
+    async def reset(self, cluster: Cluster, key: ClusterKey) -> Clean:
+        """Stop what a holder left (jobs, drivers, actors, processes) and prove the cluster free of it."""
+
+    async def list(self) -> Listing:
+        """Return every cluster of this store, also half-started and half-stopped ones.
+
+        The daemon sets `started_at` and `busy`; a backend sets `complete` and `seen`.
+        """
+
+
+BackendFactory = Callable[[], Awaitable[Backend]]

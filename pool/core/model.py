@@ -1,0 +1,215 @@
+"""What the pool knows: immutable records of pools, clusters, leases and waiters.
+
+A record is replaced, never altered, so that a change is a pair (old, new): the store writes the new one, an undo
+puts the old one back, metrics compare the two. All times are seconds since the epoch (UTC), as the daemon's one
+clock gave them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pool.core.key import ClusterKey, Footprint
+from pool.core.reasons import Reason
+
+
+class ClusterState(StrEnum):
+    """Where a cluster is in its life. The transitions stand in `pool.core.lifecycle`."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    LEASED = "leased"
+    RESETTING = "resetting"
+    QUARANTINED = "quarantined"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class LeaseState(StrEnum):
+    """``granted`` until the holder first shows itself (renews), then ``active``, then ``ended``."""
+
+    GRANTED = "granted"
+    ACTIVE = "active"
+    ENDED = "ended"
+
+
+class Mode(StrEnum):
+    """What an acquire does on a miss: fail at once, only wait, or start a cluster unless a release comes sooner."""
+
+    WARM_ONLY = "warm_only"
+    WAIT = "wait"
+    WAIT_OR_CREATE = "wait_or_create"
+
+
+class Outcome(StrEnum):
+    """How a lease came by its cluster: idle at once, waited for a release, or waited for a start."""
+
+    HIT = "hit"
+    WAITED = "waited"
+    COLD = "cold"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """All clusters of one key.
+
+    Attributes:
+        digest: of the key; names the pool.
+        name: of the configured pool whose settings apply (bounded: metrics use it as their label).
+        next_seq: number of the next cluster; only rises.
+        failures: starts failed in a row.
+        retry_at: no start before this time (backoff); 0 for none.
+        breaker_until: the breaker is open until then; 0 when closed.
+        last_error: why the last start failed.
+        cordoned: no new grants.
+        min_idle, max_clusters: an operator's resize, over the configured values; None leaves them.
+    """
+
+    digest: str
+    key: ClusterKey
+    name: str
+    next_seq: int = 1
+    failures: int = 0
+    retry_at: float = 0.0
+    breaker_until: float = 0.0
+    last_error: str = ""
+    cordoned: bool = False
+    min_idle: int | None = None
+    max_clusters: int | None = None
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One cluster, from the decision to start it until it is seen gone.
+
+    Attributes:
+        id: ``c-<digest>-<seq>``: deterministic, so that starting twice starts once.
+        pool: digest of its key.
+        tenant: its isolation domain.
+        footprint: what it takes of the ceilings until it is seen gone.
+        epoch: the fencing token; rises with every grant and every end of a lease.
+        leases: ids of the leases on it (at most one, unless the pool shares).
+        uses: grants so far.
+        cause: why it was started.
+        changed_at: when it entered its state.
+        boot_id: identity of the running head, as the backend told when it was ready; empty before.
+        group: the group whose lease ran on it last, whose data it may hold.
+        hold_until: it is kept for `group` until then; 0 for no hold.
+        cordoned: no new grants.
+        doom: why it must be stopped, and not reset, once its leases ended; None while it may live on.
+        reason, detail: why it is in its state (stopping, quarantined), as code and as sentence.
+        retires_at: end of its life by `max_lifetime` (with its jitter); 0 for never.
+        phase: how far a start is, in the backend's words (not kept over a restart).
+    """
+
+    id: str
+    pool: str
+    tenant: str
+    seq: int
+    footprint: Footprint
+    state: ClusterState
+    cause: Reason
+    created_at: float
+    changed_at: float
+    epoch: int = 0
+    leases: tuple[str, ...] = ()
+    uses: int = 0
+    ready_at: float | None = None
+    boot_id: str = ""
+    address: str = ""
+    client_address: str = ""
+    dashboard_url: str = ""
+    ray_version: str = ""
+    group: str = ""
+    hold_until: float = 0.0
+    cordoned: bool = False
+    doom: Reason | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    retires_at: float = 0.0
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The time-bounded right of one holder to one cluster.
+
+    Attributes:
+        id: also the id of the waiter it was, if it waited.
+        caller: the API token's name: request ids are scoped to it.
+        pool: digest of the key that was asked for (the cluster may be of a larger one).
+        epoch: the cluster's epoch as of this grant; what the holder must show.
+        expires_at: renewals move it, in memory only (see `extended_by`).
+        max_until: it ends then however often it is renewed; 0 for never.
+        hold_s: for how long its cluster is held for its group after the release.
+        miss: why no idle cluster answered it; None for a hit.
+        extended_by: writer generation whose restart extended it, until it is renewed again: such a lease is not
+            extended a second time.
+    """
+
+    id: str
+    cluster: str
+    pool: str
+    tenant: str
+    caller: str
+    request_id: str
+    holder: str
+    group: str
+    priority: int
+    mode: Mode
+    epoch: int
+    state: LeaseState
+    outcome: Outcome
+    miss: Reason | None
+    asked_at: float
+    granted_at: float
+    ttl_s: float
+    expires_at: float
+    max_until: float = 0.0
+    hold_s: float = 0.0
+    ended_at: float | None = None
+    end_reason: Reason | None = None
+    end_detail: str = ""
+    extended_by: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A queued acquire.
+
+    Attributes:
+        id: the id its lease will have.
+        rank: its place in the queue by the pool's queue order; lower is served first; ties by `asked_at`.
+        deadline: it is refused with `wait_timeout` then.
+        seen_until: it is dropped if it has not asked again by then (in memory only).
+        local_until: until then it waits for the cluster that holds its group's data; 0 for not.
+        miss: why it was not answered at once.
+    """
+
+    id: str
+    pool: str
+    tenant: str
+    caller: str
+    request_id: str
+    holder: str
+    group: str
+    priority: int
+    mode: Mode
+    asked_at: float
+    rank: float
+    deadline: float
+    seen_until: float
+    ttl_s: float
+    hold_s: float
+    miss: Reason
+    local_until: float = 0.0
+
+
+Record = Pool | Cluster | Lease | Waiter
+
+
+def record_id(record: Record) -> str:
+    """Return the id of any record (the digest of a pool)."""
+    return record.digest if isinstance(record, Pool) else record.id

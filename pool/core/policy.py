@@ -1,0 +1,80 @@
+"""The protocols that a policy implements. Implementations live in `policies`, which imports nothing but the core.
+
+Policies are pure: they are given records and the time, and return a value. They are asked often, so each says how
+much it may look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from pool.core.model import Cluster, Pool
+
+
+class IdleView(Protocol):
+    """The idle clusters of a pool that may be granted to one asker. Iteration is lazy: take the first that fits."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def of_group(self) -> Iterator[Cluster]:
+        """Yield those that the asker's group used last (held or not), most recently idle first."""
+
+    def newest(self) -> Iterator[Cluster]:
+        """Yield all, most recently idle first."""
+
+    def oldest(self) -> Iterator[Cluster]:
+        """Yield all, longest idle first."""
+
+
+class GrantOrder(Protocol):
+    """Which idle cluster a waiter gets."""
+
+    def pick(self, idle: IdleView, now: float) -> Cluster | None:
+        """Return one of `idle`, or None if there is none."""
+
+
+class QueueOrder(Protocol):
+    """In which order waiters are served."""
+
+    def rank(self, priority: int, asked_at: float, aging_s: float) -> float:
+        """Return the rank of a waiter; lower is served first. It is computed once, when the waiter queues."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What sizing may look at.
+
+    Attributes:
+        leased, idle, starting: clusters of the pool by state (resetting ones count as idle).
+        floor: least number of idle clusters from the schedule windows open now and an operator's resize.
+        last_asked_at: when the pool was last asked, 0 for never.
+    """
+
+    leased: int
+    idle: int
+    starting: int
+    floor: int
+    last_asked_at: float
+
+
+class Sizing(Protocol):
+    """How many idle clusters a pool should have."""
+
+    def idle_target(self, demand: Demand, now: float) -> int:
+        """Return the number of idle clusters wanted now (those that start count towards it)."""
+
+
+class Reclaim(Protocol):
+    """Until when an idle cluster is kept."""
+
+    def keep_until(self, cluster: Cluster, pool: Pool, now: float) -> float:
+        """Return when to stop `cluster`, idle since ``cluster.changed_at``, if nobody asks for it before.
+
+        Asked when it becomes idle and again at the time returned; ``float('inf')`` keeps it.
+        """
+
+    def keeps(self) -> bool:
+        """Return False if no cluster is ever used twice (the cold baseline)."""

@@ -1,0 +1,106 @@
+"""How pools behave: plain values, resolved per key by `Rules`. The YAML file is read in `pool.config`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pool.core.key import ClusterKey
+
+if TYPE_CHECKING:
+    from pool.core.policy import GrantOrder, QueueOrder, Reclaim, Sizing
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most that may exist at once; None for no limit. Everything not yet seen gone counts."""
+
+    clusters: int | None = None
+    milli_cpu: int | None = None
+    memory_bytes: int | None = None
+    gpu: int | None = None
+
+
+NO_CEILING = Ceiling()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Everything that an operator can set for a pool.
+
+    Attributes:
+        name: of the configured pool.
+        ceiling: for each pool (each key) that matches.
+        lease_ttl_s: a lease not renewed for so long expires.
+        max_lease_s: a lease ends after so long however often renewed; 0 for never.
+        pickup_s: a grant that is not claimed (renewed once) within it expires.
+        max_wait_s: the longest an acquire may wait.
+        max_waiting: length of the queue; further acquires are refused.
+        aging_s: a waiter gains one step of priority per so many seconds (used by the queue order).
+        hold_s: hold after a release when the lease does not say; `hold_max_s` bounds what a lease may ask.
+        hold_yield_s: under a ceiling a hold older than this may be evicted.
+        locality_wait_s: how long a waiter waits for the busy cluster that holds its group's data.
+        max_uses: grants before a cluster retires; 0 for no limit.
+        max_lifetime_s: age before it retires, 0 for no limit; `lifetime_jitter` shortens each by up to that share.
+        start_timeout_s, reset_timeout_s: bounds of an effect.
+        backoff_s, backoff_max_s: first and longest pause after failed starts (doubling, with jitter).
+        breaker_failures: so many failed starts in a row open the breaker for `breaker_open_s`.
+        quarantine_s: how long a cluster that could not be proven clean is kept for a look; 0 stops it at once.
+        max_leases_per_cluster: 1, unless holders of one tenant may share.
+        serve_larger: a larger idle cluster of the tenant may serve a smaller request.
+        floor_for_s: `min_idle` and `buffer` of a pool nobody used for so long no longer apply, unless `pinned`.
+        pinned: the configuration names this very key.
+    """
+
+    name: str
+    grant_order: GrantOrder
+    queue_order: QueueOrder
+    sizing: Sizing
+    reclaim: Reclaim
+    ceiling: Ceiling = NO_CEILING
+    lease_ttl_s: float = 30.0
+    max_lease_s: float = 0.0
+    pickup_s: float = 15.0
+    max_wait_s: float = 3600.0
+    max_waiting: int = 10_000
+    aging_s: float = 60.0
+    hold_s: float = 0.0
+    hold_max_s: float = 600.0
+    hold_yield_s: float = 60.0
+    locality_wait_s: float = 3.0
+    max_uses: int = 0
+    max_lifetime_s: float = 0.0
+    lifetime_jitter: float = 0.1
+    start_timeout_s: float = 120.0
+    reset_timeout_s: float = 20.0
+    backoff_s: float = 2.0
+    backoff_max_s: float = 60.0
+    breaker_failures: int = 3
+    breaker_open_s: float = 60.0
+    quarantine_s: float = 0.0
+    max_leases_per_cluster: int = 1
+    serve_larger: bool = False
+    floor_for_s: float = 86_400.0
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The whole configuration as the core sees it.
+
+    Attributes:
+        settings_for: settings of a key's pool (the first configured pool that matches).
+        daemon: ceiling of everything.
+        tenant_ceiling: ceiling of a tenant.
+        max_starting: clusters that may be starting at once, over all pools.
+        floors: `min_idle` by configured pool name from schedule windows open now.
+        pinned: keys that the configuration names; their pools exist from the start.
+    """
+
+    settings_for: Callable[[ClusterKey], PoolSettings]
+    daemon: Ceiling = NO_CEILING
+    tenant_ceiling: Callable[[str], Ceiling] = lambda tenant: NO_CEILING
+    max_starting: int = 4
+    floors: Mapping[str, int] = field(default_factory=dict)
+    pinned: tuple[ClusterKey, ...] = ()

@@ -1,0 +1,386 @@
+"""The messages of the HTTP API, shared by daemon and client: pydantic models, units in the names.
+
+All durations are seconds; all times are seconds since the epoch (UTC). Unknown fields are refused in requests and
+ignored in answers, so that an older client understands a newer daemon.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pool.core.model import ClusterState, LeaseState, Mode, Outcome
+from pool.core.reasons import Reason
+
+Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+RequestId = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
+Text = Annotated[str, Field(max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Quantity = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, allow_inf_nan=False)] | Annotated[str, Field(max_length=32)]
+Count = Annotated[int, Field(ge=0, le=100_000)]
+Duration = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
+
+
+class Message(BaseModel):
+    """Base of what is received by a client."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Request(BaseModel):
+    """Base of what is received by the daemon."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- the key -------------------------------------------------------------------------------------------------------
+
+
+class NodeSpec(Request):
+    """Resources and rights of one node."""
+
+    cpu: Quantity = Field(1, description="Logical CPUs: 2, 0.5 or 500m.")
+    memory: Quantity = Field(0, description="Bytes or 4Gi; 0 leaves it to the backend.")
+    object_store_memory: Quantity = Field(0, description="Bytes or 1Gi; 0 leaves it to the backend.")
+    gpu: Count = Field(0, description="Whole GPUs.")
+    accelerator: Text = Field("", description="Accelerator type, empty for any.")
+    custom: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, description="Custom Ray resources."
+    )
+    start_params: dict[str, str] = Field(default_factory=dict, description="Parameters of `ray start`.")
+    pod: dict[str, Any] = Field(
+        default_factory=dict, description="Pod template, and whatever else fixes what the node may do and see."
+    )
+
+
+class WorkerSpec(NodeSpec):
+    """A group of equal worker nodes."""
+
+    name: Text = Field("workers", description="Name of the group.")
+    replicas: Count = 1
+    min_replicas: Count | None = Field(None, description="With autoscaling; `replicas` if not given.")
+    max_replicas: Count | None = Field(None, description="With autoscaling; `replicas` if not given.")
+
+
+class ShapeSpec(Request):
+    """All that is fixed when a cluster is created."""
+
+    head: NodeSpec = Field(default_factory=NodeSpec)
+    workers: list[WorkerSpec] = Field(default_factory=list, max_length=64)
+    autoscaling: bool = False
+    autoscaler_options: dict[str, Any] = Field(default_factory=dict)
+
+
+class KeySpec(Request):
+    """What two leases must agree on to be served by the same cluster."""
+
+    image: Text = Field(description="Container image, or the name of the local environment.", examples=["local"])
+    tenant: Text = Field(description="Isolation domain: project/domain.", examples=["flytesnacks/development"])
+    shape: ShapeSpec = Field(default_factory=ShapeSpec)
+    cluster_type: Text = "ray"
+
+
+# --- leases --------------------------------------------------------------------------------------------------------
+
+
+class AcquireRequest(Request):
+    """Ask for a lease. Asking again with the same `request_id` returns the same answer, and is how to poll."""
+
+    request_id: RequestId = Field(description="Of the caller's making; never grants again after its lease ended.")
+    key: KeySpec
+    holder: Text = Field(min_length=1, description="Who will have it: an execution's task attempt, say.")
+    group: Text = Field("", description="Leases of one group like to share a cluster and its data.")
+    priority: int = Field(0, ge=-1000, le=1000, description="Higher is served sooner; waiting raises it.")
+    mode: Mode = Mode.WAIT_OR_CREATE
+    wait_s: Duration = Field(0.0, le=300, description="How long this call may wait for the grant (long-poll).")
+    timeout_s: Duration = Field(600.0, description="How long the acquire waits altogether, over all calls.")
+    ttl_s: Annotated[float, Field(ge=1, le=3600)] | None = Field(
+        None, description="The lease expires if not renewed for so long; the pool's setting if not given."
+    )
+    hold_s: Duration | None = Field(None, description="Hold the cluster for the group so long after the release.")
+
+
+class ClusterAccess(Message):
+    """How to use the leased cluster. `token` is the cluster's own secret."""
+
+    id: str
+    address: str = Field(description="GCS address, for RAY_ADDRESS or ray.init(address=...).")
+    client_address: str = Field("", description="Ray Client address (ray://...), empty if there is none.")
+    dashboard_url: str = ""
+    ray_version: str = ""
+    token: str = Field(repr=False, description="Value of RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token.")
+
+
+class GrantAnswer(Message):
+    """The lease was granted."""
+
+    status: Literal["granted"] = "granted"
+    lease_id: str
+    token: str = Field(repr=False, description="Secret of the lease: shown at renew and release.")
+    epoch: int = Field(description="Fencing token: shown at renew and release.")
+    outcome: Outcome
+    reason: Reason | None = Field(description="Why it was not a hit; null for a hit.")
+    explanation: str = ""
+    waited_s: float
+    ttl_s: float
+    remaining_s: float
+    cluster: ClusterAccess
+    pool: str
+    group: str
+    resident: list[str] = Field(default_factory=list, description="Names of the group's data on the cluster.")
+    group_was_here: bool = Field(False, description="The group's previous lease ran on this very cluster.")
+
+
+class QueuedAnswer(Message):
+    """Not yet: ask again with the same request id."""
+
+    status: Literal["queued"] = "queued"
+    lease_id: str
+    position: int
+    reason: Reason
+    explanation: str
+    expected_s: float | None = Field(description="Seconds until a cluster is expected; null if nothing is known.")
+    phase: str = Field(description="Of the start it will likely get: queued, starting, ...")
+    waited_s: float
+    remaining_s: float = Field(description="Until the acquire is given up with wait_timeout.")
+
+
+AcquireAnswer = Annotated[GrantAnswer | QueuedAnswer, Field(discriminator="status")]
+
+
+class LeaseProof(Request):
+    """Shows that the sender is the holder."""
+
+    token: str = Field(repr=False, min_length=1, max_length=128)
+    epoch: int = Field(ge=0, le=2**53)
+
+
+class ReleaseRequest(LeaseProof):
+    """The holder is done."""
+
+    hold_s: Duration | None = Field(None, description="Overrides what the acquire asked.")
+
+
+class RenewItem(LeaseProof):
+    """One lease of a renewal of many."""
+
+    lease_id: Id
+
+
+class RenewManyRequest(Request):
+    """Renew many leases in one call."""
+
+    leases: list[RenewItem] = Field(min_length=1, max_length=1000)
+
+
+class RenewAnswer(Message):
+    """The lease lives on.
+
+    `hints`: ``drain`` (please finish: the cluster is to be stopped), ``max_lease`` (it ends soon whatever you do),
+    ``degraded`` (the cluster lost a worker).
+    """
+
+    status: Literal["renewed"] = "renewed"
+    lease_id: str
+    remaining_s: float
+    hints: list[str] = Field(default_factory=list)
+
+
+class EndedAnswer(Message):
+    """The lease is over."""
+
+    status: Literal["ended"] = "ended"
+    lease_id: str
+    reason: Reason
+    explanation: str = ""
+
+
+class RenewManyAnswer(Message):
+    """One result per lease, in the order asked; a refused one is `ended`."""
+
+    results: list[Annotated[RenewAnswer | EndedAnswer, Field(discriminator="status")]]
+
+
+# --- what operators see --------------------------------------------------------------------------------------------
+
+
+class LeaseView(Message):
+    """A lease, without its secrets."""
+
+    id: str
+    cluster: str
+    pool: str
+    pool_name: str
+    tenant: str
+    caller: str
+    request_id: str
+    holder: str
+    group: str
+    priority: int
+    mode: Mode
+    state: LeaseState
+    outcome: Outcome
+    reason: Reason | None
+    explanation: str
+    epoch: int
+    asked_at: float
+    granted_at: float
+    waited_s: float
+    expires_at: float
+    remaining_s: float
+    ended_at: float | None
+    end_reason: Reason | None
+    end_explanation: str = ""
+
+
+class WaiterView(Message):
+    """A queued acquire."""
+
+    id: str
+    pool: str
+    pool_name: str
+    tenant: str
+    caller: str
+    request_id: str
+    holder: str
+    group: str
+    priority: int
+    mode: Mode
+    position: int
+    reason: Reason
+    explanation: str
+    phase: str
+    asked_at: float
+    waited_s: float
+    deadline: float
+    expected_s: float | None
+
+
+class ClusterView(Message):
+    """A cluster, without its secrets."""
+
+    id: str
+    pool: str
+    pool_name: str
+    tenant: str
+    image: str
+    shape: str
+    state: ClusterState
+    state_for_s: float
+    age_s: float
+    start_s: float | None = Field(description="How long its start took; null while it starts.")
+    phase: str
+    epoch: int
+    uses: int
+    leases: list[str]
+    group: str
+    held_until: float | None
+    cordoned: bool
+    cause: Reason
+    reason: Reason | None
+    explanation: str
+    dashboard_url: str
+    ray_version: str
+
+
+class PoolView(Message):
+    """A pool and its counts."""
+
+    digest: str
+    name: str
+    tenant: str
+    image: str
+    shape: str
+    key: dict[str, Any]
+    clusters: dict[str, int] = Field(description="Clusters by state.")
+    waiters: int
+    cordoned: bool
+    min_idle: int | None
+    max_clusters: int | None
+    failures: int
+    breaker: Literal["closed", "open", "half_open"]
+    last_error: str
+    start_typical_s: float | None
+    lease_typical_s: float | None
+
+
+class PoolList(Message):
+    """Pools."""
+
+    items: list[PoolView]
+
+
+class ClusterList(Message):
+    """Clusters."""
+
+    items: list[ClusterView]
+
+
+class LeaseList(Message):
+    """Leases."""
+
+    items: list[LeaseView]
+
+
+class WaiterList(Message):
+    """Waiters in the order in which they will be served, pool by pool."""
+
+    items: list[WaiterView]
+
+
+class Explanation(Message):
+    """Why a lease waited, why it missed, why it ended: sentences, with the records they are drawn from."""
+
+    lease_id: str
+    sentences: list[str]
+    lease: LeaseView | None = None
+    waiter: WaiterView | None = None
+    cluster: ClusterView | None = None
+
+
+class PrewarmRequest(Request):
+    """Start clusters of a key until `count` are idle or starting."""
+
+    key: KeySpec
+    count: int = Field(1, ge=1, le=1000)
+
+
+class ResizeRequest(Request):
+    """Override a pool's settings until its daemon's configuration is changed."""
+
+    min_idle: Count | None = None
+    max_clusters: Count | None = None
+
+
+class RevokeRequest(Request):
+    """End a lease by force; its cluster is recycled."""
+
+    explanation: Text = ""
+
+
+class DoneAnswer(Message):
+    """An operator's request was carried out."""
+
+    status: Literal["done"] = "done"
+    text: str
+    ids: list[str] = Field(default_factory=list)
+
+
+class Health(Message):
+    """The daemon's health."""
+
+    status: Literal["ok", "starting", "stopping", "failed"]
+    version: str
+    detail: str = ""
+
+
+class Problem(Message):
+    """An error (RFC 9457, application/problem+json)."""
+
+    type: str = Field(description="urn:warmpool:reason:<reason>")
+    title: str
+    status: int
+    detail: str = ""
+    reason: Reason
+    remedy: str = Field("", description="What to do next.")
+    instance: str = ""
