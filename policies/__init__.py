@@ -1,0 +1,1 @@
+"""Policies: pure decisions about growing, granting, queueing and reclaiming. They know `pool.core` alone."""

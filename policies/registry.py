@@ -1,0 +1,23 @@
+"""The policies by the names that the configuration uses.
+
+A policy is a frozen dataclass: its fields are its options. The configuration offers each under its field's name, and
+a field that ends in ``_s`` without that ending, as a duration. To add a policy, add its file and its line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
+from policies.queue_order import PriorityWithAging
+from policies.reclaim import FixedTTL, NeverKeep
+from policies.sizing import FloorAndBuffer
+from pool.core.policy import GrantOrder, QueueOrder, Reclaim, Sizing
+
+GRANT_ORDERS: Mapping[str, type[GrantOrder]] = {
+    "most_recently_used": MostRecentlyUsed,
+    "least_recently_used": LeastRecentlyUsed,
+}
+QUEUE_ORDERS: Mapping[str, type[QueueOrder]] = {"priority_with_aging": PriorityWithAging}
+SIZINGS: Mapping[str, type[Sizing]] = {"floor_and_buffer": FloorAndBuffer}
+RECLAIMS: Mapping[str, type[Reclaim]] = {"fixed_ttl": FixedTTL, "never_keep": NeverKeep}
