@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from pool.core.model import ClusterState, LeaseState, Mode, Outcome
 from pool.core.reasons import Reason
@@ -44,10 +44,10 @@ class NodeSpec(Request):
     object_store_memory: Quantity = Field(0, description="Bytes or 1Gi; 0 leaves it to the backend.")
     gpu: Count = Field(0, description="Whole GPUs.")
     accelerator: Text = Field("", description="Accelerator type, empty for any.")
-    custom: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+    custom: dict[Text, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict, description="Custom Ray resources."
     )
-    start_params: dict[str, str] = Field(default_factory=dict, description="Parameters of `ray start`.")
+    start_params: dict[Text, Text] = Field(default_factory=dict, description="Parameters of `ray start`.")
     pod: dict[str, Any] = Field(
         default_factory=dict, description="Pod template, and whatever else fixes what the node may do and see."
     )
@@ -236,6 +236,7 @@ class LeaseView(Message):
 class WaiterView(Message):
     """A queued acquire."""
 
+    state: Literal["queued"] = "queued"
     id: str
     pool: str
     pool_name: str
@@ -304,28 +305,74 @@ class PoolView(Message):
     lease_typical_s: float | None
 
 
+class PageQuery(Request):
+    """Which part of a list, and whose."""
+
+    tenant: Text | None = Field(None, description="Of this tenant alone.")
+    limit: Annotated[int, Field(ge=1, le=1000)] = 200
+    after: Text | None = Field(None, description="`next` of the part before.")
+
+
+class PoolQuery(PageQuery):
+    """Which pools."""
+
+    name: Text | None = Field(None, description="Of the configured pool.")
+
+
+class ClusterQuery(PageQuery):
+    """Which clusters."""
+
+    pool: Text | None = Field(None, description="Digest, or name of the configured pool.")
+    state: ClusterState | None = None
+
+
+class LeaseQuery(PageQuery):
+    """Which leases: those that live, unless `state` is `ended` (the recently ended)."""
+
+    pool: Text | None = Field(None, description="Digest, or name of the configured pool.")
+    state: LeaseState | None = None
+    holder: Text | None = None
+    group: Text | None = None
+
+
+class WaiterQuery(PageQuery):
+    """Which waiters."""
+
+    pool: Text | None = Field(None, description="Digest, or name of the configured pool.")
+    holder: Text | None = None
+    group: Text | None = None
+
+
 class PoolList(Message):
     """Pools."""
 
     items: list[PoolView]
+    next: str | None = Field(None, description="There are more: ask again with `after` set to this.")
 
 
 class ClusterList(Message):
     """Clusters."""
 
     items: list[ClusterView]
+    next: str | None = Field(None, description="There are more: ask again with `after` set to this.")
 
 
 class LeaseList(Message):
-    """Leases."""
+    """Leases, first granted first."""
 
     items: list[LeaseView]
+    next: str | None = Field(None, description="There are more: ask again with `after` set to this.")
+
+
+class LeaseAnswer(RootModel[LeaseView | WaiterView]):
+    """A lease; while it is queued, the waiter that has its id."""
 
 
 class WaiterList(Message):
     """Waiters in the order in which they will be served, pool by pool."""
 
     items: list[WaiterView]
+    next: str | None = Field(None, description="There are more: ask again with `after` set to this.")
 
 
 class Explanation(Message):
@@ -346,7 +393,7 @@ class PrewarmRequest(Request):
 
 
 class ResizeRequest(Request):
-    """Override a pool's settings until its daemon's configuration is changed."""
+    """Set a pool's least number of idle clusters, or its ceiling, over its configuration."""
 
     min_idle: Count | None = None
     max_clusters: Count | None = None
@@ -384,3 +431,4 @@ class Problem(Message):
     reason: Reason
     remedy: str = Field("", description="What to do next.")
     instance: str = ""
+    end_reason: Reason | None = Field(None, description="With `lease_ended`: why the lease ended.")

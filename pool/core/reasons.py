@@ -37,6 +37,11 @@ class Reason(StrEnum):
     SHAPE_TOO_LARGE = "shape_too_large"
     INVALID_KEY = "invalid_key"
     INVALID_REQUEST = "invalid_request"
+    UNKNOWN_PATH = "unknown_path"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    BODY_TOO_LARGE = "body_too_large"
+    UNAUTHENTICATED = "unauthenticated"
+    NOT_READY = "not_ready"
     REQUEST_ENDED = "request_ended"
     REQUEST_MISMATCH = "request_mismatch"
     CANCELLED = "cancelled"
@@ -121,6 +126,11 @@ _SENTENCES: dict[Reason, str] = {
     Reason.SHAPE_TOO_LARGE: "A cluster of this shape can never fit.",
     Reason.INVALID_KEY: "The cluster key is not valid.",
     Reason.INVALID_REQUEST: "The request is not valid.",
+    Reason.UNKNOWN_PATH: "The API has no such path.",
+    Reason.METHOD_NOT_ALLOWED: "The path does not know this method.",
+    Reason.BODY_TOO_LARGE: "The request's body is too large.",
+    Reason.UNAUTHENTICATED: "The request has no valid bearer token.",
+    Reason.NOT_READY: "The daemon is not ready.",
     Reason.REQUEST_ENDED: "The lease of this request id has ended; a request id never grants again.",
     Reason.REQUEST_MISMATCH: "The request id was used before with another cluster key or holder.",
     Reason.CANCELLED: "The acquire was cancelled.",
