@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pool.core.events import Change
 from pool.core.model import Cluster, Lease, Pool, Waiter
+
+_H = TypeVar("_H", Lease, Cluster)
+
+RESTORE_STEP = 1_000_000
+"""By how much epochs, cluster numbers and the generation rise when a backup is restored."""
 
 
 @dataclass(slots=True)
@@ -15,12 +21,14 @@ class Loaded:
     """All that lives, and the recent past.
 
     Attributes:
+        previous_opened_at: when the generation before this one opened the store, 0 if this is the first.
         ended: recently ended leases, oldest first (for request ids, `explain`, and estimates of lease times).
         starts: (pool digest, seconds from created to ready) of recent starts, oldest first.
     """
 
     store_id: str
     generation: int
+    previous_opened_at: float = 0.0
     pools: list[Pool] = field(default_factory=list)
     clusters: list[Cluster] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)
@@ -32,8 +40,8 @@ class Loaded:
 class Store(Protocol):
     """Durable state with one writer at a time."""
 
-    async def open(self) -> Loaded:
-        """Become the writer (a new generation) and return what is there.
+    async def open(self, now: float) -> Loaded:
+        """Become the writer (a new generation, opened at `now`) and return what is there.
 
         Raises:
             StoreFailed: if it cannot be read, with what to do.
@@ -56,6 +64,17 @@ class Store(Protocol):
 
     async def find_cluster(self, cluster_id: str) -> Cluster | None:
         """Return a cluster, stopped or not, as long as history keeps it."""
+
+    def history(
+        self,
+        kind: type[_H],
+        *,
+        since: float = 0.0,
+        until: float = math.inf,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> AsyncIterator[_H]:
+        """Yield leases (by `asked_at`) or clusters (by `created_at`), live and ended, with since <= time < until."""
 
     async def prune(self, before: float) -> int:
         """Delete history that ended before that time; return how many rows went."""

@@ -1,0 +1,1 @@
+"""The revisions, numbered in order; the newest is `pool.store.tables.SCHEMA`."""

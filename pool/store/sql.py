@@ -1,0 +1,245 @@
+"""The real store: a SQLite file by default, a PostgreSQL database where several replicas stand by."""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from pool.core.errors import NotTheWriter, StoreFailed
+from pool.core.events import Change
+from pool.core.model import Cluster, Lease
+from pool.store import loading, schema, tables
+from pool.store.base import RESTORE_STEP, Loaded
+from pool.store.batch import Batch, reduce
+from pool.store.faults import translate
+from pool.store.link import Link, Tx
+from pool.store.lock import WriterLock
+from pool.store.mapping import Row, cluster_of, cluster_row, lease_of, lease_row, pool_row, waiter_row
+from pool.store.statements import CHUNK_ROWS, PAGE_ROWS, Statements
+
+T = TypeVar("T")
+_H = TypeVar("_H", Lease, Cluster)
+
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+_FAILURES = (SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError)
+
+
+class SqlStore:
+    """Durable state in a SQL database (a `pool.store.base.Store`)."""
+
+    def __init__(self, url: str | URL, *, restored: bool = False) -> None:
+        """Name the store; nothing is opened yet.
+
+        Args:
+            url: ``sqlite:///relative.sqlite``, ``sqlite:////absolute.sqlite`` or
+                ``postgresql://user:password@host/database``.
+            restored: the database comes from a backup (see `open`).
+
+        Raises:
+            StoreFailed: the URL is not one of these.
+        """
+        self._url = _checked(url)
+        self._restored = restored
+        self._where = self._url.database or "in memory"
+        if self._url.host:
+            self._where = f"{self._url.database} on {self._url.host}"
+        self._link: Link | None = None
+        self._lock: WriterLock | None = None
+        self._sql: Statements
+        self._generation = 0
+
+    def __repr__(self) -> str:
+        state = f"generation {self._generation}" if self._link else "closed"
+        return f"<SqlStore {self._url.render_as_string(hide_password=True)} [{state}]>"
+
+    async def open(self, now: float) -> Loaded:
+        """Become the writer and return what is there (see `pool.store.base.Store.open`).
+
+        A missing file is made, readable by its user only; an older schema is migrated. A second daemon on a SQLite
+        file is refused; on PostgreSQL it takes over, and the first one's next commit raises `NotTheWriter`.
+
+        With `restored`, epochs, cluster numbers and the generation first rise by `RESTORE_STEP`: what the lost
+        database handed out after the backup was made is never handed out again. Its live leases are taken as
+        renewed lately, so that their holders have a full ttl to show themselves.
+        """
+        if self._link is not None:
+            raise RuntimeError(f"{self!r} is open already")
+        try:
+            with self._errors():
+                return await self._open(now)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self, now: float) -> Loaded:
+        if self._url.get_backend_name() == "sqlite":
+            from pool.store.sqlite import SqliteLink, make_file
+
+            file = make_file(self._url)
+            if file is not None:
+                self._lock = WriterLock(file)
+            self._link = await SqliteLink.open(self._url)
+        else:
+            from pool.store.postgres import PostgresLink
+
+            self._link = await PostgresLink.open(self._url)
+        await self._link.run_sync(partial(schema.migrate, where=self._where))
+        self._sql = Statements(self._link.dialect)
+        loaded = await self._link.run(partial(self._take_over, now))
+        self._generation = loaded.generation
+        return loaded
+
+    def _take_over(self, now: float, tx: Tx) -> Loaded:
+        sql = self._sql
+        found = tx.rows(sql.identity)
+        if not found:
+            tx.write(sql.add_meta, 1, uuid.uuid4().hex[:16], 0, "", 0.0)
+            found = tx.rows(sql.identity)
+        store_id, generation, previous_opened_at = found[0]
+        generation += 1
+        if self._restored:
+            generation += RESTORE_STEP
+            for statement in (sql.raise_epochs, sql.raise_seqs, sql.raise_renewals):
+                tx.write(statement, RESTORE_STEP)
+        tx.write(sql.take_over, generation, f"process {os.getpid()} on {os.uname().nodename}", now)
+        return loading.load(tx, sql, self._where, Loaded(store_id, generation, previous_opened_at))
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Persist the durable ones of `changes` (see `pool.store.base.Store.commit`)."""
+        writes = self._writes(reduce(changes))
+        if not writes:
+            return
+
+        def write(tx: Tx) -> None:
+            self._fence(tx)
+            for statement, rows in writes:
+                tx.write_all(statement, rows)
+
+        await self._run(write)
+
+    def _writes(self, batch: Batch) -> list[tuple[str, list[tuple[Any, ...]]]]:
+        sql = self._sql
+        every = (
+            (sql.delete_waiter, [(id_,) for id_, w in batch.waiters.items() if w is None]),
+            (sql.delete_pool, [(digest,) for digest, p in batch.pools.items() if p is None]),
+            (sql.upserts[tables.pools], [pool_row(p) for p in batch.pools.values() if p is not None]),
+            (sql.upserts[tables.clusters], [cluster_row(c) for c in batch.clusters.values()]),
+            (sql.upserts[tables.leases], [lease_row(lease) for lease in batch.leases.values()]),
+            (sql.upserts[tables.waiters], [waiter_row(w) for w in batch.waiters.values() if w is not None]),
+        )
+        return [(statement, rows) for statement, rows in every if rows]
+
+    def _fence(self, tx: Tx) -> None:
+        generation, owner = tx.rows(self._sql.fence)[0]
+        if generation != self._generation:
+            raise NotTheWriter(f"The store {self._where} was opened after this daemon by {owner}.")
+
+    async def find_request(self, caller: str, request_id: str) -> Lease | None:
+        """Return the lease that this caller's request id once made, ended or not."""
+        rows = await self._rows(self._sql.lease_by_request, caller, request_id)
+        return lease_of(rows[0]) if rows else None
+
+    async def find_lease(self, lease_id: str) -> Lease | None:
+        """Return a lease, ended or not, as long as history keeps it."""
+        rows = await self._rows(self._sql.lease_by_id, lease_id)
+        return lease_of(rows[0]) if rows else None
+
+    async def find_cluster(self, cluster_id: str) -> Cluster | None:
+        """Return a cluster, stopped or not, as long as history keeps it."""
+        rows = await self._rows(self._sql.cluster_by_id, cluster_id)
+        return cluster_of(rows[0]) if rows else None
+
+    async def history(
+        self,
+        kind: type[_H],
+        *,
+        since: float = 0.0,
+        until: float = math.inf,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> AsyncIterator[_H]:
+        """Yield leases (by `asked_at`) or clusters (by `created_at`), live and ended, of a span of time.
+
+        Rows are read in pages, so that commits go on between them.
+        """
+        pages, of_row = (self._sql.lease_pages, lease_of) if kind is Lease else (self._sql.cluster_pages, cluster_of)
+        statement = pages.newest_first if newest_first else pages.oldest_first
+        place: tuple[float, str] = (math.inf if newest_first else -math.inf, "")
+        left = math.inf if limit is None else limit
+        while left > 0:
+            rows = await self._rows(statement, since, until, *place)
+            for row in rows:
+                if left <= 0:
+                    return
+                left -= 1
+                record = of_row(row)
+                yield record  # type: ignore[misc]
+            if len(rows) < PAGE_ROWS:
+                return
+            place = (record.asked_at if isinstance(record, Lease) else record.created_at, record.id)
+
+    async def prune(self, before: float) -> int:
+        """Delete leases that ended and clusters that stopped before that time; return how many.
+
+        Goes in steps of a few hundred rows, so that commits go on between them.
+        """
+        total = 0
+        for statement in (self._sql.prune_leases, self._sql.prune_clusters):
+            gone = CHUNK_ROWS
+            while gone == CHUNK_ROWS:
+                gone = await self._run(partial(self._prune_some, statement, before))
+                total += gone
+        return total
+
+    def _prune_some(self, statement: str, before: float, tx: Tx) -> int:
+        self._fence(tx)
+        return tx.write(statement, before)
+
+    async def close(self) -> None:
+        """Let go of the store; doing it again does nothing."""
+        link, self._link = self._link, None
+        lock, self._lock = self._lock, None
+        try:
+            if link is not None:
+                with self._errors():
+                    await link.close()
+        finally:
+            if lock is not None:
+                lock.release()
+
+    async def _rows(self, statement: str, *values: Any) -> Sequence[Row]:
+        return await self._run(lambda tx: tx.rows(statement, *values))
+
+    async def _run(self, job: Callable[[Tx], T]) -> T:
+        if self._link is None:
+            raise StoreFailed(f"The store {self._where} is not open.", remedy="Open it first.")
+        with self._errors():
+            return await self._link.run(job)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except _FAILURES as error:
+            raise translate(error, self._where) from error
+
+
+def _checked(url: str | URL) -> URL:
+    try:
+        parsed = make_url(url)
+        return parsed.set(drivername=_DRIVERS[parsed.get_backend_name()])
+    except (ArgumentError, KeyError):
+        # The URL is not repeated: it may hold a password.
+        raise StoreFailed(
+            "The store's URL is neither of SQLite nor of PostgreSQL.",
+            remedy="Write sqlite:////absolute/path.sqlite or postgresql://user:password@host/database.",
+        ) from None
