@@ -1,0 +1,98 @@
+"""The whole configuration, as the file says it and with its defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, PlainValidator
+
+from pool.config.pools import CeilingSection, PoolOptions, PoolSection, Section
+from pool.config.values import Address, Count, Listen, Seconds
+
+DEFAULT_POOL = "default"
+
+
+def _path(value: object) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"{value!r} is not a path")
+    return Path(value).expanduser()
+
+
+Directory = Annotated[Path, PlainValidator(_path)]
+
+
+def default_state_dir() -> Path:
+    """Return ``$WARMPOOL_STATE_DIR``, or ``warmpool`` where the XDG specification puts state (~/.local/state)."""
+    given = os.environ.get("WARMPOOL_STATE_DIR")
+    if given:
+        return Path(given).expanduser()
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "warmpool"
+
+
+class StoreSection(Section):
+    """Where leases, clusters and their history are kept."""
+
+    url: str | None = Field(None, description="SQLAlchemy URL; a SQLite file in state_dir if not given.")
+    keep_history: Seconds = Field(90 * 86_400.0, description="Ended leases and stopped clusters are kept so long.")
+
+
+class LocalSection(Section):
+    """Ray clusters on this machine."""
+
+    type: Literal["local"] = "local"
+
+
+class SimulatedSection(Section):
+    """Clusters that only exist in the daemon's memory, to try policies and clients."""
+
+    type: Literal["simulated"] = "simulated"
+
+
+class TenantSection(Section):
+    """Limits of the tenants that a pattern matches, each for itself. The first that matches counts."""
+
+    match: Annotated[str, Field(min_length=1)] = Field(description="Pattern of the tenant, such as `ml-*/production`.")
+    ceiling: CeilingSection = Field(description="The most of each such tenant.")
+
+
+class LogSection(Section):
+    """What the daemon says of itself on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level shown.")
+    format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, JSON elsewhere.")
+
+
+class Config(Section):
+    """The configuration of a daemon."""
+
+    listen: Listen = Field(Address("127.0.0.1", 8787), description="Address of the API; port 0 takes a free one.")
+    listen_publicly: bool = Field(False, description="Must be true to listen where other machines can reach it.")
+    state_dir: Directory = Field(default_factory=default_state_dir, description="Directory of tokens, store, clusters.")
+    store: StoreSection = StoreSection()
+    backend: Annotated[LocalSection | SimulatedSection, Discriminator("type")] = LocalSection()
+    ceiling: CeilingSection = Field(CeilingSection(), description="The most of everything.")
+    max_starting: Annotated[Count, Field(ge=1)] = Field(4, description="Clusters that may be starting at once.")
+    tenants: list[TenantSection] = Field([], description="Limits of tenants.")
+    reconcile_interval: Annotated[Seconds, Field(ge=1)] = Field(
+        10.0, description="How often the clusters that exist are compared with those that should."
+    )
+    log: LogSection = LogSection()
+    defaults: PoolOptions = Field(PoolOptions(), description="Settings of every pool that does not say otherwise.")
+    pools: list[PoolSection] = Field([], description="Pools; the first that matches a key is its pool.")
+
+    @property
+    def store_url(self) -> str:
+        """The URL of the store: the one given, or a SQLite file in `state_dir`."""
+        return self.store.url or f"sqlite+aiosqlite:///{self.state_dir / 'warmpool.sqlite'}"
+
+    def completed(self) -> Config:
+        """Return the configuration with `defaults` put into each pool, and a last pool that takes every other key."""
+        pools = [pool.over(self.defaults) for pool in self.pools]
+        if not any(pool.name == DEFAULT_POOL for pool in self.pools):
+            pools.append(PoolSection(name=DEFAULT_POOL).over(self.defaults))
+        return self.model_copy(update={"pools": pools})

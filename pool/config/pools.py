@@ -1,0 +1,148 @@
+"""The settings of a pool as the configuration writes them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pool.config.choice import GrantOrderChoice, QueueOrderChoice, ReclaimChoice, SizingChoice
+from pool.config.values import Count, CountCondition, Cpu, CpuCondition, Memory, MemoryCondition, Seconds, Share
+from pool.core.settings import Ceiling
+from pool.windows import trigger
+from pool.wire import KeySpec
+
+_NAME = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$"
+
+
+class Section(BaseModel):
+    """A mapping of the file. What it does not know it refuses."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Globs = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1), BeforeValidator(_as_list)]
+
+
+class CeilingSection(Section):
+    """The most that may exist at once."""
+
+    clusters: Count | None = Field(None, description="Clusters in any state until they are seen gone.")
+    cpu: Cpu | None = Field(None, description="Logical CPUs of all their nodes, groups at their max.")
+    memory: Memory | None = Field(None, description="Memory of all their nodes, where the shape names it.")
+    gpu: Count | None = Field(None, description="GPUs of all their nodes.")
+
+    def ceiling(self) -> Ceiling:
+        """Return it as the core knows it."""
+        return Ceiling(clusters=self.clusters, milli_cpu=self.cpu, memory_bytes=self.memory, gpu=self.gpu)
+
+
+class ShapeMatch(Section):
+    """Conditions on the whole cluster (head and all workers at their max), such as ``gpu: ">0"``."""
+
+    cpu: CpuCondition | None = Field(None, description="Logical CPUs.")
+    memory: MemoryCondition | None = Field(None, description="Memory, as far as the shape names it.")
+    gpu: CountCondition | None = Field(None, description="GPUs.")
+    workers: CountCondition | None = Field(None, description="Worker nodes.")
+
+
+class Match(Section):
+    """Which keys a pool is for. All that is given must match; of several patterns, one must."""
+
+    cluster_type: Globs | None = Field(None, description="Patterns of the cluster type.")
+    image: Globs | None = Field(None, description="Patterns of the image, such as `*/trainer:*`.")
+    tenant: Globs | None = Field(None, description="Patterns of the tenant, such as `ml-*/production`.")
+    shape: ShapeMatch | None = Field(None, description="Conditions on the shape.")
+
+
+class WindowSection(Section):
+    """At certain times, at least so many idle clusters."""
+
+    from_: str = Field(alias="from", description="Cron time at which it opens, such as `0 8 * * 1-5`.")
+    for_: Seconds = Field(alias="for", description="How long it stays open.")
+    min_idle: Count = Field(description="Idle clusters wanted while it is open.")
+    timezone: str = Field("UTC", description="IANA name of the time zone of `from`.")
+
+    @model_validator(mode="after")
+    def _check(self) -> WindowSection:
+        trigger(self.from_, self.timezone)
+        if self.for_ == 0:
+            raise ValueError("for is 0; a window must stay open for some time")
+        return self
+
+
+class PoolOptions(Section):
+    """What can be set for a pool, and under `defaults` for all of them."""
+
+    idle_ttl: Seconds = Field(600.0, description="An idle cluster is stopped after so long (reclaim: fixed_ttl).")
+    idle_jitter: Share = Field(0.1, description="Each cluster's idle_ttl is shorter by up to this share.")
+    reclaim: ReclaimChoice | None = Field(None, description="Policy that stops idle clusters, instead of idle_ttl.")
+    grant_order: GrantOrderChoice = Field(
+        "most_recently_used", validate_default=True, description="Which idle cluster a lease gets."
+    )
+    queue_order: QueueOrderChoice = Field(
+        "priority_with_aging", validate_default=True, description="In which order waiters are served."
+    )
+    min_idle: Count = Field(0, description="Idle clusters wanted at any time.")
+    buffer: Count = Field(0, description="Idle clusters wanted while any is leased.")
+    sizing: SizingChoice | None = Field(None, description="Policy of the idle clusters wanted, instead of these two.")
+    schedule: list[WindowSection] = Field([], description="Times at which more idle clusters are wanted.")
+    ceiling: CeilingSection = Field(CeilingSection(), description="The most of each pool.")
+    lease_ttl: Annotated[Seconds, Field(ge=1, le=3600)] = Field(30.0, description="A lease not renewed for it expires.")
+    max_lease: Seconds = Field(0.0, description="A lease ends after so long however often renewed; 0 for never.")
+    pickup: Annotated[Seconds, Field(ge=1)] = Field(15.0, description="A grant nobody claims within it expires.")
+    max_wait: Seconds = Field(3600.0, description="The longest an acquire may wait.")
+    max_waiting: Count = Field(10_000, description="Length of the queue; further acquires are refused.")
+    aging: Annotated[Seconds, Field(ge=1)] = Field(60.0, description="Waiting so long counts as one step of priority.")
+    hold: Seconds = Field(0.0, description="A released cluster is kept for its group so long, unless the lease says.")
+    hold_max: Seconds = Field(600.0, description="The longest hold that a lease may ask for.")
+    hold_yield: Seconds = Field(60.0, description="Under a ceiling, an older hold may be evicted.")
+    locality_wait: Seconds = Field(3.0, description="How long to wait for the busy cluster with the group's data.")
+    max_uses: Count = Field(200, description="Leases before a cluster is replaced; 0 for no limit.")
+    max_lifetime: Seconds = Field(86_400.0, description="Age at which a cluster is replaced; 0 for no limit.")
+    lifetime_jitter: Share = Field(0.1, description="Each cluster's max_lifetime is shorter by up to this share.")
+    start_timeout: Annotated[Seconds, Field(ge=1)] = Field(120.0, description="A start that takes longer has failed.")
+    reset_timeout: Annotated[Seconds, Field(ge=1)] = Field(20.0, description="A reset that takes longer has failed.")
+    backoff: Seconds = Field(2.0, description="Pause after the first failed start; it doubles with each.")
+    backoff_max: Seconds = Field(60.0, description="The longest pause after a failed start.")
+    breaker_failures: Annotated[Count, Field(ge=1)] = Field(3, description="Failed starts in a row that pause starts.")
+    breaker_open: Seconds = Field(60.0, description="For how long starts are paused then.")
+    quarantine: Seconds = Field(0.0, description="Keep a cluster that could not be proven clean, to look at it.")
+    max_leases_per_cluster: Annotated[Count, Field(ge=1)] = Field(1, description="More lets holders of a tenant share.")
+    serve_larger: bool = Field(False, description="A larger idle cluster of the tenant may serve a smaller request.")
+    floor_for: Seconds = Field(86_400.0, description="min_idle and buffer end when nobody asked for so long.")
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> PoolOptions:
+        for policy, short in SHORT_FORMS.items():
+            also = [name for name in short if name in self.model_fields_set]
+            if policy in self.model_fields_set and getattr(self, policy) is not None and also:
+                raise ValueError(f"gives both {policy} and {also[0]}; give one of them")
+        return self
+
+    def over(self, below: PoolOptions) -> PoolOptions:
+        """Return these options, with what they leave open taken from `below`."""
+        taken = {name: getattr(below, name) for name in below.model_fields_set if name in PoolOptions.model_fields}
+        for policy, short in SHORT_FORMS.items():
+            if self.model_fields_set & {policy}:
+                taken = {name: value for name, value in taken.items() if name not in short}
+            if self.model_fields_set & set(short):
+                taken.pop(policy, None)
+        new = {name: value for name, value in taken.items() if name not in self.model_fields_set}
+        return self.model_copy(update=new)
+
+
+SHORT_FORMS = {"reclaim": ("idle_ttl", "idle_jitter"), "sizing": ("min_idle", "buffer")}
+"""Policies that have a short form, and the settings that are it."""
+
+
+class PoolSection(PoolOptions):
+    """A pool: a name, which keys it is for, and its settings."""
+
+    name: Annotated[str, Field(pattern=_NAME)] = Field(description="Shown in metrics and logs.")
+    match: Match | None = Field(None, description="Which keys it is for; all that are left, if not given.")
+    key: KeySpec | None = Field(None, description="The one key it is for. Such a pool exists from the start.")

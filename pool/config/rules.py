@@ -1,0 +1,178 @@
+"""From the configuration to the rules that the core follows."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from policies.reclaim import FixedTTL
+from policies.sizing import FloorAndBuffer
+from pool.config.model import Config
+from pool.config.pools import CeilingSection, Match, PoolSection, ShapeMatch
+from pool.config.values import condition, count_quantity, cpu_quantity, memory_quantity
+from pool.core.key import ClusterKey, key_from
+from pool.core.settings import NO_CEILING, Ceiling, PoolSettings, Rules
+from pool.windows import Window
+
+_MOST_CACHED = 50_000
+
+Test = Callable[[ClusterKey], bool]
+
+
+def pinned_key(pool: PoolSection) -> ClusterKey | None:
+    """Return the one key that a pool is for, None if it is for many.
+
+    Raises:
+        InvalidKey: naming the field.
+    """
+    return None if pool.key is None else key_from(pool.key.model_dump(exclude_none=True))
+
+
+def matcher(pool: PoolSection) -> Test:
+    """Return the test whether a key belongs to a pool."""
+    pinned = pinned_key(pool)
+    if pinned is not None:
+        digest = pinned.digest
+        return lambda key: key.digest == digest
+    tests = _tests(pool.match) if pool.match is not None else []
+    return lambda key: all(test(key) for test in tests)
+
+
+def _globs(patterns: list[str]) -> Callable[[str], bool]:
+    expression = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
+    return lambda text: expression.match(text) is not None
+
+
+def _tests(match: Match) -> list[Test]:
+    tests: list[Test] = []
+    if match.cluster_type is not None:
+        of_type = _globs(match.cluster_type)
+        tests.append(lambda key: of_type(key.cluster_type))
+    if match.image is not None:
+        of_image = _globs(match.image)
+        tests.append(lambda key: of_image(key.image))
+    if match.tenant is not None:
+        of_tenant = _globs(match.tenant)
+        tests.append(lambda key: of_tenant(key.tenant))
+    if match.shape is not None:
+        tests.append(_shape_test(match.shape))
+    return tests
+
+
+def _shape_test(match: ShapeMatch) -> Test:
+    def workers(key: ClusterKey) -> int:
+        return sum(group.max_replicas for group in key.shape.workers)
+
+    measures: list[tuple[str | None, Callable[[object], int], Callable[[ClusterKey], int]]] = [
+        (match.cpu, cpu_quantity, lambda key: key.shape.footprint.milli_cpu),
+        (match.memory, memory_quantity, lambda key: key.shape.footprint.memory_bytes),
+        (match.gpu, count_quantity, lambda key: key.shape.footprint.gpu),
+        (match.workers, count_quantity, workers),
+    ]
+    wanted = [(condition(text, quantity), of) for text, quantity, of in measures if text is not None]
+    return lambda key: all(wish.holds(of(key)) for wish, of in wanted)
+
+
+def settings_of(pool: PoolSection) -> PoolSettings:
+    """Return the settings of a completed pool section."""
+    return PoolSettings(
+        name=pool.name,
+        grant_order=pool.grant_order.build(),
+        queue_order=pool.queue_order.build(),
+        sizing=pool.sizing.build() if pool.sizing is not None else FloorAndBuffer(pool.min_idle, pool.buffer),
+        reclaim=pool.reclaim.build() if pool.reclaim is not None else FixedTTL(pool.idle_ttl, pool.idle_jitter),
+        ceiling=pool.ceiling.ceiling(),
+        lease_ttl_s=pool.lease_ttl,
+        max_lease_s=pool.max_lease,
+        pickup_s=pool.pickup,
+        max_wait_s=pool.max_wait,
+        max_waiting=pool.max_waiting,
+        aging_s=pool.aging,
+        hold_s=pool.hold,
+        hold_max_s=pool.hold_max,
+        hold_yield_s=pool.hold_yield,
+        locality_wait_s=pool.locality_wait,
+        max_uses=pool.max_uses,
+        max_lifetime_s=pool.max_lifetime,
+        lifetime_jitter=pool.lifetime_jitter,
+        start_timeout_s=pool.start_timeout,
+        reset_timeout_s=pool.reset_timeout,
+        backoff_s=pool.backoff,
+        backoff_max_s=pool.backoff_max,
+        breaker_failures=pool.breaker_failures,
+        breaker_open_s=pool.breaker_open,
+        quarantine_s=pool.quarantine,
+        max_leases_per_cluster=pool.max_leases_per_cluster,
+        serve_larger=pool.serve_larger,
+        floor_for_s=pool.floor_for,
+        pinned=pool.key is not None,
+    )
+
+
+def windows_of(config: Config) -> list[Window]:
+    """Return the scheduled windows of all pools."""
+    return [
+        Window(pool.name, window.from_, window.for_, window.min_idle, window.timezone)
+        for pool in config.pools
+        for window in pool.schedule
+    ]
+
+
+def _settings_for(config: Config) -> Callable[[ClusterKey], PoolSettings]:
+    pools = [(matcher(pool), settings_of(pool)) for pool in config.pools]
+    known: dict[str, PoolSettings] = {}
+
+    def settings_for(key: ClusterKey) -> PoolSettings:
+        found = known.get(key.digest)
+        if found is None:
+            if len(known) >= _MOST_CACHED:
+                known.clear()
+            found = known[key.digest] = next(settings for matches, settings in pools if matches(key))
+        return found
+
+    return settings_for
+
+
+def _tenant_ceiling(config: Config) -> Callable[[str], Ceiling]:
+    tenants = [(_globs([tenant.match]), tenant.ceiling.ceiling()) for tenant in config.tenants]
+    known: dict[str, Ceiling] = {}
+
+    def tenant_ceiling(tenant: str) -> Ceiling:
+        found = known.get(tenant)
+        if found is None:
+            if len(known) >= _MOST_CACHED:
+                known.clear()
+            found = known[tenant] = next((ceiling for matches, ceiling in tenants if matches(tenant)), NO_CEILING)
+        return found
+
+    return tenant_ceiling
+
+
+def daemon_ceiling(given: CeilingSection, machine_milli_cpu: int | None) -> Ceiling:
+    """Return the ceiling of everything: what is given, and the cpus of the machine where clusters run on it."""
+    ceiling = given.ceiling()
+    if machine_milli_cpu is None or "cpu" in given.model_fields_set:
+        return ceiling
+    return replace(ceiling, milli_cpu=machine_milli_cpu)
+
+
+def build_rules(config: Config, floors: Mapping[str, int], *, machine_milli_cpu: int | None = None) -> Rules:
+    """Return the rules of a completed configuration.
+
+    Args:
+        config: as `load` returns it.
+        floors: `min_idle` by pool name from the windows open now.
+        machine_milli_cpu: thousandths of a cpu that all clusters share unless the configuration says otherwise, None
+            where they do not run on this machine.
+    """
+    keys = [pinned_key(pool) for pool in config.pools]
+    return Rules(
+        settings_for=_settings_for(config),
+        daemon=daemon_ceiling(config.ceiling, machine_milli_cpu),
+        tenant_ceiling=_tenant_ceiling(config),
+        max_starting=config.max_starting,
+        floors=dict(floors),
+        pinned=tuple(key for key in keys if key is not None),
+    )
