@@ -141,12 +141,12 @@ class Lease:
         caller: the API token's name: request ids are scoped to it.
         pool: digest of the key that was asked for (the cluster may be of a larger one).
         epoch: the cluster's epoch as of this grant; what the holder must show.
-        expires_at: renewals move it, in memory only (see `extended_by`).
+        expires_at: renewals move it, in memory only (see `renewed_in`).
         max_until: it ends then however often it is renewed; 0 for never.
         hold_s: for how long its cluster is held for its group after the release.
         miss: why no idle cluster answered it; None for a hit.
-        extended_by: writer generation whose restart extended it, until it is renewed again: such a lease is not
-            extended a second time.
+        renewed_in: writer generation in which it was granted or last renewed. A restart extends leases that the
+            generation before it saw, so that a holder who went away is not waited for at restart after restart.
     """
 
     id: str
@@ -172,7 +172,7 @@ class Lease:
     ended_at: float | None = None
     end_reason: Reason | None = None
     end_detail: str = ""
-    extended_by: int = 0
+    renewed_in: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,167 @@
+"""Clusters that exist in memory only: for speed, for faults, and for trying policies in simulated time.
+
+It keeps the backend contract in every respect that the daemon can see. The world (`SimulatedWorld`) is apart from the
+backend, as real clusters are apart from the daemon: a restarted daemon opens a new backend on the same world.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pool.backends.base import Clean, Report
+from pool.core import errors
+from pool.core.events import Listing, Lost, Seen, Started
+from pool.core.key import ClusterKey
+from pool.core.model import Cluster
+from pool.core.reasons import Reason
+
+
+@dataclass(slots=True)
+class SimulatedCluster:
+    """One cluster of the world. `dirty` is what its last holder left and a reset cannot remove."""
+
+    id: str
+    store_id: str
+    boot: int
+    ready: bool = False
+    broken: bool = False
+    dirty: str = ""
+
+    @property
+    def boot_id(self) -> str:
+        """Identity of the running head, empty until it runs."""
+        return f"boot-{self.id}-{self.boot}" if self.ready else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How long things take, in seconds (uniform between the two), and how often they fail (0 to 1)."""
+
+    start_s: tuple[float, float] = (1.0, 3.0)
+    stop_s: tuple[float, float] = (0.1, 0.5)
+    reset_s: tuple[float, float] = (0.05, 0.2)
+    list_s: tuple[float, float] = (0.0, 0.02)
+    start_fails: float = 0.0
+    stop_fails: float = 0.0
+    reset_dirty: float = 0.0
+    list_fails: float = 0.0
+
+
+INSTANT = Behaviour(start_s=(0, 0), stop_s=(0, 0), reset_s=(0, 0), list_s=(0, 0))
+
+
+@dataclass(slots=True)
+class SimulatedWorld:
+    """What exists, whoever looks at it."""
+
+    random: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 simulation, not a secret
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    clusters: dict[str, SimulatedCluster] = field(default_factory=dict)
+    unreachable: bool = False
+    boots: int = 0
+    most: int = 0
+
+
+class SimulatedBackend:
+    """A backend over a `SimulatedWorld`."""
+
+    def __init__(self, world: SimulatedWorld | None = None, *, cluster_type: str = "ray") -> None:
+        self.cluster_type = cluster_type
+        self.world = world or SimulatedWorld()
+        self._store_id = ""
+        self._on_lost: Callable[[Lost], None] | None = None
+
+    async def open(self, store_id: str, token_for: Callable[[str], str], on_lost: Callable[[Lost], None]) -> None:
+        """Work for a store from now on."""
+        self._store_id = store_id
+        self._on_lost = on_lost
+
+    async def close(self) -> None:
+        """Stop watching."""
+        self._on_lost = None
+
+    def check(self, key: ClusterKey) -> None:
+        """Accept every key."""
+
+    async def start(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+        """Start a cluster, or wait for one that was begun before.
+
+        Raises:
+            StartFailed: as often as the world's behaviour says.
+        """
+        world = self.world
+        self._reach()
+        found = world.clusters.get(cluster.id)
+        if found is None:
+            world.boots += 1
+            found = SimulatedCluster(cluster.id, self._store_id, world.boots)
+            world.clusters[cluster.id] = found
+            world.most = max(world.most, len(world.clusters))
+        if not found.ready:
+            report("starting head")
+            await self._spend(world.behaviour.start_s)
+            self._reach()
+            if world.random.random() < world.behaviour.start_fails:
+                raise errors.StartFailed("the simulated head exited with code 1")
+            if world.clusters.get(cluster.id) is not found:
+                raise errors.StartFailed("the simulated cluster vanished while it started")
+            found.ready = True
+        return Started(
+            cluster.id, found.boot_id, f"{cluster.id}.invalid:6379", dashboard_url=f"http://{cluster.id}.invalid:8265"
+        )
+
+    async def stop(self, cluster_id: str) -> None:
+        """Stop a cluster; it is gone on return."""
+        self._reach()
+        await self._spend(self.world.behaviour.stop_s)
+        self._reach()
+        if self.world.random.random() < self.world.behaviour.stop_fails:
+            raise errors.PoolError("the simulated stop failed", reason=Reason.INTERNAL)
+        found = self.world.clusters.get(cluster_id)
+        if found is not None and found.store_id == self._store_id:
+            del self.world.clusters[cluster_id]
+
+    async def reset(self, cluster: Cluster, key: ClusterKey) -> Clean:
+        """Report clean, or what was left."""
+        self._reach()
+        await self._spend(self.world.behaviour.reset_s)
+        found = self.world.clusters.get(cluster.id)
+        if found is None or found.broken:
+            return Clean(False, "the simulated cluster does not answer")
+        if found.dirty or self.world.random.random() < self.world.behaviour.reset_dirty:
+            return Clean(False, found.dirty or "a simulated actor is left")
+        return Clean(True)
+
+    async def list(self) -> Listing:
+        """Return this store's clusters as they were at the beginning of the call."""
+        self._reach()
+        mine = [c for c in self.world.clusters.values() if c.store_id == self._store_id]
+        seen = tuple(Seen(c.id, c.boot_id) for c in mine)
+        await self._spend(self.world.behaviour.list_s)
+        if self.world.random.random() < self.world.behaviour.list_fails:
+            return Listing(0.0, False, seen[: len(seen) // 2])
+        return Listing(0.0, True, seen)
+
+    def lose(self, cluster_id: str, *, told: bool = True) -> None:
+        """Break a cluster; `told` says whether the watch notices, else only the next listing does."""
+        found = self.world.clusters.pop(cluster_id, None)
+        if found is not None and told and found.ready and self._on_lost is not None:
+            self._on_lost(Lost(cluster_id, found.boot_id, Reason.PROCESS_GONE, "the simulated head died"))
+
+    def replace(self, cluster_id: str) -> None:
+        """Replace a head silently by an empty one, as KubeRay does."""
+        found = self.world.clusters.get(cluster_id)
+        if found is not None and found.ready:
+            self.world.boots += 1
+            found.boot = self.world.boots
+
+    def _reach(self) -> None:
+        if self.world.unreachable:
+            raise ConnectionError("the simulated backend is unreachable")
+
+    async def _spend(self, between_s: tuple[float, float]) -> None:
+        if between_s[1] > 0:
+            await asyncio.sleep(self.world.random.uniform(*between_s))

@@ -1,0 +1,223 @@
+"""Ceilings, starts and evictions: whether one more cluster may be started, and what makes room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from pool.core.key import ClusterKey, Footprint
+from pool.core.model import Cluster, ClusterState, Pool
+from pool.core.policy import Demand
+from pool.core.reasons import Reason
+from pool.core.settings import Ceiling
+from pool.core.state import State
+from pool.core.timers import Kind
+from pool.core.turn import Turn
+
+LOOK_AGAIN_S = 1.0
+"""A start that was put off because a release is expected sooner is thought over this often."""
+
+EVICTION_SCAN = 1_000
+"""How many idle clusters an eviction looks at, longest idle first."""
+
+Blocked = tuple[Reason, str]
+
+
+def over(ceiling: Ceiling, usage: Footprint, more: Footprint) -> str:
+    """Return the arithmetic by which ``usage + more`` is over the ceiling, empty if it is not."""
+    total = usage + more
+    if ceiling.clusters is not None and total.clusters > ceiling.clusters:
+        return f"{usage.clusters} clusters and {more.clusters} more, of {ceiling.clusters}"
+    if ceiling.milli_cpu is not None and total.milli_cpu > ceiling.milli_cpu:
+        return f"{usage.milli_cpu / 1000:g} cpus and {more.milli_cpu / 1000:g} more, of {ceiling.milli_cpu / 1000:g}"
+    if ceiling.memory_bytes is not None and total.memory_bytes > ceiling.memory_bytes:
+        gib = 2**30
+        return (
+            f"{usage.memory_bytes / gib:.1f} GiB and {more.memory_bytes / gib:.1f} more, "
+            f"of {ceiling.memory_bytes / gib:.1f}"
+        )
+    if ceiling.gpu is not None and total.gpu > ceiling.gpu:
+        return f"{usage.gpu} GPUs and {more.gpu} more, of {ceiling.gpu}"
+    return ""
+
+
+def pool_ceiling(state: State, pool: Pool) -> Ceiling:
+    """Return a pool's ceiling, an operator's resize considered."""
+    ceiling = state.settings(pool.digest).ceiling
+    if pool.max_clusters is None:
+        return ceiling
+    return Ceiling(pool.max_clusters, ceiling.milli_cpu, ceiling.memory_bytes, ceiling.gpu)
+
+
+def never_fits(state: State, key: ClusterKey) -> str:
+    """Return why not even a single cluster of this key is within the ceilings, empty if it is."""
+    one, nothing = key.shape.footprint, Footprint()
+    pool = state.pools.get(key.digest)
+    own = pool_ceiling(state, pool) if pool else state.rules.settings_for(key).ceiling
+    for whose, ceiling in (
+        ("the pool", own),
+        (f"tenant {key.tenant}", state.rules.tenant_ceiling(key.tenant)),
+        ("the daemon", state.rules.daemon),
+    ):
+        if text := over(ceiling, nothing, one):
+            return f"One cluster of this shape is over the ceiling of {whose}: {text}."
+    return ""
+
+
+def start_blocked(state: State, pool: Pool, now: float) -> Blocked | None:
+    """Return why no cluster of the pool may be started now, None if one may."""
+    settings = state.settings(pool.digest)
+    index = state.index[pool.digest]
+    more = pool.key.shape.footprint
+    if pool.failures >= settings.breaker_failures:
+        # Half-open once its time is over: one start tries, the others wait for what comes of it.
+        if now < pool.breaker_until or index.starting:
+            left_s = max(0.0, pool.breaker_until - now)
+            return Reason.BREAKER_OPEN, (
+                f"{pool.failures} starts failed in a row; the next try comes in {left_s:.0f} s. {pool.last_error}"
+            )
+    elif now < pool.retry_at:
+        return Reason.START_BACKOFF, f"The next try comes in {pool.retry_at - now:.0f} s. {pool.last_error}"
+    if text := over(pool_ceiling(state, pool), index.usage, more):
+        return Reason.POOL_CEILING, f"The pool is at its ceiling: {text}."
+    if state.starting >= state.rules.max_starting:
+        return Reason.MAX_STARTING, f"{state.starting} clusters are starting, of {state.rules.max_starting} at once."
+    tenant = pool.key.tenant
+    usage = state.tenant_usage.get(tenant, Footprint())
+    if text := over(state.rules.tenant_ceiling(tenant), usage, more):
+        return Reason.TENANT_CEILING, f"Tenant {tenant} is at its ceiling: {text}."
+    if text := over(state.rules.daemon, state.usage, more):
+        return Reason.DAEMON_CEILING, f"The daemon is at its ceiling: {text}."
+    return None
+
+
+def idle_target(state: State, pool: Pool, now: float) -> int:
+    """Return how many idle clusters the pool's sizing wants now."""
+    settings = state.settings(pool.digest)
+    index = state.index[pool.digest]
+    forgotten = now - max(index.last_asked_at, pool.created_at) > settings.floor_for_s
+    if (forgotten and not settings.pinned) or pool.cordoned:
+        return 0
+    counts = index.counts
+    floor = max(state.rules.floors.get(pool.name, 0), pool.min_idle or 0)
+    demand = Demand(
+        leased=counts[ClusterState.LEASED],
+        idle=counts[ClusterState.IDLE] + counts[ClusterState.RESETTING],
+        starting=counts[ClusterState.STARTING],
+        floor=floor,
+        last_asked_at=index.last_asked_at,
+    )
+    return settings.sizing.idle_target(demand, now)
+
+
+def starts_needed(state: State, pool: Pool, now: float) -> tuple[int, int]:
+    """Return how many starts waiters need now, and how many expected releases were counted instead.
+
+    A waiter needs a start unless a cluster that starts or resets, or a lease expected to end before a new start
+    would be ready, will serve it.
+    """
+    index = state.index[pool.digest]
+    wanting = index.creators - index.local
+    if wanting <= 0:
+        return 0, 0
+    wanting -= index.counts[ClusterState.STARTING] + index.counts[ClusterState.RESETTING]
+    if wanting <= 0:
+        return 0, 0
+    start_s = index.start_s.value_s
+    promised = index.releases_within(now, start_s) if start_s is not None else 0
+    return max(0, wanting - promised), min(wanting, promised)
+
+
+def plan(turn: Turn, digest: str) -> None:
+    """Start what the pool's waiters and its sizing need, as far as the ceilings allow; evict for waiters."""
+    state, now = turn.state, turn.now
+    pool = state.pools[digest]
+    needed, promised = starts_needed(state, pool, now)
+    if promised:
+        state.timers.arm(Kind.POOL, digest, now + LOOK_AGAIN_S)
+    for _ in range(needed):
+        if not _start_one(turn, digest, Reason.MISS):
+            return
+    index = state.index[digest]
+    counts = index.counts
+    coming = len(index.free) + counts[ClusterState.STARTING] + counts[ClusterState.RESETTING]
+    spare = max(0, coming - index.creators)
+    target = idle_target(state, pool, now)
+    cause = Reason.FLOOR if counts[ClusterState.LEASED] == 0 else Reason.BUFFER
+    for _ in range(target - spare):
+        if not _start_one(turn, digest, cause):
+            return
+    state.blocked.pop(digest, None)
+
+
+def _start_one(turn: Turn, digest: str, cause: Reason) -> bool:
+    state = turn.state
+    pool = state.pools[digest]
+    blocked = start_blocked(state, pool, turn.now)
+    if blocked is None:
+        turn.start_cluster(pool, cause)
+        return True
+    reason = blocked[0]
+    if reason is Reason.START_BACKOFF:
+        state.timers.arm(Kind.POOL, digest, pool.retry_at)
+    elif reason is Reason.BREAKER_OPEN:
+        state.timers.arm(Kind.POOL, digest, max(pool.breaker_until, turn.now + LOOK_AGAIN_S))
+    else:
+        state.blocked[digest] = None
+        if cause is Reason.MISS and reason in (Reason.TENANT_CEILING, Reason.DAEMON_CEILING):
+            _make_room(turn, pool, reason)
+    return False
+
+
+def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
+    """Stop the least valuable idle clusters of other keys, as many as one start needs, or none if that is not enough."""
+    state = turn.state
+    tenant = pool.key.tenant if reason is Reason.TENANT_CEILING else None
+    if tenant is None:
+        ceiling, usage = state.rules.daemon, state.usage
+    else:
+        ceiling, usage = state.rules.tenant_ceiling(tenant), state.tenant_usage.get(tenant, Footprint())
+    for id_ in state.stopping:
+        going = state.clusters[id_]
+        if tenant is None or going.tenant == tenant:
+            usage -= going.footprint
+    victims: list[Cluster] = []
+    more = pool.key.shape.footprint
+    for victim in _by_value(turn, pool, tenant):
+        if not over(ceiling, usage, more):
+            break
+        victims.append(victim)
+        usage -= victim.footprint
+    if over(ceiling, usage, more):
+        return
+    for victim in victims:
+        idle_s = turn.now - victim.changed_at
+        turn.stop_cluster(
+            victim, Reason.EVICTED, f"idle for {idle_s:.0f} s; its room goes to a waiter of {pool.digest}"
+        )
+
+
+def _by_value(turn: Turn, pool: Pool, tenant: str | None) -> Iterator[Cluster]:
+    """Yield idle clusters of other keys that may be evicted, least valuable first.
+
+    Longest idle first, those that no floor protects before those that one does: a waiter who is here is worth more
+    than one who may come.
+    """
+    state, now = turn.state, turn.now
+    protected: list[Cluster] = []
+    above: dict[str, int] = {}
+    for id_ in islice(state.evictable_ids(tenant), EVICTION_SCAN):
+        cluster = state.clusters[id_]
+        settings = state.settings(cluster.pool)
+        if cluster.pool == pool.digest or (cluster.hold_until and now - cluster.changed_at < settings.hold_yield_s):
+            continue
+        digest = cluster.pool
+        if digest not in above:
+            idle = state.index[digest].counts[ClusterState.IDLE]
+            above[digest] = idle - idle_target(state, state.pools[digest], now)
+        if above[digest] > 0:
+            above[digest] -= 1
+            yield cluster
+        else:
+            protected.append(cluster)
+    yield from protected

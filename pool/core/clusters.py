@@ -1,0 +1,333 @@
+"""What becomes of clusters: starts, resets, stops, losses, and what an operator asks of them."""
+
+from __future__ import annotations
+
+from pool.core import capacity, leases
+from pool.core.events import (
+    Cordon,
+    Done,
+    Lost,
+    Nudge,
+    Prewarm,
+    Progress,
+    Rejected,
+    Reply,
+    ResetDone,
+    Resize,
+    Shutdown,
+    Started,
+    StartFailed,
+    Stopped,
+)
+from pool.core.lifecycle import ClusterMove
+from pool.core.model import Cluster, ClusterState, Mode, Pool
+from pool.core.reasons import Reason
+from pool.core.timers import Kind
+from pool.core.turn import Turn, jitter
+
+FLOOR_LOOK_S = 60.0
+"""An idle cluster that a floor protects is looked at again this often."""
+
+
+# --- starts --------------------------------------------------------------------------------------------------------
+
+
+def progress(turn: Turn, event: Progress) -> Reply:
+    """Note the phase of a start and tell who watches."""
+    cluster = turn.state.clusters.get(event.cluster_id)
+    if cluster is not None and cluster.state is ClusterState.STARTING and cluster.phase != event.phase:
+        turn.update(cluster, durable=False, phase=event.phase)
+        turn.effect(Nudge(cluster.pool))
+    return None
+
+
+def started(turn: Turn, event: Started) -> Reply:
+    """A cluster is ready: it serves, and the pool's failures are forgotten."""
+    cluster = turn.state.clusters.get(event.cluster_id)
+    if cluster is None or cluster.state is not ClusterState.STARTING:
+        return None
+    pool = turn.state.pools[cluster.pool]
+    if pool.failures:
+        turn.update(pool, failures=0, retry_at=0.0, breaker_until=0.0, last_error="")
+    turn.state.index[cluster.pool].start_s.add(turn.now - cluster.created_at)
+    turn.move(
+        cluster,
+        ClusterMove.READY,
+        ready_at=turn.now,
+        boot_id=event.boot_id,
+        address=event.address,
+        client_address=event.client_address,
+        dashboard_url=event.dashboard_url,
+        ray_version=event.ray_version,
+        phase="",
+    )
+    return None
+
+
+def start_failed(turn: Turn, event: StartFailed) -> Reply:
+    """A start came to nothing: what was begun is removed, and the pool pauses before it tries again."""
+    cluster = turn.state.clusters.get(event.cluster_id)
+    if cluster is None or cluster.state is not ClusterState.STARTING:
+        return None
+    _fail_start(turn, cluster, event.reason, event.detail)
+    return None
+
+
+def _fail_start(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
+    pool = turn.state.pools[cluster.pool]
+    settings = turn.settings(cluster.pool)
+    failures = pool.failures + 1
+    # Doubling with jitter; from half up to the whole, so that pools that failed together do not try together.
+    pause_s = min(settings.backoff_max_s, settings.backoff_s * 2 ** min(failures - 1, 30))
+    pause_s *= 0.5 + 0.5 * jitter(cluster.id)
+    opens = failures >= settings.breaker_failures
+    pool = turn.update(
+        pool,
+        failures=failures,
+        retry_at=turn.now + pause_s,
+        breaker_until=turn.now + settings.breaker_open_s if opens else 0.0,
+        last_error=detail or reason.sentence,
+    )
+    turn.stop_cluster(cluster, reason, detail or reason.sentence)
+    if opens and not turn.state.index[pool.digest].live:
+        _refuse_creators(turn, pool)
+
+
+def _refuse_creators(turn: Turn, pool: Pool) -> None:
+    """The breaker opened and nothing of the pool lives that could come free: tell the waiters instead of hanging."""
+    for waiter in turn.state.queue(pool.digest):
+        if waiter.mode is Mode.WAIT_OR_CREATE:
+            leases.refuse_waiter(
+                turn,
+                waiter,
+                Reason.START_FAILED,
+                f"{pool.failures} starts failed in a row. {pool.last_error}",
+                "Mend the cause, then ask again.",
+            )
+
+
+# --- resets and stops ----------------------------------------------------------------------------------------------
+
+
+def reset_done(turn: Turn, event: ResetDone) -> Reply:
+    """A reset ended: the cluster serves again, or is quarantined, or is replaced."""
+    cluster = turn.state.clusters.get(event.cluster_id)
+    if cluster is None or not leases.is_reset_pending(cluster, event.epoch):
+        return None
+    settings = turn.settings(cluster.pool)
+    if not event.clean:
+        left = event.left or Reason.RESET_FAILED.sentence
+        if settings.quarantine_s:
+            turn.move(cluster, ClusterMove.DIRTY, reason=Reason.RESET_FAILED, detail=left, hold_until=0.0)
+            turn.state.timers.arm(Kind.QUARANTINE, cluster.id, turn.now + settings.quarantine_s)
+        else:
+            turn.stop_cluster(cluster, Reason.RESET_FAILED, left)
+        return None
+    if cluster.doom is not None:
+        turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence)
+        return None
+    hold_until = cluster.hold_until if cluster.hold_until > turn.now else 0.0
+    turn.move(cluster, ClusterMove.CLEAN, hold_until=hold_until, reason=None, detail="")
+    return None
+
+
+def stopped(turn: Turn, event: Stopped) -> Reply:
+    """A cluster was seen gone."""
+    cluster = turn.state.clusters.get(event.cluster_id)
+    if cluster is not None and cluster.state is ClusterState.STOPPING:
+        turn.move(cluster, ClusterMove.GONE)
+    return None
+
+
+def lost(turn: Turn, event: Lost) -> Reply:
+    """A ready cluster broke. An older incarnation's loss is no news."""
+    cluster = turn.state.clusters.get(event.cluster_id)
+    if cluster is not None and (not event.boot_id or event.boot_id == cluster.boot_id):
+        lose(turn, cluster, event.reason, event.detail)
+    return None
+
+
+def lose(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
+    """End the leases of a lost cluster and remove what is left of it."""
+    state = cluster.state
+    if state is ClusterState.STARTING:
+        _fail_start(turn, cluster, reason, detail)
+    elif state not in (ClusterState.STOPPING, ClusterState.STOPPED):
+        cluster = leases.lose_leases(turn, cluster, detail or reason.sentence)
+        turn.stop_cluster(cluster, reason, detail or reason.sentence)
+
+
+# --- what an operator asks -----------------------------------------------------------------------------------------
+
+
+def cordon(turn: Turn, ask: Cordon) -> Reply:
+    """Cordon, uncordon or drain a cluster, or a whole pool by its digest."""
+    state = turn.state
+    pool = state.pools.get(ask.target)
+    if pool is not None:
+        turn.update(pool, cordoned=ask.on)
+        turn.touch(pool.digest)
+        ids = [c.id for c in state.clusters.values() if c.pool == pool.digest] if ask.drain else []
+        for id_ in ids:
+            _drain(turn, state.clusters[id_])
+        return Done(f"pool {pool.digest} {_verb(ask)}", tuple(ids))
+    cluster = state.clusters.get(ask.target)
+    if cluster is None:
+        return Rejected(
+            Reason.UNKNOWN_CLUSTER, f"There is no cluster or pool {ask.target}.", "List them with `warmpool clusters`."
+        )
+    if cluster.state is ClusterState.STOPPING:
+        return Rejected(Reason.CONFLICT, f"{cluster.id} is stopping already.", "There is nothing to do.")
+    if not ask.on and cluster.doom is Reason.DRAINED:
+        cluster = turn.update(cluster, doom=None)
+    cluster = turn.update(cluster, cordoned=ask.on)
+    turn.touch(cluster.pool)
+    if ask.drain:
+        _drain(turn, cluster)
+    return Done(f"{cluster.id} {_verb(ask)}", (cluster.id,))
+
+
+def _verb(ask: Cordon) -> str:
+    return "drains" if ask.drain else "cordoned" if ask.on else "uncordoned"
+
+
+def _drain(turn: Turn, cluster: Cluster) -> None:
+    if cluster.state in (ClusterState.LEASED, ClusterState.RESETTING):
+        if cluster.doom is None:
+            turn.update(cluster, doom=Reason.DRAINED, cordoned=True)
+    elif cluster.state is not ClusterState.STOPPING:
+        turn.stop_cluster(cluster, Reason.DRAINED, Reason.DRAINED.sentence)
+
+
+def prewarm(turn: Turn, ask: Prewarm) -> Reply:
+    """Start clusters until `count` are idle or starting, as far as the ceilings allow."""
+    if text := capacity.never_fits(turn.state, ask.key):
+        return Rejected(Reason.SHAPE_TOO_LARGE, text, "Ask for a smaller shape, or raise the ceiling named.")
+    pool = turn.pool(ask.key)
+    index = turn.state.index[pool.digest]
+    index.last_asked_at = turn.now
+    have = len(index.free) + index.counts[ClusterState.STARTING] + index.counts[ClusterState.RESETTING]
+    begun: list[str] = []
+    for _ in range(ask.count - have):
+        pool = turn.state.pools[pool.digest]
+        blocked = capacity.start_blocked(turn.state, pool, turn.now)
+        if blocked is not None:
+            reason, detail = blocked
+            if not begun:
+                return Rejected(reason, detail, "Ask again once that has changed.")
+            return Done(f"{len(begun)} starting, {have} were there; no more: {detail}", tuple(begun))
+        begun.append(turn.start_cluster(pool, Reason.PREWARM).id)
+    return Done(f"{len(begun)} starting, {have} were there", tuple(begun))
+
+
+def resize(turn: Turn, ask: Resize) -> Reply:
+    """Set a pool's floor and ceiling over its configuration."""
+    pool = turn.state.pools.get(ask.pool)
+    if pool is None:
+        return Rejected(Reason.UNKNOWN_POOL, f"There is no pool {ask.pool}.", "List them with `warmpool pools`.")
+    min_idle = pool.min_idle if ask.min_idle is None else ask.min_idle
+    most = pool.max_clusters if ask.max_clusters is None else ask.max_clusters
+    if min_idle is not None and most is not None and min_idle > most:
+        return Rejected(
+            Reason.INVALID_REQUEST, f"min_idle {min_idle} is over max_clusters {most}.", "Lower one or raise the other."
+        )
+    turn.update(pool, min_idle=min_idle, max_clusters=most)
+    turn.touch(pool.digest)
+    return Done(f"pool {pool.digest}: min_idle {min_idle}, max_clusters {most}")
+
+
+def shutdown(turn: Turn, _: Shutdown) -> Reply:
+    """Stop every cluster and refuse every waiter."""
+    state = turn.state
+    for waiter in list(state.waiters.values()):
+        leases.refuse_waiter(turn, waiter, Reason.SHUTDOWN, Reason.SHUTDOWN.sentence, "Ask again later.")
+    for cluster in list(state.clusters.values()):
+        if cluster.state is not ClusterState.STOPPING:
+            for lease_id in cluster.leases:
+                fields = turn.end_lease(state.leases[lease_id], Reason.REVOKED, Reason.SHUTDOWN.sentence)
+                cluster = turn.update(state.clusters[cluster.id], **fields)
+            turn.stop_cluster(cluster, Reason.SHUTDOWN, Reason.SHUTDOWN.sentence)
+    # Floors must not start again what was just stopped.
+    turn.touched.clear()
+    turn.freed = False
+    return Done("every cluster is stopping")
+
+
+# --- what is due ---------------------------------------------------------------------------------------------------
+
+
+def start_due(turn: Turn, cluster_id: str) -> float | None:
+    """A start took too long."""
+    cluster = turn.state.clusters.get(cluster_id)
+    if cluster is not None and cluster.state is ClusterState.STARTING:
+        due = cluster.changed_at + turn.settings(cluster.pool).start_timeout_s
+        if turn.now < due:
+            return due
+        waited_s = turn.now - cluster.created_at
+        phase = f", last phase: {cluster.phase}" if cluster.phase else ""
+        _fail_start(turn, cluster, Reason.START_TIMEOUT, f"Not ready after {waited_s:.0f} s{phase}.")
+    return None
+
+
+def reset_due(turn: Turn, cluster_id: str) -> float | None:
+    """A reset took too long."""
+    cluster = turn.state.clusters.get(cluster_id)
+    if cluster is not None and cluster.state is ClusterState.RESETTING:
+        due = cluster.changed_at + turn.settings(cluster.pool).reset_timeout_s + 10.0
+        if turn.now < due:
+            return due
+        turn.stop_cluster(
+            cluster, Reason.RESET_FAILED, f"the reset did not end in {turn.now - cluster.changed_at:.0f} s"
+        )
+    return None
+
+
+def keep_due(turn: Turn, cluster_id: str) -> float | None:
+    """Reclaim an idle cluster that its policy no longer keeps and no floor or hold protects."""
+    state, now = turn.state, turn.now
+    cluster = state.clusters.get(cluster_id)
+    if cluster is None or cluster.state is not ClusterState.IDLE:
+        return None
+    pool = state.pools[cluster.pool]
+    due = max(turn.settings(cluster.pool).reclaim.keep_until(cluster, pool, now), cluster.hold_until)
+    if now < due:
+        return due
+    index = state.index[cluster.pool]
+    if len(index.free) <= capacity.idle_target(state, pool, now):
+        return now + FLOOR_LOOK_S
+    idle_s = now - cluster.changed_at
+    turn.stop_cluster(cluster, Reason.IDLE_TTL, f"idle for {idle_s:.0f} s, over its {due - cluster.changed_at:.0f} s")
+    return None
+
+
+def hold_due(turn: Turn, cluster_id: str) -> float | None:
+    """A hold is over: the cluster is anybody's."""
+    cluster = turn.state.clusters.get(cluster_id)
+    if cluster is None or cluster.state is not ClusterState.IDLE or not cluster.hold_until:
+        return None
+    if turn.now < cluster.hold_until:
+        return cluster.hold_until
+    turn.update(cluster, hold_until=0.0)
+    turn.touch(cluster.pool)
+    return None
+
+
+def retire_due(turn: Turn, cluster_id: str) -> float | None:
+    """An idle cluster reached the end of its life; a leased one retires when its lease ends."""
+    cluster = turn.state.clusters.get(cluster_id)
+    if cluster is not None and cluster.state is ClusterState.IDLE and cluster.retires_at:
+        if turn.now < cluster.retires_at:
+            return cluster.retires_at
+        turn.stop_cluster(cluster, Reason.MAX_LIFETIME, f"it is {turn.now - cluster.created_at:.0f} s old")
+    return None
+
+
+def quarantine_due(turn: Turn, cluster_id: str) -> float | None:
+    """A quarantine is over."""
+    cluster = turn.state.clusters.get(cluster_id)
+    if cluster is not None and cluster.state is ClusterState.QUARANTINED:
+        due = cluster.changed_at + turn.settings(cluster.pool).quarantine_s
+        if turn.now < due:
+            return due
+        turn.stop_cluster(cluster, Reason.QUARANTINE_OVER, cluster.detail)
+    return None

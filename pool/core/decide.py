@@ -1,0 +1,196 @@
+"""The one entry to the core: ``decide(state, event, now) -> Decision``.
+
+A decision is pure in that it asks nobody anything: no clock, no I/O. Its changes are applied to the state as it is
+made, so that the events of a batch see one another; `State.revert` takes them back if they cannot be committed. An
+event that raises changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pool.core import capacity, clusters, grant, leases, reconcile
+from pool.core.events import (
+    Acquire,
+    Cancel,
+    Cordon,
+    Decision,
+    Detached,
+    Event,
+    Listing,
+    Lost,
+    Paused,
+    Prewarm,
+    Progress,
+    Reconfigure,
+    Release,
+    Renew,
+    Reply,
+    ResetDone,
+    Resize,
+    Revoke,
+    Shutdown,
+    Started,
+    StartFailed,
+    StopFailed,
+    Stopped,
+    Tick,
+    Undelivered,
+)
+from pool.core.state import State
+from pool.core.timers import Kind
+from pool.core.turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Something is due by the clock (made by `due_events`, not by the shell)."""
+
+    kind: Kind
+    id: str
+
+
+def decide(state: State, event: Event | Due, now: float) -> Decision:
+    """Decide what one event leads to.
+
+    Args:
+        state: altered in place.
+        event: what happened.
+        now: seconds since the epoch.
+
+    Returns:
+        Reply, changes (applied already) and effects (to be carried out after the commit).
+
+    Raises:
+        PoolError: if the event is not possible; nothing was changed.
+    """
+    turn = Turn(state, event, now)  # type: ignore[arg-type]
+    try:
+        turn.decision.reply = _HANDLERS[type(event)](turn, event)
+        _settle(turn)
+        if isinstance(event, Acquire):
+            turn.decision.reply = leases.settle_reply(turn, event, turn.decision.reply)
+    except BaseException:
+        state.revert(turn.decision.changes)
+        raise
+    return turn.decision
+
+
+def due_events(state: State, now: float, limit: int = 1_000) -> list[Due]:
+    """Return what is due, each to be decided as an event of its own, at most `limit`."""
+    out: list[Due] = []
+    while len(out) < limit:
+        due = state.timers.pop(now)
+        if due is None:
+            break
+        out.append(Due(*due))
+    return out
+
+
+def _settle(turn: Turn) -> None:
+    """Serve the queues that the event touched, then start what is still missing."""
+    state = turn.state
+    rounds = 0
+    while turn.touched or turn.freed:
+        # Every round grants, starts or stops something; the bound only turns a bug into an error instead of a hang.
+        rounds += 1
+        if rounds > 10_000:
+            raise RuntimeError("the queues do not settle")
+        touched = list(turn.touched)
+        turn.touched.clear()
+        for digest in touched:
+            if digest in state.index:
+                grant.serve(turn, digest)
+                grant.serve_smaller(turn, digest)
+                capacity.plan(turn, digest)
+        if turn.freed:
+            turn.freed = False
+            for digest in sorted(state.blocked, key=lambda d: state.index[d].queue[:1] or [(float("inf"), 0.0, d)]):
+                capacity.plan(turn, digest)
+                if state.starting >= state.rules.max_starting:
+                    break
+
+
+def _due(turn: Turn, due: Due) -> Reply:
+    again = _DUE[due.kind](turn, due.id)
+    if again is not None:
+        turn.state.timers.arm(due.kind, due.id, again)
+    return None
+
+
+def _pool_due(turn: Turn, digest: str) -> float | None:
+    if digest in turn.state.pools:
+        turn.touch(digest)
+    return None
+
+
+def _nothing(_turn: Turn, _event: Tick | StopFailed) -> Reply:
+    return None
+
+
+def _paused(turn: Turn, event: Paused) -> Reply:
+    """Nobody could renew while the daemon stood still: that time does not count."""
+    for lease in list(turn.state.leases.values()):
+        turn.update(lease, durable=False, expires_at=lease.expires_at + event.gap_s)
+    for waiter in list(turn.state.waiters.values()):
+        turn.update(waiter, durable=False, seen_until=waiter.seen_until + event.gap_s)
+    return None
+
+
+def _reconfigure(turn: Turn, event: Reconfigure) -> Reply:
+    """Take new rules as a whole: pools take their new names and settings, the indexes follow."""
+    state = turn.state
+    state.set_rules(event.rules)
+    for pool in list(state.pools.values()):
+        name = state.settings(pool.digest).name
+        if name != pool.name:
+            turn.update(pool, name=name)
+        turn.touch(pool.digest)
+    for key in event.rules.pinned:
+        turn.touch(turn.pool(key).digest)
+    for cluster in state.clusters.values():
+        state.timers.arm(Kind.KEEP, cluster.id, turn.now)
+    return None
+
+
+_DUE: dict[Kind, Callable[[Turn, str], float | None]] = {
+    Kind.LEASE: leases.lease_due,
+    Kind.DEADLINE: leases.deadline_due,
+    Kind.SEEN: leases.seen_due,
+    Kind.LOCAL: leases.local_due,
+    Kind.START: clusters.start_due,
+    Kind.RESET: clusters.reset_due,
+    Kind.KEEP: clusters.keep_due,
+    Kind.HOLD: clusters.hold_due,
+    Kind.RETIRE: clusters.retire_due,
+    Kind.QUARANTINE: clusters.quarantine_due,
+    Kind.POOL: _pool_due,
+}
+
+_HANDLERS: dict[type, Callable[[Turn, Any], Reply]] = {
+    Acquire: leases.acquire,
+    Renew: leases.renew,
+    Release: leases.release,
+    Cancel: leases.cancel,
+    Detached: leases.detached,
+    Undelivered: leases.undelivered,
+    Revoke: leases.revoke,
+    Cordon: clusters.cordon,
+    Prewarm: clusters.prewarm,
+    Resize: clusters.resize,
+    Progress: clusters.progress,
+    Started: clusters.started,
+    StartFailed: clusters.start_failed,
+    ResetDone: clusters.reset_done,
+    Stopped: clusters.stopped,
+    StopFailed: _nothing,
+    Lost: clusters.lost,
+    Listing: reconcile.listing,
+    Tick: _nothing,
+    Paused: _paused,
+    Reconfigure: _reconfigure,
+    Shutdown: clusters.shutdown,
+    Due: _due,
+}

@@ -1,0 +1,65 @@
+"""Why a waiter waits, as of now: for the answers of long-polls and for the operator."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from pool.core import capacity
+from pool.core.events import Queued
+from pool.core.model import ClusterState, Mode, Waiter
+from pool.core.reasons import Reason
+from pool.core.state import State
+
+SCAN = 64
+"""An expectation is drawn from at most so many leases."""
+
+
+def queued(state: State, waiter: Waiter, now: float) -> Queued:
+    """Return position, reason, expected time and phase of a waiter."""
+    index = state.index[waiter.pool]
+    position = index.position(waiter)
+    reason, detail = _reason(state, waiter, now)
+    return Queued(waiter, position, reason, detail, _expected_at(state, waiter, position, now), _phase(state, waiter))
+
+
+def _reason(state: State, waiter: Waiter, now: float) -> tuple[Reason, str]:
+    pool = state.pools[waiter.pool]
+    index = state.index[waiter.pool]
+    if pool.cordoned:
+        return Reason.POOL_CORDONED, Reason.POOL_CORDONED.sentence
+    if waiter.local_until > now:
+        return Reason.LOCALITY_WAIT, Reason.LOCALITY_WAIT.sentence
+    if waiter.mode is Mode.WAIT:
+        return Reason.WAIT_ONLY, f"{waiter.miss.sentence} {Reason.WAIT_ONLY.sentence}"
+    if index.counts[ClusterState.STARTING]:
+        return Reason.STARTING, Reason.STARTING.sentence
+    blocked = capacity.start_blocked(state, pool, now)
+    if blocked is not None:
+        return blocked
+    if index.counts[ClusterState.RESETTING]:
+        return Reason.ALL_RESETTING, Reason.ALL_RESETTING.sentence
+    if index.counts[ClusterState.LEASED]:
+        return Reason.RELEASE_EXPECTED, Reason.RELEASE_EXPECTED.sentence
+    return waiter.miss, waiter.miss.sentence
+
+
+def _phase(state: State, waiter: Waiter) -> str:
+    index = state.index[waiter.pool]
+    if index.starting:
+        return state.clusters[next(iter(index.starting))].phase or "starting"
+    return "queued"
+
+
+def _expected_at(state: State, waiter: Waiter, position: int, now: float) -> float | None:
+    index = state.index[waiter.pool]
+    start_s, lease_s = index.start_s.value_s, index.lease_s.value_s
+    times: list[float] = []
+    if start_s is not None:
+        times += [max(now, state.clusters[id_].created_at + start_s) for id_ in index.starting]
+    times += [now] * index.counts[ClusterState.RESETTING]
+    if lease_s is not None:
+        seconds = islice((s for s in sorted(index.granted) if s + lease_s >= now), SCAN)
+        for second in seconds:
+            times += [second + lease_s] * index.granted[second]
+    times.sort()
+    return times[position - 1] if position <= len(times) else None

@@ -1,0 +1,201 @@
+"""Which waiter gets which cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pool.core.events import Acquire, Answer, Granted
+from pool.core.index import PoolIndex
+from pool.core.key import dominates
+from pool.core.lifecycle import ClusterMove
+from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Outcome, Pool, Waiter
+from pool.core.reasons import Reason
+from pool.core.state import State
+from pool.core.timers import Kind
+from pool.core.turn import Turn
+
+Ask = Acquire | Waiter
+
+
+class Idle:
+    """The idle clusters of one pool that one group may have (the `IdleView` of policies)."""
+
+    def __init__(self, state: State, index: PoolIndex, group: str) -> None:
+        self._clusters = state.clusters
+        self._index = index
+        self._own = index.by_group.get(group) if group else None
+
+    def __len__(self) -> int:
+        return len(self._index.free) + sum(id_ in self._index.held for id_ in self._own or ())
+
+    def of_group(self) -> Iterator[Cluster]:
+        """Yield those that the group used last, most recently idle first."""
+        if self._own is not None:
+            for id_ in reversed(self._own):
+                yield self._clusters[id_]
+
+    def newest(self) -> Iterator[Cluster]:
+        """Yield those that are not held, most recently idle first."""
+        for id_ in reversed(self._index.free):
+            yield self._clusters[id_]
+
+    def oldest(self) -> Iterator[Cluster]:
+        """Yield those that are not held, longest idle first."""
+        for id_ in self._index.free:
+            yield self._clusters[id_]
+
+
+def pick(state: State, pool: Pool, group: str, now: float, *, own_only: bool = False) -> Cluster | None:
+    """Return the cluster that a holder of `group` would get now, None if there is none for it."""
+    index = state.index[pool.digest]
+    if index.free or index.held:
+        idle = Idle(state, index, group)
+        if own_only:
+            return next(idle.of_group(), None)
+        if idle:
+            return state.settings(pool.digest).grant_order.pick(idle, now)
+    if own_only:
+        return None
+    if index.roomy:
+        return state.clusters[next(reversed(index.roomy))]
+    return _pick_larger(state, pool)
+
+
+def _pick_larger(state: State, pool: Pool) -> Cluster | None:
+    """Return an idle cluster of a larger key whose pool has nobody waiting, the smallest that serves."""
+    if not state.settings(pool.digest).serve_larger:
+        return None
+    best: Cluster | None = None
+    for id_ in state.evictable_ids(pool.key.tenant):
+        cluster = state.clusters[id_]
+        index = state.index[cluster.pool]
+        if cluster.pool == pool.digest or id_ not in index.free or index.queue:
+            continue
+        if dominates(state.pools[cluster.pool].key, pool.key) and (best is None or _size(cluster) < _size(best)):
+            best = cluster
+    return best
+
+
+def _size(cluster: Cluster) -> tuple[int, int, int]:
+    footprint = cluster.footprint
+    return footprint.gpu, footprint.milli_cpu, footprint.memory_bytes
+
+
+def grant(turn: Turn, cluster: Cluster, ask: Ask, outcome: Outcome, miss: Reason | None) -> Granted:
+    """Give `cluster` to `ask`; the lease expires soon unless its holder shows itself."""
+    now = turn.now
+    digest = ask.pool if isinstance(ask, Waiter) else ask.key.digest
+    pool = turn.state.pools[digest]
+    settings = turn.settings(digest)
+    ttl_s = ask.ttl_s if ask.ttl_s is not None else settings.lease_ttl_s
+    hold_s = ask.hold_s if ask.hold_s is not None else settings.hold_s
+    lease = Lease(
+        id=ask.id if isinstance(ask, Waiter) else ask.lease_id,
+        cluster=cluster.id,
+        pool=digest,
+        tenant=pool.key.tenant,
+        caller=ask.caller,
+        request_id=ask.request_id,
+        holder=ask.holder,
+        group=ask.group,
+        priority=ask.priority,
+        mode=ask.mode,
+        epoch=cluster.epoch + 1,
+        state=LeaseState.GRANTED,
+        outcome=outcome,
+        miss=miss,
+        asked_at=ask.asked_at if isinstance(ask, Waiter) else now,
+        granted_at=now,
+        ttl_s=ttl_s,
+        expires_at=now + min(ttl_s, settings.pickup_s),
+        max_until=now + settings.max_lease_s if settings.max_lease_s else 0.0,
+        hold_s=min(hold_s, settings.hold_max_s),
+        renewed_in=turn.state.generation,
+    )
+    if isinstance(ask, Waiter):
+        turn.change(ask, None)
+    turn.change(None, lease)
+    turn.state.timers.arm(Kind.LEASE, lease.id, lease.expires_at)
+    new = turn.move(
+        cluster,
+        ClusterMove.GRANT,
+        epoch=lease.epoch,
+        leases=(*cluster.leases, lease.id),
+        uses=cluster.uses + 1,
+        group=cluster.group if cluster.group == lease.group else "",
+        hold_until=0.0,
+    )
+    return Granted(lease, new)
+
+
+def serve(turn: Turn, digest: str) -> None:
+    """Give the pool's idle clusters to its waiters, best rank first."""
+    state, now = turn.state, turn.now
+    pool = state.pools[digest]
+    index = state.index[digest]
+    if pool.cordoned or not index.queue:
+        return
+    # Held clusters first: only waiters of their own group may have them.
+    for id_ in list(index.held):
+        group = state.clusters[id_].group
+        waiters = index.waiters_by_group.get(group)
+        if waiters:
+            first = min((state.waiters[w] for w in waiters), key=lambda w: (w.rank, w.asked_at, w.id))
+            answer(turn, first, state.clusters[id_])
+    served = True
+    while served and index.queue:
+        served = False
+        for _, _, id_ in index.queue:
+            waiter = state.waiters[id_]
+            cluster = pick(state, pool, waiter.group, now, own_only=bool(waiter.local_until))
+            if cluster is not None:
+                answer(turn, waiter, cluster)
+                served = True
+                break
+            if not waiter.local_until:
+                # Nothing for the first that takes anything: the rest of the queue can get no more.
+                return
+
+
+def answer(turn: Turn, waiter: Waiter, cluster: Cluster) -> None:
+    """Grant to a waiter and wake who listens for it."""
+    cold = cluster.uses == 0 and (cluster.ready_at or 0.0) > waiter.asked_at
+    granted = grant(turn, cluster, waiter, Outcome.COLD if cold else Outcome.WAITED, waiter.miss)
+    turn.effect(Answer(waiter.id, granted))
+
+
+def serve_smaller(turn: Turn, digest: str) -> None:
+    """Offer the idle clusters that this pool does not need to waiters for smaller shapes of the same tenant."""
+    state = turn.state
+    index = state.index[digest]
+    if not index.free or index.queue:
+        return
+    key = state.pools[digest].key
+    for other in list(state.waiting_pools):
+        pool = state.pools[other]
+        if (
+            other != digest
+            and pool.key.tenant == key.tenant
+            and state.settings(other).serve_larger
+            and dominates(key, pool.key)
+        ):
+            serve(turn, other)
+
+
+def miss_reason(state: State, pool: Pool) -> Reason:
+    """Return why no idle cluster answers an acquire now."""
+    index = state.index[pool.digest]
+    counts = index.counts
+    if index.free:
+        return Reason.BEHIND_OTHERS
+    if index.held:
+        return Reason.ALL_HELD
+    if counts[ClusterState.IDLE]:
+        return Reason.ALL_CORDONED
+    if counts[ClusterState.RESETTING]:
+        return Reason.ALL_RESETTING
+    if counts[ClusterState.LEASED]:
+        return Reason.ALL_LEASED
+    if counts[ClusterState.STARTING]:
+        return Reason.STARTING
+    return Reason.NO_CLUSTER

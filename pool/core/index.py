@@ -1,0 +1,177 @@
+"""Indexes of one pool, so that a decision costs the same at 100 clusters and at 100,000.
+
+They are derived from the records: `State` calls `take` and `drop` as records come and go.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict, deque
+from statistics import median
+
+from pool.core.key import Footprint
+from pool.core.model import Cluster, ClusterState, Mode, Waiter
+
+Ids = OrderedDict[str, None]
+
+
+class Typical:
+    """The typical length (median) of the last times seen. An estimate: it lives in memory and is not undone."""
+
+    def __init__(self) -> None:
+        self._seen: deque[float] = deque(maxlen=25)
+        self.value_s: float | None = None
+
+    def add(self, seconds: float) -> None:
+        """Take one more observation."""
+        self._seen.append(seconds)
+        self.value_s = median(self._seen)
+
+
+class PoolIndex:
+    """The clusters and waiters of one pool, by what the decisions ask for.
+
+    Attributes:
+        counts: clusters by state.
+        free: grantable idle clusters that are not held, longest idle first.
+        held: grantable idle clusters that are held for a group.
+        by_group: grantable idle clusters by the group that used them last.
+        busy_by_group: leased or resetting clusters that hold a group's data.
+        roomy: leased clusters that may take one more lease (pools that share).
+        starting: ids of starting clusters, first started first.
+        queue: (rank, asked_at, waiter id), best first.
+        granted: live leases by the second in which they were granted.
+        creators: waiters that a start may serve; `local` of them wait for their data's cluster first.
+        usage: of the pool's ceiling.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[ClusterState, int] = dict.fromkeys(ClusterState, 0)
+        self.free: Ids = OrderedDict()
+        self.held: Ids = OrderedDict()
+        self.by_group: dict[str, Ids] = {}
+        self.busy_by_group: dict[str, Ids] = {}
+        self.roomy: Ids = OrderedDict()
+        self.starting: Ids = OrderedDict()
+        self.queue: list[tuple[float, float, str]] = []
+        self.waiters_by_group: dict[str, Ids] = {}
+        self.granted: dict[int, int] = {}
+        self.creators = 0
+        self.local = 0
+        self.usage = Footprint()
+        self.start_s = Typical()
+        self.lease_s = Typical()
+        self.last_asked_at = 0.0
+
+    @property
+    def live(self) -> int:
+        """Clusters that serve or will serve."""
+        counts = self.counts
+        return (
+            counts[ClusterState.STARTING]
+            + counts[ClusterState.IDLE]
+            + counts[ClusterState.LEASED]
+            + counts[ClusterState.RESETTING]
+        )
+
+    def take_cluster(self, cluster: Cluster, shares: int) -> None:
+        """Add a cluster to the indexes of its state."""
+        state = cluster.state
+        self.counts[state] += 1
+        if state is ClusterState.IDLE:
+            if not cluster.cordoned and cluster.doom is None:
+                (self.held if cluster.hold_until else self.free)[cluster.id] = None
+                if cluster.group:
+                    _put(self.by_group, cluster.group, cluster.id)
+        elif state is ClusterState.STARTING:
+            self.starting[cluster.id] = None
+        elif state is ClusterState.LEASED or state is ClusterState.RESETTING:
+            if cluster.group:
+                _put(self.busy_by_group, cluster.group, cluster.id)
+            if (
+                state is ClusterState.LEASED
+                and len(cluster.leases) < shares
+                and not cluster.cordoned
+                and cluster.doom is None
+            ):
+                self.roomy[cluster.id] = None
+
+    def drop_cluster(self, cluster: Cluster) -> None:
+        """Remove a cluster from every index."""
+        self.counts[cluster.state] -= 1
+        id_ = cluster.id
+        self.free.pop(id_, None)
+        self.held.pop(id_, None)
+        self.roomy.pop(id_, None)
+        self.starting.pop(id_, None)
+        if cluster.group:
+            _pop(self.by_group, cluster.group, id_)
+            _pop(self.busy_by_group, cluster.group, id_)
+
+    def take_waiter(self, waiter: Waiter) -> None:
+        """Add a waiter to the queue."""
+        insort(self.queue, (waiter.rank, waiter.asked_at, waiter.id))
+        if waiter.group:
+            _put(self.waiters_by_group, waiter.group, waiter.id)
+        self._count(waiter, 1)
+
+    def drop_waiter(self, waiter: Waiter) -> None:
+        """Remove a waiter from the queue."""
+        entry = (waiter.rank, waiter.asked_at, waiter.id)
+        at = bisect_left(self.queue, entry)
+        if at < len(self.queue) and self.queue[at] == entry:
+            del self.queue[at]
+        if waiter.group:
+            _pop(self.waiters_by_group, waiter.group, waiter.id)
+        self._count(waiter, -1)
+
+    def position(self, waiter: Waiter) -> int:
+        """Return the waiter's place, 1 for the first."""
+        return bisect_left(self.queue, (waiter.rank, waiter.asked_at, waiter.id)) + 1
+
+    def _count(self, waiter: Waiter, by: int) -> None:
+        if waiter.mode is Mode.WAIT_OR_CREATE:
+            self.creators += by
+            if waiter.local_until:
+                self.local += by
+
+    def take_lease(self, granted_at: float) -> None:
+        """Count a live lease."""
+        second = int(granted_at)
+        self.granted[second] = self.granted.get(second, 0) + 1
+
+    def drop_lease(self, granted_at: float) -> None:
+        """Forget a live lease."""
+        second = int(granted_at)
+        left = self.granted[second] - 1
+        if left:
+            self.granted[second] = left
+        else:
+            del self.granted[second]
+
+    def releases_within(self, now: float, within_s: float) -> int:
+        """Return how many leases are expected to end in the next `within_s` (to the second).
+
+        A lease is expected to last as long as is typical; one that is overdue promises nothing.
+        """
+        typical_s = self.lease_s.value_s
+        if typical_s is None or not self.granted:
+            return 0
+        first = int(now - typical_s) + 1
+        last = int(now - typical_s + within_s)
+        return sum(self.granted.get(second, 0) for second in range(first, last + 1))
+
+
+def _put(groups: dict[str, Ids], group: str, id_: str) -> None:
+    ids = groups.get(group)
+    if ids is None:
+        ids = groups[group] = OrderedDict()
+    ids[id_] = None
+
+
+def _pop(groups: dict[str, Ids], group: str, id_: str) -> None:
+    ids = groups.get(group)
+    if ids is not None:
+        ids.pop(id_, None)
+        if not ids:
+            del groups[group]

@@ -1,0 +1,229 @@
+"""All that the pool knows now: the records, and the indexes derived from them.
+
+`apply` puts a change into effect, `revert` takes changes back (a commit that failed). Nothing else alters the state,
+but for estimates (`Typical`) and timers, which are corrected when they are looked at.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from pool.core.events import Change
+from pool.core.index import Ids, PoolIndex
+from pool.core.key import ClusterKey, Footprint
+from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
+from pool.core.settings import PoolSettings, Rules
+from pool.core.timers import Timers
+
+ENDED_KEPT = 5_000
+"""Ended leases kept in memory, for answers to holders that come late. Older ones are found in the store."""
+
+
+class State:
+    """The daemon's memory. Its dictionaries are for reading; only `apply` and `revert` write."""
+
+    def __init__(self, rules: Rules, generation: int = 0) -> None:
+        self.rules = rules
+        self.generation = generation
+        self.pools: dict[str, Pool] = {}
+        self.clusters: dict[str, Cluster] = {}
+        self.leases: dict[str, Lease] = {}
+        self.waiters: dict[str, Waiter] = {}
+        self.ended: OrderedDict[str, Lease] = OrderedDict()
+        self.requests: dict[tuple[str, str], str] = {}
+        self.index: dict[str, PoolIndex] = {}
+        self.usage = Footprint()
+        self.tenant_usage: dict[str, Footprint] = {}
+        self.evictable: Ids = OrderedDict()
+        self.evictable_by_tenant: dict[str, Ids] = {}
+        self.starting = 0
+        self.stopping: Ids = OrderedDict()
+        self.waiting_pools: Ids = OrderedDict()
+        # Pools that want to start a cluster and may not, for a ceiling or the number of starts: an estimate that is
+        # looked at when room comes free, and made anew by every reconcile.
+        self.blocked: Ids = OrderedDict()
+        self.timers = Timers()
+        self._settings: dict[str, PoolSettings] = {}
+
+    def __repr__(self) -> str:
+        counts = dict.fromkeys(ClusterState, 0)
+        for index in self.index.values():
+            for state, count in index.counts.items():
+                counts[state] += count
+        shown = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no clusters"
+        return f"<State {len(self.pools)} pools [{shown} | {len(self.waiters)} waiting]>"
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def settings(self, digest: str) -> PoolSettings:
+        """Return the settings of a known pool."""
+        found = self._settings.get(digest)
+        if found is None:
+            found = self._settings[digest] = self.rules.settings_for(self.pools[digest].key)
+        return found
+
+    def set_rules(self, rules: Rules) -> None:
+        """Replace the rules as a whole."""
+        self.rules = rules
+        self._settings.clear()
+
+    def key_of(self, cluster: Cluster) -> ClusterKey:
+        """Return the key of a cluster."""
+        return self.pools[cluster.pool].key
+
+    def queue(self, digest: str) -> list[Waiter]:
+        """Return the waiters of a pool in the order in which they will be served."""
+        index = self.index.get(digest)
+        return [self.waiters[id_] for _, _, id_ in index.queue] if index else []
+
+    def typical_start_s(self, digest: str) -> float | None:
+        """Return the median of recent start times of a pool, None if none was seen."""
+        index = self.index.get(digest)
+        return index.start_s.value_s if index else None
+
+    def typical_lease_s(self, digest: str) -> float | None:
+        """Return the median of recent lease times of a pool, None if none was seen."""
+        index = self.index.get(digest)
+        return index.lease_s.value_s if index else None
+
+    def counts(self) -> dict[tuple[str, ClusterState], int]:
+        """Return clusters by configured pool name and state."""
+        out: dict[tuple[str, ClusterState], int] = {}
+        for digest, index in self.index.items():
+            name = self.pools[digest].name
+            for state, count in index.counts.items():
+                if state is not ClusterState.STOPPED:
+                    out[name, state] = out.get((name, state), 0) + count
+        return out
+
+    def queue_lengths(self) -> dict[str, int]:
+        """Return the number of waiters by configured pool name."""
+        out: dict[str, int] = {}
+        for digest, index in self.index.items():
+            name = self.pools[digest].name
+            out[name] = out.get(name, 0) + len(index.queue)
+        return out
+
+    def evictable_ids(self, tenant: str | None) -> Iterator[str]:
+        """Yield idle clusters of a tenant (of all if None), longest idle first."""
+        ids = self.evictable if tenant is None else self.evictable_by_tenant.get(tenant)
+        return iter(ids or ())
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def apply(self, change: Change) -> None:
+        """Put one change into effect."""
+        self._replace(change.old, change.new)
+
+    def revert(self, changes: Iterable[Change]) -> None:
+        """Take changes back, the last one first."""
+        for change in reversed(list(changes)):
+            self._replace(change.new, change.old)
+
+    def _replace(self, old: object, new: object) -> None:
+        record = new if new is not None else old
+        if isinstance(record, Cluster):
+            self._replace_cluster(old, new)  # type: ignore[arg-type]
+        elif isinstance(record, Lease):
+            self._replace_lease(old, new)  # type: ignore[arg-type]
+        elif isinstance(record, Waiter):
+            self._replace_waiter(old, new)  # type: ignore[arg-type]
+        elif isinstance(record, Pool):
+            self._replace_pool(old, new)  # type: ignore[arg-type]
+
+    def _replace_pool(self, old: Pool | None, new: Pool | None) -> None:
+        if new is None:
+            assert old is not None
+            del self.pools[old.digest]
+            del self.index[old.digest]
+            self._settings.pop(old.digest, None)
+            return
+        self.pools[new.digest] = new
+        if old is None and new.digest not in self.index:
+            self.index[new.digest] = PoolIndex()
+
+    def _replace_cluster(self, old: Cluster | None, new: Cluster | None) -> None:
+        was_live = old is not None and old.state is not ClusterState.STOPPED
+        is_live = new is not None and new.state is not ClusterState.STOPPED
+        if old is not None and was_live:
+            self.index[old.pool].drop_cluster(old)
+            self.stopping.pop(old.id, None)
+            self.starting -= old.state is ClusterState.STARTING
+            if not is_live or (new is not None and new.state is not ClusterState.IDLE):
+                self._drop_evictable(old)
+            if not is_live:
+                del self.clusters[old.id]
+                self._use(old, -1)
+        if new is not None and is_live:
+            self.clusters[new.id] = new
+            shares = self.settings(new.pool).max_leases_per_cluster
+            self.index[new.pool].take_cluster(new, shares)
+            self.starting += new.state is ClusterState.STARTING
+            if new.state is ClusterState.IDLE and new.id not in self.evictable:
+                self.evictable[new.id] = None
+                self.evictable_by_tenant.setdefault(new.tenant, OrderedDict())[new.id] = None
+            elif new.state is ClusterState.STOPPING:
+                self.stopping[new.id] = None
+            if not was_live:
+                self._use(new, 1)
+
+    def _drop_evictable(self, cluster: Cluster) -> None:
+        if self.evictable.pop(cluster.id, self) is None:
+            ids = self.evictable_by_tenant[cluster.tenant]
+            del ids[cluster.id]
+            if not ids:
+                del self.evictable_by_tenant[cluster.tenant]
+
+    def _use(self, cluster: Cluster, sign: int) -> None:
+        index = self.index[cluster.pool]
+        before = self.tenant_usage.get(cluster.tenant, Footprint())
+        if sign > 0:
+            self.usage += cluster.footprint
+            index.usage += cluster.footprint
+            self.tenant_usage[cluster.tenant] = before + cluster.footprint
+        else:
+            self.usage -= cluster.footprint
+            index.usage -= cluster.footprint
+            self.tenant_usage[cluster.tenant] = before - cluster.footprint
+
+    def _replace_lease(self, old: Lease | None, new: Lease | None) -> None:
+        was_live = old is not None and old.state is not LeaseState.ENDED
+        is_live = new is not None and new.state is not LeaseState.ENDED
+        if old is not None:
+            if was_live and not is_live:
+                del self.leases[old.id]
+                self.index[old.pool].drop_lease(old.granted_at)
+            elif not was_live:
+                self.ended.pop(old.id, None)
+            if new is None:
+                self.requests.pop((old.caller, old.request_id), None)
+        if new is not None:
+            if is_live:
+                self.leases[new.id] = new
+                if not was_live:
+                    self.index[new.pool].take_lease(new.granted_at)
+            else:
+                self.ended[new.id] = new
+                if len(self.ended) > ENDED_KEPT:
+                    _, oldest = self.ended.popitem(last=False)
+                    self.requests.pop((oldest.caller, oldest.request_id), None)
+            self.requests[new.caller, new.request_id] = new.id
+
+    def _replace_waiter(self, old: Waiter | None, new: Waiter | None) -> None:
+        if old is not None and new is not None and old.rank == new.rank and old.local_until == new.local_until:
+            self.waiters[new.id] = new
+            return
+        if old is not None:
+            index = self.index[old.pool]
+            index.drop_waiter(old)
+            del self.waiters[old.id]
+            if not index.queue:
+                self.waiting_pools.pop(old.pool, None)
+            if new is None and self.requests.get((old.caller, old.request_id)) == old.id and old.id not in self.leases:
+                del self.requests[old.caller, old.request_id]
+        if new is not None:
+            self.waiters[new.id] = new
+            self.index[new.pool].take_waiter(new)
+            self.waiting_pools[new.pool] = None
+            self.requests[new.caller, new.request_id] = new.id

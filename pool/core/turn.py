@@ -1,0 +1,164 @@
+"""One decision in the making: changes are applied to the state as they are made, and all can be taken back."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pool.core.events import Change, Decision, Effect, Event, Reset, Start, Stop
+from pool.core.key import ClusterKey
+from pool.core.lifecycle import ClusterMove, LeaseMove, cluster_after, lease_after
+from pool.core.model import Cluster, ClusterState, Lease, Pool, Record, Waiter
+from pool.core.reasons import Reason
+from pool.core.settings import PoolSettings
+from pool.core.state import State
+from pool.core.timers import Kind
+
+R = TypeVar("R", Pool, Cluster, Lease, Waiter)
+
+
+def jitter(text: str) -> float:
+    """Return a number in [0, 1) that is fixed for `text` and spread evenly: jitter without randomness."""
+    return zlib.crc32(text.encode()) / 2**32
+
+
+class Turn:
+    """The state, the event's time, and the decision that grows.
+
+    Attributes:
+        touched: digests of pools whose queue or idle clusters changed: they are served at the end.
+        freed: room under a ceiling or a slot for a start came free: pools blocked by it are looked at again.
+    """
+
+    def __init__(self, state: State, event: Event, now: float) -> None:
+        self.state = state
+        self.now = now
+        self.decision = Decision(event, now)
+        self.touched: dict[str, None] = {}
+        self.freed = False
+
+    # --- primitives ------------------------------------------------------------------------------------------------
+
+    def change(self, old: Record | None, new: Record | None, *, durable: bool = True) -> None:
+        """Apply and note one change."""
+        change = Change(old, new, durable)
+        self.state.apply(change)
+        self.decision.changes.append(change)
+
+    def update(self, old: R, *, durable: bool = True, **fields: Any) -> R:
+        """Replace fields of a record and return the new one."""
+        new = replace(old, **fields)
+        self.change(old, new, durable=durable)
+        return new
+
+    def effect(self, effect: Effect) -> None:
+        """Note something to be done after the commit."""
+        self.decision.effects.append(effect)
+
+    def touch(self, digest: str) -> None:
+        """Serve this pool's queue before the decision ends."""
+        self.touched[digest] = None
+
+    def settings(self, digest: str) -> PoolSettings:
+        """Return a pool's settings."""
+        return self.state.settings(digest)
+
+    # --- pools -----------------------------------------------------------------------------------------------------
+
+    def pool(self, key: ClusterKey) -> Pool:
+        """Return the pool of a key, made now if it is new."""
+        found = self.state.pools.get(key.digest)
+        if found is not None:
+            return found
+        name = self.state.rules.settings_for(key).name
+        new = Pool(digest=key.digest, key=key, name=name, created_at=self.now)
+        self.change(None, new)
+        return new
+
+    # --- clusters --------------------------------------------------------------------------------------------------
+
+    def start_cluster(self, pool: Pool, cause: Reason) -> Cluster:
+        """Begin to start one more cluster of the pool. The caller has checked the ceilings."""
+        settings = self.settings(pool.digest)
+        seq = pool.next_seq
+        id_ = f"c-{pool.digest}-{seq}"
+        lifetime_s = settings.max_lifetime_s * (1 - settings.lifetime_jitter * jitter(id_))
+        cluster = Cluster(
+            id=id_,
+            pool=pool.digest,
+            tenant=pool.key.tenant,
+            seq=seq,
+            footprint=pool.key.shape.footprint,
+            state=ClusterState.STARTING,
+            cause=cause,
+            created_at=self.now,
+            changed_at=self.now,
+            retires_at=self.now + lifetime_s if lifetime_s else 0.0,
+            phase="starting",
+        )
+        self.update(pool, next_seq=seq + 1)
+        self.change(None, cluster)
+        self.begin_start(cluster)
+        return cluster
+
+    def begin_start(self, cluster: Cluster) -> None:
+        """Have the backend start (or go on starting) a cluster, and watch how long it takes."""
+        timeout_s = self.settings(cluster.pool).start_timeout_s
+        self.effect(Start(cluster, self.state.key_of(cluster), timeout_s))
+        self.state.timers.arm(Kind.START, cluster.id, cluster.changed_at + timeout_s)
+
+    def begin_reset(self, cluster: Cluster) -> None:
+        """Have the backend reset a cluster, and watch how long it takes."""
+        timeout_s = self.settings(cluster.pool).reset_timeout_s
+        self.effect(Reset(cluster, self.state.key_of(cluster), cluster.epoch, timeout_s))
+        # The shell gives up first; this is for the case that the shell forgot.
+        self.state.timers.arm(Kind.RESET, cluster.id, self.now + timeout_s + 10.0)
+
+    def begin_stop(self, cluster: Cluster) -> None:
+        """Have the backend stop a cluster."""
+        reason = cluster.reason or Reason.SHUTDOWN
+        self.effect(Stop(cluster.id, self.state.key_of(cluster), reason, cluster.detail))
+
+    def move(self, cluster: Cluster, move: ClusterMove, **fields: Any) -> Cluster:
+        """Take a cluster through its table, and note that its pool is to be served."""
+        state = cluster_after(cluster, move)
+        if state is not cluster.state:
+            fields["changed_at"] = self.now
+        new = self.update(cluster, state=state, **fields)
+        self.touch(cluster.pool)
+        if cluster.state is ClusterState.STARTING or state is ClusterState.STOPPED:
+            self.freed = True
+        if state is ClusterState.IDLE:
+            self._watch_idle(new)
+        return new
+
+    def _watch_idle(self, cluster: Cluster) -> None:
+        pool = self.state.pools[cluster.pool]
+        keep_until = self.settings(cluster.pool).reclaim.keep_until(cluster, pool, self.now)
+        timers = self.state.timers
+        timers.arm(Kind.KEEP, cluster.id, keep_until)
+        if cluster.hold_until:
+            timers.arm(Kind.HOLD, cluster.id, cluster.hold_until)
+        if cluster.retires_at:
+            timers.arm(Kind.RETIRE, cluster.id, cluster.retires_at)
+
+    def stop_cluster(self, cluster: Cluster, reason: Reason, detail: str, **fields: Any) -> Cluster:
+        """Stop a cluster whose leases have ended (`fields` are what `end_lease` returned)."""
+        new = self.move(cluster, ClusterMove.STOP, reason=reason, detail=detail, hold_until=0.0, **fields)
+        self.begin_stop(new)
+        return new
+
+    # --- leases ----------------------------------------------------------------------------------------------------
+
+    def end_lease(self, lease: Lease, reason: Reason, detail: str = "") -> dict[str, Any]:
+        """End a lease and return the fields of its cluster that change with it (the epoch rises).
+
+        What becomes of the cluster is the caller's to say, who passes these fields on to `move`.
+        """
+        state = lease_after(lease, LeaseMove.END)
+        self.update(lease, state=state, ended_at=self.now, end_reason=reason, end_detail=detail or reason.sentence)
+        if reason is Reason.RELEASED:
+            self.state.index[lease.pool].lease_s.add(self.now - lease.granted_at)
+        cluster = self.state.clusters[lease.cluster]
+        return {"epoch": cluster.epoch + 1, "leases": tuple(id_ for id_ in cluster.leases if id_ != lease.id)}

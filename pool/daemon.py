@@ -1,0 +1,424 @@
+"""The single writer: it takes events one at a time, decides, commits once per batch, and only then answers and acts.
+
+There are no locks, because nothing else changes the state. If a commit is refused, its events are tried one by one
+and the culprit alone is rejected; if the store itself fails, the daemon stops, and a restart from the store is safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+import tenacity
+
+from pool.backends.base import Backend
+from pool.clock import Clock
+from pool.core.decide import Due, decide, due_events
+from pool.core.errors import NotTheWriter, PoolError, StoreConflict, StoreFailed
+from pool.core.events import (
+    Acquire,
+    Answer,
+    Change,
+    Decision,
+    Event,
+    Granted,
+    Listing,
+    Nudge,
+    Paused,
+    Queued,
+    Reconfigure,
+    Rejected,
+    Reply,
+    Shutdown,
+)
+from pool.core.explain import queued
+from pool.core.key import ClusterKey
+from pool.core.model import Cluster, Lease, Waiter
+from pool.core.reasons import Reason
+from pool.core.recover import restore
+from pool.core.settings import Rules
+from pool.core.state import State
+from pool.effects import Effects
+from pool.store.base import Store
+from pool.tokens import Tokens
+
+log = structlog.get_logger("warmpool.daemon")
+
+BATCH = 512
+"""Events decided before one commit at most."""
+
+HEARTBEAT_S = 1.0
+"""The loop runs at least this often, so that a pause of the process is noticed."""
+
+PAUSE_S = 5.0
+"""A loop later than this was paused: holders could not renew meanwhile, and the time does not count."""
+
+
+_Listener = asyncio.Future[Granted | Rejected | None]
+
+
+@dataclass(slots=True)
+class _Item:
+    event: Event | Due
+    done: asyncio.Future[Reply] | None = None
+    listen: bool = False
+    listener: _Listener | None = None
+
+
+class Daemon:
+    """Keeps the pools.
+
+    Attributes:
+        state: what the pool knows. For reading.
+        ready: True once clusters were adopted and time counts.
+        failed: why it stopped by itself, empty if it did not.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        rules: Rules,
+        tokens: Tokens,
+        clock: Clock,
+        *,
+        reconcile_s: float = 10.0,
+    ) -> None:
+        self.state = State(rules)
+        self.tokens = tokens
+        self.clock = clock
+        self.ready = False
+        self.failed = ""
+        self.stopped = asyncio.Event()
+        self.store_id = ""
+        self._rules = rules
+        self._store = store
+        self._backend = backend
+        self._reconcile_s = reconcile_s
+        self._effects = Effects(backend, self.tell)
+        self._inbox: deque[_Item] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._listeners: dict[str, list[_Listener]] = {}
+        self._observers: list[Callable[[Decision], None]] = []
+        self._commit_observers: list[Callable[[int, float], None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        condition = self.failed or ("ready" if self.ready else "starting")
+        return f"<Daemon {self.store_id} {condition} {self.state!r}>"
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read the store, observe the backend, adopt its clusters, and begin to serve.
+
+        Raises:
+            StoreFailed: if the store cannot be opened.
+        """
+        now = self.clock.now()
+        loaded = await self._store.open(now)
+        self.store_id = loaded.store_id
+        self.state = restore(
+            self._rules,
+            now,
+            generation=loaded.generation,
+            previous_opened_at=loaded.previous_opened_at,
+            pools=loaded.pools,
+            clusters=loaded.clusters,
+            leases=loaded.leases,
+            waiters=loaded.waiters,
+            ended=loaded.ended,
+            starts=loaded.starts,
+        )
+        await self._backend.open(loaded.store_id, self.tokens.cluster_token, self.tell)
+        listing = await self._first_listing()
+        await self._process([_Item(listing), _Item(Reconfigure(self._rules))], self.clock.now())
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._run(), name="warmpool writer"),
+            loop.create_task(self._reconcile(), name="warmpool reconcile"),
+        ]
+        self.ready = True
+
+    async def _first_listing(self) -> Listing:
+        # Nothing is believed, and no time counts, before the backend was seen once.
+        retrying = tenacity.AsyncRetrying(
+            wait=tenacity.wait_exponential_jitter(initial=0.2, max=10.0),
+            stop=tenacity.stop_after_delay(300.0),
+            before_sleep=lambda call: log.warning(
+                "the backend cannot be listed yet, trying again", error=str(call.outcome and call.outcome.exception())
+            ),
+            reraise=True,
+        )
+        return await retrying(self._listing)
+
+    async def stop(self, *, stop_clusters: bool = False, timeout_s: float = 60.0) -> None:
+        """End cleanly. Clusters go on for the next daemon, unless `stop_clusters`."""
+        if stop_clusters and not self.failed and self.ready:
+            await self.submit(Shutdown())
+            try:
+                async with asyncio.timeout(timeout_s):
+                    while self.state.clusters and not self.failed:
+                        await asyncio.sleep(0.05)
+            except TimeoutError:
+                log.warning("not every cluster stopped in time", left=sorted(self.state.clusters))
+        self._closing = True
+        self.ready = False
+        for lease_id in list(self._listeners):
+            self._wake_listeners(lease_id, None)
+        await self._effects.close()
+        self._wake.set()
+        for task in self._tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._backend.close()
+        await self._store.close()
+        self.stopped.set()
+
+    def observe(self, observer: Callable[[Decision], None]) -> None:
+        """Have `observer` called with every decision after its commit."""
+        self._observers.append(observer)
+
+    def observe_commits(self, observer: Callable[[int, float], None]) -> None:
+        """Have `observer` called after every commit with its number of events and its seconds."""
+        self._commit_observers.append(observer)
+
+    # --- asking ----------------------------------------------------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        """Put an event before the core; nobody waits for the answer."""
+        self._put(_Item(event))
+
+    async def submit(self, event: Event) -> Reply:
+        """Put an event before the core and return its reply once it is committed.
+
+        Raises:
+            PoolError: if it was not possible; nothing was changed.
+        """
+        done: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._put(_Item(event, done))
+        return await done
+
+    async def acquire(self, event: Acquire, wait_s: float) -> Granted | Queued | Rejected:
+        """Ask for a lease, and wait up to `wait_s` for it.
+
+        Returns early, still queued, when the phase of the awaited start changes: whoever watches wants to know.
+
+        Raises:
+            PoolError: if it was not possible; nothing was changed.
+        """
+        done: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        item = _Item(event, done, listen=wait_s > 0)
+        self._put(item)
+        reply = await done
+        if not isinstance(reply, Queued):
+            assert isinstance(reply, Granted | Rejected)
+            return reply
+        waiter_id = reply.waiter.id
+        listener = item.listener
+        if listener is None:
+            return reply
+        try:
+            async with asyncio.timeout(wait_s):
+                answer = await listener
+        except TimeoutError:
+            answer = None
+        finally:
+            self._unlisten(waiter_id, listener)
+        if answer is not None:
+            return answer
+        waiter = self.state.waiters.get(waiter_id)
+        return reply if waiter is None else self.explain_waiter(waiter)
+
+    def explain_waiter(self, waiter: Waiter) -> Queued:
+        """Return why a waiter waits, as of now."""
+        return queued(self.state, waiter, self.clock.now())
+
+    def check(self, key: ClusterKey) -> None:
+        """Raise `ShapeTooLarge` or `InvalidKey` if the backend can never make a cluster of `key`."""
+        self._backend.check(key)
+
+    async def find_lease(self, lease_id: str) -> Lease | None:
+        """Return a lease, live or ended, as long as history keeps it."""
+        live = self.state.leases.get(lease_id) or self.state.ended.get(lease_id)
+        return live or await self._store.find_lease(lease_id)
+
+    async def find_cluster(self, cluster_id: str) -> Cluster | None:
+        """Return a cluster, live or stopped, as long as history keeps it."""
+        return self.state.clusters.get(cluster_id) or await self._store.find_cluster(cluster_id)
+
+    async def prune(self, before: float) -> int:
+        """Delete history that ended before that time; return how many rows went."""
+        return await self._store.prune(before)
+
+    # --- the writer ------------------------------------------------------------------------------------------------
+
+    def _put(self, item: _Item) -> None:
+        if self.failed or (self._closing and item.done is not None):
+            if item.done is not None:
+                item.done.set_exception(StoreFailed(self.failed or "The daemon is stopping.", remedy="Ask again soon."))
+            return
+        self._inbox.append(item)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        try:
+            last = self.clock.now()
+            while True:
+                now = self.clock.now()
+                if now - last > PAUSE_S:
+                    log.warning("the daemon stood still: leases are extended by that time", gap_s=round(now - last, 1))
+                    await self._process([_Item(Paused(now - last))], now)
+                last = now
+                # What is due by the clock comes first: what is open by the clock is a function of now.
+                items = [_Item(due) for due in due_events(self.state, now)]
+                items += [self._inbox.popleft() for _ in range(min(BATCH, len(self._inbox)))]
+                if items:
+                    await self._process(items, now)
+                elif self._closing:
+                    return
+                else:
+                    await self._sleep(now)
+        except (StoreFailed, NotTheWriter) as error:
+            self._fail(str(error))
+        except Exception as error:
+            log.exception("the writer failed")
+            self._fail(f"{type(error).__name__}: {error}")
+
+    async def _sleep(self, now: float) -> None:
+        self._wake.clear()
+        if self._inbox:
+            return
+        wait_s = min(HEARTBEAT_S, max(0.0, self.state.timers.next_due() - now))
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _process(self, items: list[_Item], now: float) -> None:
+        decided = [(item, decision) for item in items if (decision := self._decide(item, now)) is not None]
+        try:
+            await self._commit([decision for _, decision in decided])
+        except StoreConflict:
+            for _, decision in reversed(decided):
+                self.state.revert(decision.changes)
+            if len(decided) == 1:
+                await self._reject(decided[0][0])
+                return
+            for item, _ in decided:
+                await self._process([item], now)
+            return
+        except BaseException as error:
+            for _, decision in reversed(decided):
+                self.state.revert(decision.changes)
+            for item, _ in decided:
+                _set_exception(item, error)
+            raise
+        for item, decision in decided:
+            self._finish(item, decision)
+
+    def _decide(self, item: _Item, now: float) -> Decision | None:
+        try:
+            return decide(self.state, item.event, now)
+        except PoolError as error:
+            log.warning("an event was refused", happened=type(item.event).__name__, error=error.detail)
+            _set_exception(item, error)
+        except Exception as error:
+            # A poison event must neither stop the daemon nor loop: it is rejected, and has changed nothing.
+            log.exception("an event could not be decided", happened=repr(item.event))
+            _set_exception(item, PoolError(f"{type(error).__name__} while deciding.", reason=Reason.INTERNAL))
+        return None
+
+    async def _commit(self, decisions: list[Decision]) -> None:
+        changes: list[Change] = [change for decision in decisions for change in decision.changes if change.durable]
+        if not changes:
+            return
+        began = time.perf_counter()
+        await self._store.commit(changes)
+        seconds = time.perf_counter() - began
+        for observer in self._commit_observers:
+            observer(len(decisions), seconds)
+
+    async def _reject(self, item: _Item) -> None:
+        event = item.event
+        if isinstance(event, Acquire):
+            lease = await self._store.find_request(event.caller, event.request_id)
+            if lease is not None and item.done is not None:
+                why = lease.end_reason.sentence if lease.end_reason else ""
+                item.done.set_result(
+                    Rejected(
+                        Reason.REQUEST_ENDED, f"The lease of this request id ended: {why}", "Use a fresh request id."
+                    )
+                )
+                return
+        log.error("the store refused an event", happened=type(event).__name__)
+        _set_exception(item, StoreConflict("The store refused this, and took nothing of it."))
+
+    def _finish(self, item: _Item, decision: Decision) -> None:
+        reply = decision.reply
+        if item.done is not None and not item.done.done():
+            if item.listen and isinstance(reply, Queued):
+                # Made here, before anything else can happen, so that no answer falls between reply and listening.
+                item.listener = asyncio.get_running_loop().create_future()
+                self._listeners.setdefault(reply.waiter.id, []).append(item.listener)
+            item.done.set_result(reply)
+        for observer in self._observers:
+            observer(decision)
+        for effect in decision.effects:
+            if isinstance(effect, Answer):
+                self._wake_listeners(effect.lease_id, effect.reply)
+            elif isinstance(effect, Nudge):
+                for waiter in self.state.queue(effect.pool):
+                    self._wake_listeners(waiter.id, None)
+            elif not self._closing:
+                self._effects.run(effect)
+
+    def _wake_listeners(self, waiter_id: str, answer: Granted | Rejected | None) -> None:
+        for listener in self._listeners.pop(waiter_id, ()):
+            if not listener.done():
+                listener.set_result(answer)
+
+    def _unlisten(self, waiter_id: str, listener: _Listener) -> None:
+        futures = self._listeners.get(waiter_id)
+        if futures is not None and listener in futures:
+            futures.remove(listener)
+            if not futures:
+                del self._listeners[waiter_id]
+
+    def _fail(self, why: str) -> None:
+        self.failed, self.ready = why, False
+        log.error("the daemon stops", why=why)
+        for item in self._inbox:
+            _set_exception(item, StoreFailed(why))
+        self._inbox.clear()
+        for lease_id in list(self._listeners):
+            self._wake_listeners(lease_id, None)
+        self.stopped.set()
+
+    # --- reconcile -------------------------------------------------------------------------------------------------
+
+    async def _listing(self) -> Listing:
+        started_at, busy = self.clock.now(), self._effects.busy
+        listing = await self._backend.list()
+        return replace(listing, started_at=started_at, busy=busy | self._effects.busy)
+
+    async def _reconcile(self) -> None:
+        while True:
+            await asyncio.sleep(self._reconcile_s)
+            try:
+                await self.submit(await self._listing())
+            except PoolError as error:
+                log.warning("reconcile was refused", error=error.detail)
+            except Exception as error:
+                log.warning("the backend cannot be listed, trying again", error=f"{type(error).__name__}: {error}")
+
+
+def _set_exception(item: _Item, error: BaseException) -> None:
+    if item.done is not None and not item.done.done():
+        item.done.set_exception(error)

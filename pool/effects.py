@@ -1,0 +1,127 @@
+"""Carries out what the core decided, at the backend, and tells the daemon what came of it.
+
+At most one effect per cluster is under way: a stop first cancels a start or a reset. An effect that is lost with the
+process is found again by reconcile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+import structlog
+
+from pool.backends.base import Backend
+from pool.core import errors
+from pool.core.events import (
+    Effect,
+    Event,
+    Progress,
+    Reset,
+    ResetDone,
+    Start,
+    Started,
+    StartFailed,
+    Stop,
+    StopFailed,
+    StopOrphan,
+    Stopped,
+)
+from pool.core.reasons import Reason
+
+log = structlog.get_logger("warmpool.effects")
+
+
+class Effects:
+    """The effects under way, by cluster.
+
+    Args:
+        backend: where they happen.
+        tell: given an event, puts it before the core.
+    """
+
+    def __init__(self, backend: Backend, tell: Callable[[Event], None]) -> None:
+        self._backend = backend
+        self._tell = tell
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping: set[str] = set()
+
+    @property
+    def busy(self) -> frozenset[str]:
+        """Ids of clusters on which an effect is under way."""
+        return frozenset(self._tasks)
+
+    def run(self, effect: Effect) -> None:
+        """Begin to carry out one effect."""
+        if isinstance(effect, Start):
+            self._begin(effect.cluster.id, self._start(effect))
+        elif isinstance(effect, Reset):
+            self._begin(effect.cluster.id, self._reset(effect))
+        elif isinstance(effect, Stop | StopOrphan):
+            self._begin(effect.cluster_id, self._stop(effect.cluster_id), stop=True)
+
+    def _begin(self, cluster_id: str, work: Coroutine[None, None, None], *, stop: bool = False) -> None:
+        before = self._tasks.get(cluster_id)
+        if before is not None and (not stop or cluster_id in self._stopping):
+            work.close()
+            return
+        if stop:
+            self._stopping.add(cluster_id)
+        task = asyncio.get_running_loop().create_task(_after(before, work), name=f"effect {cluster_id}")
+        self._tasks[cluster_id] = task
+        task.add_done_callback(lambda done: self._forget(cluster_id, done))
+
+    def _forget(self, cluster_id: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(cluster_id) is task:
+            del self._tasks[cluster_id]
+            self._stopping.discard(cluster_id)
+
+    async def _start(self, effect: Start) -> None:
+        cluster_id = effect.cluster.id
+        event: Started | StartFailed
+        try:
+            event = await self._backend.start(
+                effect.cluster, effect.key, lambda phase: self._tell(Progress(cluster_id, phase))
+            )
+        except errors.StartFailed as error:
+            event = StartFailed(cluster_id, error.reason, error.detail)
+        except Exception as error:
+            log.exception("a start failed in an unforeseen way", cluster=cluster_id)
+            event = StartFailed(cluster_id, Reason.START_FAILED, f"{type(error).__name__}: {error}")
+        self._tell(event)
+
+    async def _reset(self, effect: Reset) -> None:
+        cluster_id, clean, left = effect.cluster.id, False, ""
+        try:
+            async with asyncio.timeout(effect.timeout_s):
+                result = await self._backend.reset(effect.cluster, effect.key)
+            clean, left = result.clean, result.left
+        except TimeoutError:
+            left = f"the reset did not end within {effect.timeout_s:.0f} s"
+        except Exception as error:
+            log.exception("a reset failed in an unforeseen way", cluster=cluster_id)
+            left = f"the reset failed: {type(error).__name__}: {error}"
+        self._tell(ResetDone(cluster_id, effect.epoch, clean, left))
+
+    async def _stop(self, cluster_id: str) -> None:
+        try:
+            await self._backend.stop(cluster_id)
+        except Exception as error:
+            log.exception("a stop failed, reconcile will try again", cluster=cluster_id)
+            self._tell(StopFailed(cluster_id, f"{type(error).__name__}: {error}"))
+        else:
+            self._tell(Stopped(cluster_id))
+
+    async def close(self) -> None:
+        """Cancel what is under way. Clusters that were starting go on; the next daemon adopts them."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _after(before: asyncio.Task[None] | None, work: Coroutine[None, None, None]) -> None:
+    if before is not None:
+        before.cancel()
+        await asyncio.wait([before])
+    await work
