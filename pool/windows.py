@@ -9,15 +9,17 @@ skipped opens an hour later, one whose time comes twice opens twice.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from apscheduler.triggers.cron import CronTrigger
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+# A trigger finds an opening whose local time was skipped only if it is asked from before the gap.
+_LONGEST_GAP_S = 7200.0
 _DAYS = re.compile(r"^([0-7])(?:-([0-7]))?(?:/(\d+))?$")
 
 
@@ -91,24 +93,30 @@ def trigger(cron: str, timezone: str) -> CronTrigger:
         )
     except ValueError as error:
         raise ValueError(f"{cron!r} is not a cron time: {error}") from None
-    if next_opening(made, 0.0) is None:
+    if _next(made, 0.0) is None:
         raise ValueError(f"{cron!r} never comes true")
     return made
 
 
-def next_opening(when: CronTrigger, at: float) -> float | None:
-    """Return the first opening at or after `at` (seconds since the epoch), None if there is none."""
-    # The trigger is asked on a UTC clock made local by itself: there, every instant is unique.
-    fires: datetime | None = when.get_next_fire_time(None, datetime.fromtimestamp(at, UTC).astimezone(when.timezone))
+def _openings_after(window: Window, after: float) -> Iterator[float]:
+    """Yield the openings later than `after`, in order (seconds since the epoch)."""
+    when = trigger(window.cron, window.timezone)
+    at = after - _LONGEST_GAP_S
+    while (opens := _next(when, at)) is not None:
+        if opens > after:
+            yield opens
+        at = opens + 1e-3
+
+
+def _next(when: CronTrigger, at: float) -> float | None:
+    fires: datetime | None = when.get_next_fire_time(None, datetime.fromtimestamp(at, when.timezone))
     return None if fires is None else fires.timestamp()
 
 
 def _opening_in_force(window: Window, now: float) -> float | None:
     """Return the earliest opening from which the window is still open at `now`."""
-    when = trigger(window.cron, window.timezone)
-    after = datetime.fromtimestamp(now - window.for_s, UTC) + timedelta(microseconds=1)
-    opens = next_opening(when, after.timestamp())
-    return opens if opens is not None and now - window.for_s < opens <= now else None
+    opens = next(_openings_after(window, now - window.for_s), None)
+    return opens if opens is not None and opens <= now else None
 
 
 def open_floors(windows: Iterable[Window], now: float) -> dict[str, int]:
@@ -129,7 +137,7 @@ def next_change(windows: Iterable[Window], now: float) -> float | None:
     """Return the next instant after `now` at which a window opens or closes, None if there is none."""
     instants = []
     for window in windows:
-        opens = next_opening(trigger(window.cron, window.timezone), now + 1e-3)
+        opens = next(_openings_after(window, now), None)
         if opens is not None:
             instants.append(opens)
         in_force = _opening_in_force(window, now)
