@@ -1,0 +1,114 @@
+"""Connecting this process to a leased cluster, and away from it again.
+
+Ray allows one connection per process, and reads its token from the environment once: both are handled here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from pool.wire import ClusterAccess
+
+_VARIABLES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+# What Flyte's Ray plugins leave out of the working_dir that they upload.
+_EXCLUDES = ("script_mode.tar.gz", "fast*.tar.gz", ".python_history", ".code-server")
+
+
+@contextmanager
+def connected(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, *, local: bool) -> Iterator[None]:
+    """Hold a connection of this process to a cluster.
+
+    Locally, workers find the user's modules where this process finds them: the import path is handed over, which
+    costs nothing. Remotely they need a copy of the code: the working directory is uploaded, as Flyte's plugin does.
+
+    Args:
+        access: the leased cluster's address and token.
+        runtime_env: of the task's `RayJobConfig`; wins over what is set here.
+        local: this process and the cluster share a file system.
+
+    Raises:
+        ConnectionError: if the cluster cannot be reached, or the process is connected to another one already.
+    """
+    ray = importlib.import_module("ray")
+    if ray.is_initialized():
+        raise ConnectionError(
+            "This process is connected to another Ray cluster already. Call ray.shutdown() before a pooled task runs."
+        )
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    try:
+        # Set for the whole time: a process that the body starts may want to reach the cluster too.
+        _set_environment({"RAY_ADDRESS": access.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": access.token})
+        ray.init(**_init_arguments(access, runtime_env, local))
+        yield
+    finally:
+        try:
+            with suppress(Exception):
+                # The cluster may be gone; the lease must still be released.
+                ray.shutdown()
+        finally:
+            _set_environment(before)
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    """Set what Ray reads to `values`, remove the rest, and have Ray read it again."""
+    for name in _VARIABLES:
+        value = values.get(name)
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    # Ray keeps mode and token for the life of the process: the next cluster would refuse the last one's token.
+    raylet = importlib.import_module("ray._raylet")
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _init_arguments(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, local: bool) -> dict[str, Any]:
+    env = dict(runtime_env or {})
+    # Our own lines say more than Ray's about connecting; its warnings still come through.
+    arguments: dict[str, Any] = {"address": access.address, "logging_level": logging.WARNING}
+    if local:
+        job_config = importlib.import_module("ray.job_config").JobConfig
+        if "working_dir" not in env:
+            arguments["job_config"] = job_config(_py_driver_sys_path=user_paths())
+    else:
+        env.setdefault("working_dir", str(Path.cwd()))
+        env.setdefault("excludes", list(_EXCLUDES))
+        if access.client_address and not _is_here(access.address):
+            # A driver needs a raylet on its own host; Ray Client needs none.
+            arguments["address"] = access.client_address
+    if env:
+        arguments["runtime_env"] = env
+    return arguments
+
+
+def user_paths() -> list[str]:
+    """Return the directories that this process imports the user's modules from: not Python's own, nor packages'."""
+    installed = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()}
+    roots = [Path(path).resolve() for path in installed]
+    found = [Path(entry or ".").resolve() for entry in sys.path]
+    return [
+        str(path) for path in dict.fromkeys(found) if path.is_dir() and not any(path.is_relative_to(r) for r in roots)
+    ]
+
+
+def _is_here(address: str) -> bool:
+    """Tell whether a cluster's address is of this host."""
+    host = urlsplit(f"//{address}").hostname or ""
+    if host in {"127.0.0.1", "localhost", "::1"}:
+        return True
+    with suppress(Exception):
+        return bool(importlib.import_module("ray.util").get_node_ip_address() == host)
+    return False

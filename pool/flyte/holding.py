@@ -1,0 +1,229 @@
+"""The one lease that this process holds at a time, since Ray connects a process to one cluster at a time.
+
+Tasks of one process that want the same cluster share the lease; others wait for their turn. A turn is waited for
+*before* a lease is asked for, so nobody holds a lease while waiting. A task that runs inside another one's body
+shares its lease or fails at once: it never waits for what the outer one holds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pool.flyte.connect import connected
+from pool.flyte.errors import NestedDeadlock, ProcessBusy
+from pool.flyte.record import TaskRecord
+
+if TYPE_CHECKING:
+    from pool.client import Lease
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a task needs before its body can run.
+
+    Attributes:
+        task: its name.
+        key: digest of the cluster key.
+        group: whose data it would like to find.
+        runtime_env: for ``ray.init``.
+        local: the process shares a file system with the cluster.
+        timeout_s: how long it may wait for its turn.
+        acquire: asks for the lease; releases it when left.
+    """
+
+    task: str
+    key: str
+    group: str
+    runtime_env: Mapping[str, Any] | None
+    local: bool
+    timeout_s: float
+    acquire: Callable[[], AbstractContextManager[Lease]] = field(compare=False)
+
+    def fits(self, other: Wish) -> bool:
+        """Tell whether one connection serves both."""
+        return self.key == other.key and (self.runtime_env or {}) == (other.runtime_env or {})
+
+    def akin(self, other: Wish) -> bool:
+        """Tell whether two tasks that run beside each other would like to share: they want the same data too."""
+        return self.fits(other) and self.group == other.group
+
+
+class Holding:
+    """A lease that this process holds, connected to its cluster.
+
+    Attributes:
+        wish: of the task that took it.
+        lease: valid while `users` is not 0.
+        users: tasks that use it.
+    """
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        self.users = 0
+        self._stack = ExitStack()
+        self._lease: Lease | None = None
+
+    @property
+    def lease(self) -> Lease:
+        """The lease, once `open` has returned."""
+        if self._lease is None:
+            raise RuntimeError("The holding is not open.")
+        return self._lease
+
+    def open(self, record: TaskRecord) -> None:
+        """Take the lease, then connect; on any error neither is left behind."""
+        with ExitStack() as stack:
+            with record.timed("acquire_s"):
+                lease = self._lease = stack.enter_context(self.wish.acquire())
+            with record.timed("connect_s"):
+                stack.enter_context(connected(lease.cluster, self.wish.runtime_env, local=self.wish.local))
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Disconnect, then release."""
+        self._stack.close()
+
+
+class Turns:
+    """Gives this process's tasks their turns. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._held: Holding | None = None
+        self._waiting: list[Wish] = []
+
+    def take(self, wish: Wish, outer: Holding | None, record: TaskRecord, given_up: threading.Event) -> Holding:
+        """Return a holding that serves `wish`, when it is its turn.
+
+        Args:
+            wish: what is needed.
+            outer: what the task around this one holds, if there is one.
+            record: is told how it went.
+            given_up: set when nobody wants it any more.
+
+        Raises:
+            NestedDeadlock: if the outer task's holding cannot serve it.
+            ProcessBusy: if its turn did not come within the wish's `timeout_s`.
+        """
+        with self._changed:
+            if outer is not None and outer.users:
+                if not outer.wish.fits(wish):
+                    raise NestedDeadlock(
+                        f"Task {wish.task} needs another cluster than task {outer.wish.task}, "
+                        f"which calls it and holds lease {outer.lease.id}."
+                    )
+                return self._join(outer, record)
+            joined = self._wait_for_turn(wish, given_up)
+            if joined is not None:
+                return self._join(joined, record)
+            mine = self._held = Holding(wish)
+        try:
+            mine.open(record)
+        except BaseException:
+            self._clear()
+            raise
+        with self._changed:
+            mine.users = 1
+            self._changed.notify_all()
+        return mine
+
+    def give(self, holding: Holding) -> None:
+        """Give `holding` back; the last one to do so disconnects and releases."""
+        with self._changed:
+            holding.users -= 1
+            if holding.users:
+                return
+        try:
+            holding.close()
+        finally:
+            self._clear()
+
+    def _clear(self) -> None:
+        with self._changed:
+            self._held = None
+            self._changed.notify_all()
+
+    def _join(self, holding: Holding, record: TaskRecord) -> Holding:
+        holding.users += 1
+        record.how = "shared"
+        return holding
+
+    def _wait_for_turn(self, wish: Wish, given_up: threading.Event) -> Holding | None:
+        """Return a holding to share, or None once the process holds nothing."""
+        deadline = time.monotonic() + wish.timeout_s
+        self._waiting.append(wish)
+        try:
+            while (held := self._held) is not None:
+                # Not when somebody waits who cannot share: a stream of joiners would keep him waiting for ever.
+                if held.users and held.wish.akin(wish) and all(w.akin(wish) for w in self._waiting):
+                    return held
+                if given_up.is_set():
+                    raise ProcessBusy(f"Task {wish.task} was cancelled while it waited for its turn.")
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise ProcessBusy(
+                        f"Task {wish.task} waited {wish.timeout_s:.0f} s for task {held.wish.task} of the same process."
+                    )
+                self._changed.wait(min(left_s, 1.0))
+            return None
+        finally:
+            self._waiting.remove(wish)
+            self._changed.notify_all()
+
+
+turns = Turns()
+_inside: ContextVar[Holding | None] = ContextVar("warmpool_holding", default=None)
+
+
+def outer_holding() -> Holding | None:
+    """Return what the task around this code holds, None outside of pooled tasks."""
+    holding = _inside.get()
+    return holding if holding is not None and holding.users else None
+
+
+def current_lease() -> Lease | None:
+    """Return the lease of the pooled task that this code runs in.
+
+    None outside of a pooled task, and where a task got a Ray of its own because no daemon is configured.
+    """
+    holding = outer_holding()
+    return holding.lease if holding else None
+
+
+@contextmanager
+def inside(holding: Holding) -> Iterator[None]:
+    """Mark the code that runs in it as a body that holds `holding`."""
+    token = _inside.set(holding)
+    try:
+        yield
+    finally:
+        _inside.reset(token)
+
+
+@contextmanager
+def explained(lease: Lease) -> Iterator[None]:
+    """Have an error of a body whose lease was lost say so: Ray's own words about a lost connection mislead."""
+    try:
+        yield
+    except Exception:
+        lease.check()
+        raise
+
+
+@contextmanager
+def held(wish: Wish, record: TaskRecord) -> Iterator[Lease]:
+    """Hold a lease, connected to its cluster, for a body that runs in this thread."""
+    holding = turns.take(wish, outer_holding(), record, threading.Event())
+    try:
+        record.granted(holding.lease)
+        with inside(holding), explained(holding.lease):
+            yield holding.lease
+    finally:
+        with record.timed("release_s"):
+            turns.give(holding)

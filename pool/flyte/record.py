@@ -1,0 +1,71 @@
+"""One line of JSON per pooled task, for who wants to see where the time of a workflow went."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pool.client import Lease
+
+LOG_VARIABLE = "WARMPOOL_TASK_LOG"
+
+
+@dataclass
+class TaskRecord:
+    """Where the time of one task went. Durations are seconds.
+
+    Attributes:
+        task: its name.
+        started: when it began to ask for a cluster (epoch seconds).
+        how: ``leased``, ``shared`` (the lease of the task around or beside it) or ``fresh`` (a Ray of its own).
+        outcome: of the lease: ``hit``, ``waited``, ``cold``; empty if it got none.
+        reason, explanation: why it was not a hit.
+        lease, cluster: their ids.
+        acquire_s: until it had the lease.
+        connect_s: ``ray.init``.
+        body_s: its inputs, its body and its outputs.
+        release_s: ``ray.shutdown`` and the release.
+        error: type of the error that ended it; empty if none.
+    """
+
+    task: str
+    started: float
+    how: str = "leased"
+    outcome: str = ""
+    reason: str = ""
+    explanation: str = ""
+    lease: str = ""
+    cluster: str = ""
+    acquire_s: float = 0.0
+    connect_s: float = 0.0
+    body_s: float = 0.0
+    release_s: float = 0.0
+    error: str = ""
+
+    @contextmanager
+    def timed(self, field: str) -> Iterator[None]:
+        """Add the time spent inside to `field`."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, field, round(getattr(self, field) + time.perf_counter() - begun, 4))
+
+    def granted(self, lease: Lease) -> None:
+        """Note the lease that the task runs on."""
+        self.lease, self.cluster = lease.id, lease.cluster.id
+        self.outcome, self.reason, self.explanation = str(lease.outcome), str(lease.reason or ""), lease.explanation
+
+    def write(self) -> None:
+        """Append it to the file that ``WARMPOOL_TASK_LOG`` names, if any; a full disk must not fail a task."""
+        path = os.environ.get(LOG_VARIABLE)
+        if path:
+            with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(self)) + "\n")
