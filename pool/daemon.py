@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import structlog
 import tenacity
@@ -163,8 +164,7 @@ class Daemon:
             await self.submit(Shutdown())
             try:
                 async with asyncio.timeout(timeout_s):
-                    while self.state.clusters and not self.failed:
-                        await asyncio.sleep(0.05)
+                    await self._all_stopped()
             except TimeoutError:
                 log.warning("not every cluster stopped in time", left=sorted(self.state.clusters))
         self._closing = True
@@ -179,6 +179,17 @@ class Daemon:
         await self._backend.close()
         await self._store.close()
         self.stopped.set()
+
+    async def _all_stopped(self) -> None:
+        gone = asyncio.Event()
+
+        def look(_decision: Decision) -> None:
+            if not self.state.clusters:
+                gone.set()
+
+        self.observe(look)
+        if self.state.clusters and not self.failed:
+            await gone.wait()
 
     def observe(self, observer: Callable[[Decision], None]) -> None:
         """Have `observer` called with every decision after its commit."""
@@ -217,8 +228,7 @@ class Daemon:
         self._put(item)
         reply = await done
         if not isinstance(reply, Queued):
-            assert isinstance(reply, Granted | Rejected)
-            return reply
+            return cast(Granted | Rejected, reply)
         waiter_id = reply.waiter.id
         listener = item.listener
         if listener is None:

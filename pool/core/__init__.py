@@ -1,0 +1,1 @@
+"""The pure core: what the pool knows, and how it decides. No I/O, no clock, no randomness."""

@@ -170,7 +170,7 @@ def _start_one(turn: Turn, digest: str, cause: Reason) -> bool:
 
 
 def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
-    """Stop the least valuable idle clusters of other keys, as many as one start needs, or none if that is not enough."""
+    """Stop the least valuable idle clusters of other keys, as many as one start needs, or none if too few."""
     state = turn.state
     tenant = pool.key.tenant if reason is Reason.TENANT_CEILING else None
     if tenant is None:

@@ -79,6 +79,11 @@ class Pool:
     max_clusters: int | None = None
     created_at: float = 0.0
 
+    def __repr__(self) -> str:
+        flags = [f"{self.failures} failures"] if self.failures else []
+        flags += ["cordoned"] if self.cordoned else []
+        return f"<{' '.join(['Pool', self.digest, self.name, self.key.image, *flags])}>"
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -131,6 +136,14 @@ class Cluster:
     retires_at: float = 0.0
     phase: str = ""
 
+    def __repr__(self) -> str:
+        flags = [f"for {', '.join(self.leases)}"] if self.leases else []
+        flags += ["held"] if self.hold_until else []
+        flags += ["cordoned"] if self.cordoned else []
+        flags += [f"doomed: {self.doom}"] if self.doom else []
+        flags += [f"({self.reason})"] if self.reason else []
+        return f"<{' '.join(['Cluster', self.id, self.state, f'epoch {self.epoch}', *flags])}>"
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -174,6 +187,12 @@ class Lease:
     end_detail: str = ""
     renewed_in: int = 0
 
+    def __repr__(self) -> str:
+        end = f" ({self.end_reason})" if self.end_reason else ""
+        return (
+            f"<Lease {self.id} {self.state}{end} {self.outcome} on {self.cluster} epoch {self.epoch} by {self.holder}>"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
@@ -205,6 +224,10 @@ class Waiter:
     hold_s: float
     miss: Reason
     local_until: float = 0.0
+
+    def __repr__(self) -> str:
+        ask = f"{self.mode} priority {self.priority} ({self.miss})"
+        return f"<Waiter {self.id} of pool {self.pool} {ask} by {self.holder}>"
 
 
 Record = Pool | Cluster | Lease | Waiter

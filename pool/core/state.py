@@ -133,15 +133,13 @@ class State:
             self._replace_pool(old, new)  # type: ignore[arg-type]
 
     def _replace_pool(self, old: Pool | None, new: Pool | None) -> None:
-        if new is None:
-            assert old is not None
+        if new is not None:
+            self.pools[new.digest] = new
+            self.index.setdefault(new.digest, PoolIndex())
+        elif old is not None:
             del self.pools[old.digest]
             del self.index[old.digest]
             self._settings.pop(old.digest, None)
-            return
-        self.pools[new.digest] = new
-        if old is None and new.digest not in self.index:
-            self.index[new.digest] = PoolIndex()
 
     def _replace_cluster(self, old: Cluster | None, new: Cluster | None) -> None:
         was_live = old is not None and old.state is not ClusterState.STOPPED
