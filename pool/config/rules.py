@@ -66,9 +66,9 @@ def _shape_test(match: ShapeMatch) -> Test:
         return sum(group.max_replicas for group in key.shape.workers)
 
     measures: list[tuple[str | None, Callable[[object], int], Callable[[ClusterKey], int]]] = [
-        (match.cpu, cpu_quantity, lambda key: key.shape.footprint.milli_cpu),
-        (match.memory, memory_quantity, lambda key: key.shape.footprint.memory_bytes),
-        (match.gpu, count_quantity, lambda key: key.shape.footprint.gpu),
+        (match.cpu, cpu_quantity, lambda key: key.footprint.milli_cpu),
+        (match.memory, memory_quantity, lambda key: key.footprint.memory_bytes),
+        (match.gpu, count_quantity, lambda key: key.footprint.gpu),
         (match.workers, count_quantity, workers),
     ]
     wanted = [(condition(text, quantity), of) for text, quantity, of in measures if text is not None]

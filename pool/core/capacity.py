@@ -51,7 +51,7 @@ def pool_ceiling(state: State, pool: Pool) -> Ceiling:
 
 def never_fits(state: State, key: ClusterKey) -> str:
     """Return why not even a single cluster of this key is within the ceilings, empty if it is."""
-    one, nothing = key.shape.footprint, Footprint()
+    one, nothing = key.footprint, Footprint()
     pool = state.pools.get(key.digest)
     own = pool_ceiling(state, pool) if pool else state.rules.settings_for(key).ceiling
     for whose, ceiling in (
@@ -68,7 +68,7 @@ def start_blocked(state: State, pool: Pool, now: float) -> Blocked | None:
     """Return why no cluster of the pool may be started now, None if one may."""
     settings = state.settings(pool.digest)
     index = state.index[pool.digest]
-    more = pool.key.shape.footprint
+    more = pool.key.footprint
     if pool.failures >= settings.breaker_failures:
         # Half-open once its time is over: one start tries, the others wait for what comes of it.
         if now < pool.breaker_until or index.starting:
@@ -182,7 +182,7 @@ def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
         if tenant is None or going.tenant == tenant:
             usage -= going.footprint
     victims: list[Cluster] = []
-    more = pool.key.shape.footprint
+    more = pool.key.footprint
     for victim in _by_value(turn, pool, tenant):
         if not over(ceiling, usage, more):
             break

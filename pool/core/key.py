@@ -135,15 +135,6 @@ class Shape:
     autoscaling: bool = False
     autoscaler_options: str = ""
 
-    @property
-    def footprint(self) -> Footprint:
-        """What one cluster of this shape takes of a ceiling at most."""
-        total = Footprint(1, self.head.milli_cpu, self.head.memory_bytes, self.head.gpu)
-        for group in self.workers:
-            n, node = group.max_replicas, group.node
-            total += Footprint(0, n * node.milli_cpu, n * node.memory_bytes, n * node.gpu)
-        return total
-
 
 @dataclass(frozen=True)
 class ClusterKey:
@@ -158,6 +149,16 @@ class ClusterKey:
     def digest(self) -> str:
         """12 hexadecimal digits of the SHA-256 of the canonical form."""
         return hashlib.sha256(canonical(to_json(self)).encode()).hexdigest()[:12]
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """What one cluster of this key takes of a ceiling at most."""
+        head = self.shape.head
+        total = Footprint(1, head.milli_cpu, head.memory_bytes, head.gpu)
+        for group in self.shape.workers:
+            n, node = group.max_replicas, group.node
+            total += Footprint(0, n * node.milli_cpu, n * node.memory_bytes, n * node.gpu)
+        return total
 
     def __repr__(self) -> str:
         return f"<ClusterKey {self.digest} {self.cluster_type} {self.image} {describe(self.shape)} of {self.tenant}>"

@@ -44,7 +44,7 @@ def acquire(turn: Turn, ask: Acquire) -> Reply:
     pool = turn.pool(ask.key)
     index = turn.state.index[pool.digest]
     index.last_asked_at = turn.now
-    local = bool(ask.group) and ask.group in index.busy_by_group and ask.group not in index.by_group
+    local = _waits_for_data(turn, pool, ask.group)
     if not local and not (index.queue and not index.held):
         cluster = grant.pick(turn.state, pool, ask.group, turn.now)
         if cluster is not None:
@@ -53,6 +53,13 @@ def acquire(turn: Turn, ask: Acquire) -> Reply:
     if ask.mode is Mode.WARM_ONLY:
         return Rejected(Reason.WARM_ONLY_MISS, f"No idle cluster: {miss.sentence}", "Ask with mode wait_or_create.")
     return _enqueue(turn, ask, pool, miss, local)
+
+
+def _waits_for_data(turn: Turn, pool: Pool, group: str) -> bool:
+    """Tell whether the group's data is on a cluster that is busy, and on none that is idle."""
+    index = turn.state.index[pool.digest]
+    busy = bool(group) and group in index.busy_by_group and group not in index.by_group
+    return busy and turn.settings(pool.digest).locality_wait_s > 0
 
 
 def _ask_again(turn: Turn, ask: Acquire, known: str) -> Reply:
@@ -126,7 +133,7 @@ def _enqueue(turn: Turn, ask: Acquire, pool: Pool, miss: Reason, local: bool) ->
         ttl_s=ask.ttl_s if ask.ttl_s is not None else settings.lease_ttl_s,
         hold_s=ask.hold_s if ask.hold_s is not None else settings.hold_s,
         miss=miss,
-        local_until=now + settings.locality_wait_s if local and settings.locality_wait_s else 0.0,
+        local_until=now + settings.locality_wait_s if local else 0.0,
     )
     turn.change(None, waiter)
     timers.arm(Kind.DEADLINE, waiter.id, waiter.deadline)

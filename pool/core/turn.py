@@ -89,7 +89,7 @@ class Turn:
             pool=pool.digest,
             tenant=pool.key.tenant,
             seq=seq,
-            footprint=pool.key.shape.footprint,
+            footprint=pool.key.footprint,
             state=ClusterState.STARTING,
             cause=cause,
             created_at=self.now,

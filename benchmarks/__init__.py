@@ -1,0 +1,1 @@
+"""Benchmarks: speed is measured here, with committed results, and never in timed tests."""
