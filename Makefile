@@ -1,0 +1,75 @@
+# Everything a developer does, in one word each. `make` alone lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+SEEDS  ?= 20000
+FROM   ?= 0
+RAY    ?= 2.52.1
+UV     := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format soak test-ray lock build clean \
+        bench bench-grant bench-decide bench-restart bench-chain
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.synced  ## make the virtual environment with the locked dependencies
+
+$(VENV)/.synced: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Warmpool needs Python 3.11 or newer: set PYTHON, as in make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@[ -x "$(UV)" ] || { $(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv; }
+	@[ -x "$(BIN)/python" ] || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: setup  ## the main job, live: a Flyte workflow cold, warm, and with a cluster per task
+	@$(BIN)/warmpool demo
+
+test: setup  ## all tests
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+check: setup  ## lint, format, strict types, import contracts
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check . | head -n 20; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo | tail -n 12
+
+format: setup  ## put the code into its format
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+soak: setup  ## more seeds of the whole-system simulation: make soak SEEDS=20000 FROM=0
+	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --from $(FROM)
+
+test-ray: setup  ## the tests on real Ray, with another version of it: make test-ray RAY=2.52.1
+	@[ -x .venv-ray-$(RAY)/bin/python ] || $(UV) venv --quiet --python $(BIN)/python .venv-ray-$(RAY)
+	@grep -v '^ray==' requirements.lock | sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*\( ;.*\) \\$$/\1\2/p; s/^\([A-Za-z0-9._-]*==[^ ;]*\) \\$$/\1/p' > .venv-ray-$(RAY)/pins
+	@VIRTUAL_ENV=.venv-ray-$(RAY) $(UV) pip install --quiet "ray[default]==$(RAY)" -c .venv-ray-$(RAY)/pins -r .venv-ray-$(RAY)/pins
+	@VIRTUAL_ENV=.venv-ray-$(RAY) $(UV) pip install --quiet --no-deps --editable .
+	@.venv-ray-$(RAY)/bin/pytest -m "ray and not flyte"
+
+bench: bench-decide bench-grant bench-restart bench-chain  ## all benchmarks, one after the other
+
+bench-grant: setup  ## grants over HTTP, durable, beside a bare endpoint
+	@$(BIN)/python -m benchmarks.grant
+
+bench-decide: setup  ## the cost of a decision as the pool grows
+	@$(BIN)/python -m benchmarks.decide
+
+bench-restart: setup  ## a restart with 10,000 clusters and 50,000 leases, and a daemon at rest
+	@$(BIN)/python -m benchmarks.restart
+
+bench-chain: setup  ## the example workflow on a warm pool, against a cluster per task
+	@$(BIN)/python -m benchmarks.chain
+
+lock: setup  ## resolve the dependencies anew into requirements.lock
+	@$(UV) pip compile --quiet --universal --generate-hashes --all-extras --group dev --upgrade \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
+
+build: setup  ## wheel and source distribution
+	@$(UV) build --quiet
+
+clean:  ## remove what was made here
+	@rm -rf .venv .venv-ray-* .uv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
