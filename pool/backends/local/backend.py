@@ -1,0 +1,205 @@
+"""`LocalBackend`: real Ray clusters on this machine, each independent of the others and of the daemon's life."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import structlog
+
+from pool.backends.base import Clean, Report
+from pool.backends.local import commands
+from pool.backends.local.dashboard import Dashboard
+from pool.backends.local.launch import Home
+from pool.backends.local.machine import Machine
+from pool.backends.local.options import LocalOptions
+from pool.backends.local.processes import Process
+from pool.backends.local.ready import PortTaken, Starting
+from pool.backends.local.trail import Ready, Running
+from pool.backends.local.watch import Watch, Watched
+from pool.core.errors import InvalidKey, StartFailed
+from pool.core.events import Listing, Lost, Started
+from pool.core.key import ClusterKey
+from pool.core.model import Cluster
+
+log = structlog.get_logger(__name__)
+
+PORT_TRIES = 4
+T = TypeVar("T")
+
+
+class LocalBackend:
+    """Runs clusters as processes of this machine. See `pool.backends.base.Backend` for the verbs.
+
+    Local clusters run in the Python environment of `LocalOptions.python` whatever image their key names, and with the
+    rights of the daemon's user whatever its pod templates say.
+
+    Args:
+        state_dir: where the clusters' directories are kept; `open` makes it.
+        options: settings.
+    """
+
+    cluster_type = "ray"
+
+    def __init__(self, state_dir: Path, *, options: LocalOptions | None = None) -> None:
+        self.options = options or LocalOptions()
+        self.machine = Machine.found(self.options)
+        self._state_dir = state_dir
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._tending: asyncio.Task[None] | None = None
+
+    async def open(self, store_id: str, token_for: Callable[[str], str], on_lost: Callable[[Lost], None]) -> None:
+        """Claim the store's clusters and watch those that are ready."""
+        self._token_for = token_for
+        self._home = Home(self._state_dir, store_id, self.options)
+        await asyncio.to_thread(self._home.open)
+        self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._watch = Watch(self.options, on_lost)
+        for cluster_id in await asyncio.to_thread(self._home.ids):
+            self._begin_watch(cluster_id)
+        self._tending = asyncio.create_task(self._tend(), name="local clusters")
+
+    async def close(self) -> None:
+        """Stop watching and claiming. Clusters go on until their unclaimed time is over."""
+        if self._tending is None:
+            return
+        self._tending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._tending
+        self._tending = None
+        self._watch.close()
+        await self._http.close()
+
+    def check(self, key: ClusterKey) -> None:
+        """Raise `ShapeTooLarge` or `InvalidKey` if a cluster of `key` can never be made on this machine."""
+        if key.cluster_type != self.cluster_type:
+            raise InvalidKey(f"key.cluster_type: {key.cluster_type!r} cannot run here; known is {self.cluster_type}.")
+        commands.check_params(key.shape)
+        self.machine.check(key.shape, self.options)
+
+    async def start(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+        """Start `cluster`, or adopt it if it runs already, and return when it is ready.
+
+        Raises:
+            pool.core.errors.StartFailed: with the cause that the log gives.
+        """
+        for attempt in range(PORT_TRIES):
+            supervisor = await self._begin(cluster.id, key, again=attempt > 0)
+            files = self._home.files(cluster.id)
+            trail = files.trail()
+            if trail is None:
+                raise _stopped(cluster.id)
+            starting = Starting(files, trail, supervisor, self._http, self._token_for(cluster.id), report)
+            try:
+                ready = await starting.wait()
+            except PortTaken as taken:
+                log.info("a port was taken meanwhile, choosing others", cluster=cluster.id, cause=str(taken))
+                continue
+            await self._locked(cluster.id, asyncio.to_thread(self._write_ready, cluster.id, ready))
+            self._begin_watch(cluster.id)
+            return Started(
+                cluster_id=cluster.id,
+                boot_id=ready.boot_id,
+                address=ready.address,
+                client_address=ready.client_address,
+                dashboard_url=trail.dashboard_url,
+                ray_version=ready.ray_version,
+            )
+        raise StartFailed(f"{cluster.id}: its ports were taken by others {PORT_TRIES} times.")
+
+    async def stop(self, cluster_id: str) -> None:
+        """Stop the cluster and everything of it; return once it is seen gone.
+
+        Raises:
+            pool.core.errors.PoolError: if processes of it could not be ended.
+        """
+        self._watch.forget(cluster_id)
+        await self._locked(cluster_id, asyncio.to_thread(self._home.end, cluster_id))
+        self._locks.pop(cluster_id, None)
+
+    async def reset(self, cluster: Cluster, key: ClusterKey) -> Clean:
+        """Stop what a holder left and prove the cluster free of it."""
+        raise NotImplementedError  # PLACEHOLDER
+
+    async def list(self) -> Listing:
+        """Return every cluster of this store, also half-started and half-stopped ones."""
+        return await asyncio.to_thread(self._home.listing)
+
+    async def _begin(self, cluster_id: str, key: ClusterKey, *, again: bool) -> Process:
+        def begin() -> Process:
+            if again:
+                if self._home.files(cluster_id).trail() is None:
+                    raise _stopped(cluster_id)
+                self._home.end(cluster_id)
+            elif (supervisor := self._home.adopt(cluster_id, key.digest)) is not None:
+                return supervisor
+            return self._home.launch(cluster_id, key, self._token_for(cluster_id))
+
+        try:
+            return await self._locked(cluster_id, asyncio.to_thread(begin))
+        except OSError as error:
+            raise StartFailed(f"{cluster_id} could not be started on this machine: {error}.") from error
+
+    def _write_ready(self, cluster_id: str, ready: Ready) -> None:
+        files = self._home.files(cluster_id)
+        if files.trail() is None:
+            raise _stopped(cluster_id)
+        files.write_ready(ready)
+
+    async def _locked(self, cluster_id: str, work: Coroutine[Any, Any, T]) -> T:
+        """Do one piece of work on a cluster at a time. A thread cannot be cancelled: the lock is kept to its end."""
+        lock = self._locks.setdefault(cluster_id, asyncio.Lock())
+        try:
+            await lock.acquire()
+        except asyncio.CancelledError:
+            work.close()
+            raise
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda done: lock.release())
+        return await asyncio.shield(task)
+
+    def _begin_watch(self, cluster_id: str) -> None:
+        files = self._home.files(cluster_id)
+        trail, ready = files.trail(), files.ready()
+        if trail is not None and ready is not None:
+            dashboard = Dashboard(
+                self._http, trail.dashboard_url, self._token_for(cluster_id), self.options.probe_timeout_s
+            )
+            self._watch.add(Watched(trail, files, ready, files.running(), dashboard))
+
+    async def _tend(self) -> None:
+        """Claim the clusters, look at them, and give those without a supervisor a new one."""
+        loop = asyncio.get_running_loop()
+        claim_at = loop.time()
+        while True:
+            try:
+                if loop.time() >= claim_at:
+                    claim_at = loop.time() + self.options.claim_s
+                    await asyncio.to_thread(self._home.touch)
+                self._watch.look()
+                for watched in self._watch.unsupervised():
+                    await self._supervise(watched)
+            except OSError as error:
+                log.warning("could not look after the local clusters", cause=str(error))
+            await asyncio.sleep(self.options.watch_s)
+
+    async def _supervise(self, watched: Watched) -> None:
+        cluster_id = watched.trail.cluster_id
+        log.warning("the supervisor of a cluster is gone, starting another", cluster=cluster_id)
+
+        def supervise() -> Running:
+            running = watched.files.running()
+            if watched.files.trail() is None:
+                return running
+            return replace(running, supervisor=self._home.supervise(watched.files, watched.trail))
+
+        watched.running = await self._locked(cluster_id, asyncio.to_thread(supervise))
+
+
+def _stopped(cluster_id: str) -> StartFailed:
+    return StartFailed(f"{cluster_id} was stopped while it started.")
