@@ -1,0 +1,151 @@
+"""Why a lease waited, missed and ended, told in sentences that are drawn from the records."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pool.core.events import Queued
+from pool.core.key import describe
+from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Waiter
+from pool.core.state import State
+
+_MODES = {
+    Mode.WARM_ONLY: "It wanted an idle cluster at once or none.",
+    Mode.WAIT: "It asked to wait for a release and to have no cluster started.",
+}
+
+
+def explain_lease(state: State, lease: Lease, cluster: Cluster | None, now: float) -> list[str]:
+    """Return the story of a lease, living or ended: asked, waited, granted, ended."""
+    return [
+        *_asked(state, lease),
+        *_granted(lease, cluster),
+        *_cluster(lease, cluster),
+        *_course(lease, now),
+    ]
+
+
+def explain_waiter(state: State, queued: Queued, now: float) -> list[str]:
+    """Return the story of a waiter so far, and what it waits for."""
+    waiter = queued.waiter
+    out = _asked(state, waiter)
+    out.append(f"It was not answered at once: {_lower(waiter.miss.sentence)}")
+    place = "next to be served" if queued.position == 1 else f"number {queued.position} in the queue"
+    out.append(f"It has waited {span(now - waiter.asked_at)} and is {place}.")
+    out.append(f"What it waits for now: {_lower(_sentence(queued.detail or queued.reason.sentence))}")
+    if queued.phase not in ("", "queued"):
+        out.append(f"The start that it will most likely get has come to: {queued.phase}.")
+    if queued.expected_at is None:
+        out.append("When a cluster comes free is not known: the pool has not seen enough starts or leases yet.")
+    elif queued.expected_at > now:
+        out.append(f"Judged from the times seen so far, it is served in about {span(queued.expected_at - now)}.")
+    else:
+        out.append("Judged from the times seen so far, it is served any moment now.")
+    out.append(f"It is given up at {clock(waiter.deadline)} if nothing comes free.")
+    return out
+
+
+def _asked(state: State, record: Lease | Waiter) -> list[str]:
+    pool = state.pools.get(record.pool)
+    what = f" ({describe(pool.key.shape)}, image {pool.key.image})" if pool else ""
+    group = f" for group {record.group}" if record.group else ""
+    priority = f" with priority {record.priority}" if record.priority else ""
+    out = [
+        f"{record.holder} of tenant {record.tenant} asked at {clock(record.asked_at)}{group}{priority} for a cluster"
+        f" of pool {record.pool}{what}, with the token {record.caller}."
+    ]
+    if record.mode in _MODES:
+        out.append(_MODES[record.mode])
+    return out
+
+
+def _granted(lease: Lease, cluster: Cluster | None) -> list[str]:
+    waited_s = lease.granted_at - lease.asked_at
+    if lease.outcome is Outcome.HIT:
+        return [f"It was a hit: {lease.cluster} was idle and was granted at once."]
+    miss = _lower(lease.miss.sentence) if lease.miss else "no idle cluster was there."
+    out = [f"It was a miss: {miss}"]
+    if lease.outcome is Outcome.WAITED:
+        out.append(f"It waited {span(waited_s)} until {lease.cluster} came free, and was granted it.")
+        return out
+    started = ""
+    if cluster is not None and cluster.ready_at is not None:
+        started = f", whose start took {span(cluster.ready_at - cluster.created_at)}"
+    out.append(f"It waited {span(waited_s)} for the start of {lease.cluster}{started}.")
+    return out
+
+
+def _cluster(lease: Lease, cluster: Cluster | None) -> list[str]:
+    if cluster is None:
+        return [f"Nothing is kept any more about {lease.cluster}."]
+    before = f" {_ordinal(cluster.uses)} lease" if cluster.state is ClusterState.LEASED else f" {cluster.uses} leases"
+    times = f"This is its{before}." if cluster.state is ClusterState.LEASED else f"It served{before}."
+    if cluster.uses == 1 and cluster.state is not ClusterState.LEASED:
+        times = "It served this lease alone."
+    out = [f"{cluster.id} was started at {clock(cluster.created_at)}. Why: {_lower(cluster.cause.sentence)} {times}"]
+    if lease.pool != cluster.pool:
+        out.append(f"It is of the larger pool {cluster.pool}, which may serve this one.")
+    return out
+
+
+def _course(lease: Lease, now: float) -> list[str]:
+    if lease.state is LeaseState.GRANTED:
+        return [f"Its holder has not shown itself yet; if it does not, the lease expires at {clock(lease.expires_at)}."]
+    if lease.state is LeaseState.ACTIVE:
+        most = f" It ends at {clock(lease.max_until)} at the latest." if lease.max_until else ""
+        left = span(max(0.0, lease.expires_at - now))
+        return [f"It is in use since {span(now - lease.granted_at)} and expires in {left} unless renewed.{most}"]
+    ended_at = lease.ended_at if lease.ended_at is not None else lease.granted_at
+    held = span(ended_at - lease.granted_at)
+    why = lease.end_reason.sentence if lease.end_reason else "The reason is not known."
+    out = [f"It ended at {clock(ended_at)}, after {held}. Why: {_lower(why)}"]
+    if lease.end_detail and lease.end_detail != why:
+        out.append(_sentence(lease.end_detail))
+    return out
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as a person would say it: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    seconds = max(0.0, seconds)
+    if seconds < 0.0005:
+        return "less than a millisecond"
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return _two(whole // 60, "min", whole % 60, "s")
+    if whole < 86_400:
+        return _two(whole // 3600, "h", whole % 3600 // 60, "min")
+    return _two(whole // 86_400, "d", whole % 86_400 // 3600, "h")
+
+
+def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    return f"{large} {large_unit}" + (f" {small} {small_unit}" if small else "")
+
+
+def clock(when: float) -> str:
+    """Return a time as a person reads it: ``2025-11-23 14:03:11 UTC``."""
+    try:
+        return f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError, OSError):
+        return "no set time"
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def _lower(sentence: str) -> str:
+    # "A cluster ..." follows a colon in lower case; a name or an abbreviation stays as it is.
+    first = sentence.split(" ", 1)[0]
+    return sentence[:1].lower() + sentence[1:] if first.istitle() else sentence
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

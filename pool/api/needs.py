@@ -1,0 +1,60 @@
+"""What the API needs of a daemon. `pool.daemon.Daemon` is the real one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pool.core.events import Acquire, Event, Granted, Queued, Rejected, Reply
+from pool.core.key import ClusterKey
+from pool.core.model import Cluster, Lease, Waiter
+from pool.core.state import State
+from pool.tokens import Tokens
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+
+
+class Daemon(Protocol):
+    """The single writer, as the API sees it."""
+
+    @property
+    def state(self) -> State:
+        """For reading."""
+
+    @property
+    def tokens(self) -> Tokens:
+        """Of leases and clusters."""
+
+    @property
+    def clock(self) -> Clock:
+        """The daemon's."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it decides events."""
+
+    @property
+    def failed(self) -> str:
+        """Why it stopped, empty if it did not."""
+
+    async def submit(self, event: Event) -> Reply:
+        """Decide and commit an event."""
+
+    async def acquire(self, event: Acquire, wait_s: float) -> Granted | Queued | Rejected:
+        """Decide and commit an acquire, and wait for the grant up to `wait_s`."""
+
+    def check(self, key: ClusterKey) -> None:
+        """Raise a `PoolError` if a cluster of `key` can never be made."""
+
+    def explain_waiter(self, waiter: Waiter) -> Queued:
+        """Return where a waiter stands now."""
+
+    async def find_lease(self, lease_id: str) -> Lease | None:
+        """Return a lease from memory or from history."""
+
+    async def find_cluster(self, cluster_id: str) -> Cluster | None:
+        """Return a cluster from memory or from history."""

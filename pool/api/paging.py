@@ -1,0 +1,60 @@
+"""Long lists in parts. A cursor names the last item's place in the order, so it holds while items come and go."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable
+from heapq import nsmallest
+from typing import Any, TypeVar
+
+from pool.api.problems import ApiError
+from pool.core.reasons import Reason
+from pool.wire import PageQuery
+
+T = TypeVar("T")
+Place = tuple[Any, ...]
+
+
+def page(items: Iterable[T], place: Callable[[T], Place], query: PageQuery) -> tuple[list[T], str | None]:
+    """Return the part of `items` that was asked for, in order, and the cursor of the next part if there is one.
+
+    Args:
+        items: in any order.
+        place: gives an item's unique place in the order: numbers, then its id.
+        query: how many, and after which.
+
+    Raises:
+        ApiError: if the cursor is not one.
+    """
+    if query.after is not None:
+        after = _read(query.after)
+        try:
+            items = [item for item in items if place(item) > after]
+        except TypeError:
+            raise _not_a_cursor() from None
+    found = nsmallest(query.limit + 1, items, key=place)
+    if len(found) <= query.limit:
+        return found, None
+    found.pop()
+    return found, _write(place(found[-1]))
+
+
+def _write(place: Place) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).rstrip(b"=").decode()
+
+
+def _read(cursor: str) -> Place:
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        place = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error, RecursionError):
+        raise _not_a_cursor() from None
+    if not isinstance(place, list):
+        raise _not_a_cursor()
+    return tuple(place)
+
+
+def _not_a_cursor() -> ApiError:
+    return ApiError(Reason.INVALID_REQUEST, "after: it is not the `next` of an earlier part.")
