@@ -27,9 +27,7 @@ class AsyncClient(ClientBase):
         ...         os.environ.update(lease.environment())
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Make a client; the arguments are those of `ClientBase`."""
-        super().__init__(*args, **options)
+    def _reset(self) -> None:
         self._transport: AsyncTransport | None = None
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Self
 
 from pool.client.endpoint import Endpoint
+from pool.client.lease import HeldLease
 from pool.client.renewal import Renewer, renewer_for
 from pool.client.request import LeaseRequest, Progress, fresh_id
 from pool.client.talk import Asking
@@ -41,6 +42,11 @@ class ClientBase:
         self._endpoint = Endpoint(url, token, token_file)
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
+        self._reset()
+
+    def _reset(self) -> None:
+        """Begin without connections."""
+        raise NotImplementedError
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -64,6 +70,10 @@ class ClientBase:
     @property
     def _renewer(self) -> Renewer:
         return renewer_for(self._endpoint)
+
+    def forget(self, lease: HeldLease) -> None:
+        """Renew `lease` no more, and do not release it: it is left to another process that shares it."""
+        self._renewer.remove(lease)
 
     def _asking(self, request: LeaseRequest, progress: Callable[[Progress], None] | None) -> Asking:
         return Asking(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -101,14 +102,14 @@ def make_request(request: LeaseRequest | None, fields: Mapping[str, Any]) -> Lea
     return LeaseRequest(**fields)
 
 
-_ARMS = ("constrained-", "int", "float", "str", "function-")
+_ARM = re.compile(r"int|float|str|(constrained|function|lax|union)-.*|.*\[.*")
 
 
 def invalid(error: ValidationError, where: str = "") -> InvalidRequest:
     """Return one sentence for the first fault that pydantic found."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
     # The arms of a union stand in the path as the names of types: they tell a person nothing.
-    parts = [str(part) for part in fault["loc"] if not str(part).startswith(_ARMS)]
+    parts = [str(part) for part in fault["loc"] if not _ARM.fullmatch(str(part))]
     return InvalidRequest(f"{'.'.join([where, *parts]).strip('.')}: {fault['msg']}.")
 
 
@@ -175,6 +176,5 @@ def seconds(value_s: float) -> str:
         return f"{value_s * 1000:.0f} ms"
     if value_s < 10:
         return f"{value_s:.1f} s"
-    if value_s < 120:
-        return f"{value_s:.0f} s"
-    return f"{value_s // 60:.0f} min {value_s % 60:.0f} s"
+    whole_s = round(value_s)
+    return f"{whole_s} s" if whole_s < 120 else f"{whole_s // 60} min {whole_s % 60} s"

@@ -26,9 +26,7 @@ class Client(ClientBase):
         ...     os.environ.update(lease.environment())
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Make a client; the arguments are those of `ClientBase`."""
-        super().__init__(*args, **options)
+    def _reset(self) -> None:
         self._transport: Transport | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -101,7 +99,7 @@ class Client(ClientBase):
     def _connection(self) -> Transport:
         if self._pid != os.getpid():
             # A forked child must not speak over its parent's connection; nor close it, nor trust its lock.
-            self._pid, self._lock, self._transport = os.getpid(), threading.Lock(), None
+            self._reset()
         with self._lock:
             if self._transport is None:
                 self._transport = Transport(self._endpoint)

@@ -165,7 +165,7 @@ def test_a_daemon_that_is_not_there_is_unreachable_within_the_connect_timeout(fa
     fake.stop()
     with (
         pool.client.Client(fake.url, fake.token, connect_timeout_s=0.3) as client,
-        pytest.raises(Unreachable, match="No daemon answers at http://127.0.0.1:.*warmpool serve"),
+        pytest.raises(Unreachable, match=r"No daemon answers at http://127\.0\.0\.1:.*warmpool serve"),
         client.lease(wanted, timeout_s=600),
     ):
         pass
