@@ -7,13 +7,15 @@ shares its lease or fails at once: it never waits for what the outer one holds.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pool.flyte.connect import connected
 from pool.flyte.errors import NestedDeadlock, ProcessBusy
@@ -21,6 +23,8 @@ from pool.flyte.record import TaskRecord
 
 if TYPE_CHECKING:
     from pool.client import Lease
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Wish:
     Attributes:
         task: its name.
         key: digest of the cluster key.
+        request_id: with which the lease is asked for.
+        holder: for whom.
         group: whose data it would like to find.
         runtime_env: for ``ray.init``.
         local: the process shares a file system with the cluster.
@@ -39,6 +45,8 @@ class Wish:
 
     task: str
     key: str
+    request_id: str
+    holder: str
     group: str
     runtime_env: Mapping[str, Any] | None
     local: bool
@@ -227,3 +235,48 @@ def held(wish: Wish, record: TaskRecord) -> Iterator[Lease]:
     finally:
         with record.timed("release_s"):
             turns.give(holding)
+
+
+@asynccontextmanager
+async def aheld(wish: Wish, record: TaskRecord) -> AsyncIterator[Lease]:
+    """Hold a lease, connected to its cluster, for a body that runs on this event loop."""
+    given_up = threading.Event()
+    outer = outer_holding()
+    taking = _start(lambda: turns.take(wish, outer, record, given_up))
+    try:
+        holding = await asyncio.wrap_future(taking)
+    except asyncio.CancelledError:
+        given_up.set()
+        taking.add_done_callback(_give_back)
+        raise
+    try:
+        record.granted(holding.lease)
+        with inside(holding):
+            yield holding.lease
+    finally:
+        with record.timed("release_s"):
+            await asyncio.wrap_future(_start(lambda: turns.give(holding)))
+
+
+def _give_back(taken: Future[Holding]) -> None:
+    if taken.exception() is None:
+        turns.give(taken.result())
+
+
+def _start(call: Callable[[], T]) -> Future[T]:
+    """Start `call` on a thread of its own.
+
+    Not on the loop's executor: its few threads could all be waiting for a turn, with none left to give one back.
+    """
+    future: Future[T] = Future()
+    # It cannot be cancelled any more: what it takes would be lost.
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="warmpool-turn", daemon=True).start()
+    return future

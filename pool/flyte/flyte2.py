@@ -1,0 +1,171 @@
+"""The task plugin of Flyte 2's SDK: ``flyte.TaskEnvironment(plugin_config=Pooled(RayJobConfig(...)))``.
+
+A pooled task is a plain Python task to the backend: its pod runs the body and connects to a leased cluster, and no
+RayJob is made. The SDK's own hooks do not do: `post` is skipped when the body raises, and outputs are converted
+after it. So the lease ends with `convert_and_run`, the SDK's function around inputs, body and outputs.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import flyte
+from flyte._internal.runtime import entrypoints, taskrunner
+from flyte.extend import AsyncFunctionTaskTemplate, TaskPluginRegistry
+from flyteplugins.ray.task import RayFunctionTask
+
+from pool.client.terminate import exit_on_sigterm
+from pool.flyte.acquire import Above, has_daemon, wish_of
+from pool.flyte.config import Pooled
+from pool.flyte.holding import aheld, current_lease, explained
+from pool.flyte.identity import Identity, local_identity, remote_identity
+from pool.flyte.record import TaskRecord
+from pool.flyte.shape import Own, split
+
+GROUP_KEY = "lease_group"
+"""The key of Flyte 2's custom context that overrides the group: ``flyte.custom_context(lease_group="...")``."""
+
+_ABOVE_KEY = "lease_held"
+
+
+@dataclass(kw_only=True)
+class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
+    """A task whose body runs connected to a leased Ray cluster."""
+
+    plugin_config: Pooled
+
+    async def pre(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the lease, as ``flyte.ctx()["ray_lease"]`` (None without a daemon)."""
+        return {"ray_lease": current_lease()}
+
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body on a lease, which outlives it until its outputs are converted.
+
+        Raises:
+            NestedDeadlock: if a task that calls this one holds another lease.
+            NoDaemon: if no daemon is configured, on a Flyte backend.
+            LeaseLost: if the body failed, and the lease was lost.
+        """
+        record = TaskRecord(self.name, time.time())
+        scope = _scope.get()
+        async with AsyncExitStack() as own:
+            stack = scope.stack if scope is not None and scope.task is self else own
+            stack.callback(record.write)
+            # The lease is taken on another thread, where the client cannot see to this.
+            stack.enter_context(exit_on_sigterm())
+            try:
+                return await self._run(stack, record, args, kwargs)
+            except BaseException as error:
+                record.error = type(error).__name__
+                raise
+
+    async def _run(self, stack: AsyncExitStack, record: TaskRecord, args: Any, kwargs: Any) -> Any:
+        context = flyte.ctx()
+        local = context.mode != "remote"
+        if not has_daemon(self.name, local=local):
+            record.how = "fresh"
+            with record.timed("connect_s"):
+                # Flyte's own code, so that it behaves exactly as the plain plugin.
+                await RayFunctionTask.pre(SimpleNamespace(plugin_config=self.plugin_config.config))
+            stack.enter_context(record.timed("body_s"))
+            return await super().execute(*args, **kwargs)
+        identity = self._identity(context, local)
+        above = None if local else Above.from_text(context.custom_context.get(_ABOVE_KEY, ""))
+        wish = wish_of(self.name, self.plugin_config, identity, self._own(), above)
+        lease = await stack.enter_async_context(aheld(wish, record))
+        stack.enter_context(record.timed("body_s"))
+        with (
+            explained(lease),
+            flyte.custom_context(**{_ABOVE_KEY: Above(lease.id, wish.key, wish.holder, wish.request_id).to_text()}),
+        ):
+            return await super().execute(*args, **kwargs)
+
+    def _identity(self, context: Any, local: bool) -> Identity:
+        action = context.action
+        group = context.custom_context.get(GROUP_KEY) or self.plugin_config.group
+        if local:
+            return local_identity(self.name, action.run_name or "").with_group(group)
+        return remote_identity(
+            project=action.project or "",
+            domain=action.domain or "",
+            execution=action.run_name or action.name,
+            task=self.name,
+            attempt=str(context.attempt_number),
+            place=action.name,
+            image=self._image(context),
+        ).with_group(group)
+
+    def _image(self, context: Any) -> str:
+        """Return the task's image as its deployment resolved it, empty if that cannot be told here."""
+        cache = context.compiled_image_cache
+        if cache is not None and self.parent_env_name in cache.image_lookup:
+            return str(cache.image_lookup[self.parent_env_name])
+        with suppress(Exception):
+            return str(self.image.uri)  # type: ignore[union-attr]
+        return ""
+
+    def _own(self) -> Own:
+        requests, limits = split(self.resources)
+        rights = {"secrets": _secrets(self.secrets), "service_account": self.service_account or ""}
+        return Own(requests, limits, self.pod_template, rights)
+
+
+def _secrets(secrets: Any) -> list[str]:
+    listed = secrets if isinstance(secrets, list | tuple) else [secrets] if secrets else []
+    return sorted(s if isinstance(s, str) else f"{s.group or ''}/{s.key}" for s in listed)
+
+
+@dataclass
+class _Scope:
+    """What the SDK does for one attempt of a task; `stack` is closed when all of it is done."""
+
+    task: PooledTask
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+_scope: ContextVar[_Scope | None] = ContextVar("warmpool_scope", default=None)
+_Runner = Callable[..., Awaitable[Any]]
+
+
+def _scoped(run: _Runner) -> _Runner:
+    """Return the SDK's `convert_and_run` with a scope around each run of a pooled task."""
+
+    @functools.wraps(run)
+    async def convert_and_run(**kwargs: Any) -> Any:
+        task = kwargs.get("task")
+        if not isinstance(task, PooledTask):
+            return await run(**kwargs)
+        scope = _Scope(task)
+        token = _scope.set(scope)
+        try:
+            async with scope.stack:
+                return await run(**kwargs)
+        finally:
+            _scope.reset(token)
+
+    return convert_and_run
+
+
+def _put_scopes_around_runs() -> None:
+    """Wrap the function where the SDK looks it up.
+
+    If an SDK has it no more, a lease ends right after the body: all works but outputs that need a live Ray.
+    """
+    run = getattr(taskrunner, "convert_and_run", None)
+    if run is None:
+        return
+    wrapped = _scoped(run)
+    for module in (taskrunner, entrypoints):
+        if getattr(module, "convert_and_run", None) is run:
+            setattr(module, "convert_and_run", wrapped)  # noqa: B010 - a module has no such attribute to mypy
+
+
+_put_scopes_around_runs()
+TaskPluginRegistry.register(config_type=Pooled, plugin=PooledTask)
