@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, PlainValidator
+from pydantic import BeforeValidator, Discriminator, Field, PlainValidator
 
 from pool.config.pools import CeilingSection, PoolOptions, PoolSection, Section
-from pool.config.values import Address, Count, Listen, Seconds
+from pool.config.values import Address, Count, Cpu, Listen, Memory, Seconds, finite
 
 DEFAULT_POOL = "default"
 
@@ -45,12 +46,30 @@ class LocalSection(Section):
     """Ray clusters on this machine."""
 
     type: Literal["local"] = "local"
+    python: str = Field(sys.executable, description="The Python that runs Ray.")
+    unclaimed: Annotated[Seconds, Field(ge=60)] = Field(
+        900.0, description="Clusters that no daemon has claimed for so long stop themselves."
+    )
+    cpu: Cpu | None = Field(None, description="Logical CPUs of this machine to use; what it has, if not given.")
+    memory: Memory | None = Field(None, description="Memory of this machine to use; what it has, if not given.")
+    gpu: Count | None = Field(None, description="GPUs of this machine to use; what it has, if not given.")
+    cpu_overcommit: Annotated[float, BeforeValidator(finite), Field(ge=1, le=1000)] = Field(
+        1.0, description="One cluster may have this many times the machine's CPUs."
+    )
+    object_store_memory: Memory = Field(2 * 2**30, description="Object store of a node whose shape does not say it.")
+    prestart_workers: bool = Field(True, description="Start worker processes before the first task asks for them.")
+    temp_root: Directory = Field(Path("/tmp"), description="Directory of the clusters' temp dirs; short.")  # noqa: S108
+    env: dict[str, str] = Field({}, description="Variables given to the clusters' processes.")
+    inherit: list[str] = Field([], description="Names of variables that they inherit of the daemon.")
 
 
 class SimulatedSection(Section):
     """Clusters that only exist in the daemon's memory, to try policies and clients."""
 
     type: Literal["simulated"] = "simulated"
+    start: Seconds = Field(2.0, description="How long a start takes.")
+    stop: Seconds = Field(0.2, description="How long a stop takes.")
+    reset: Seconds = Field(0.1, description="How long a reset takes.")
 
 
 class TenantSection(Section):
@@ -88,7 +107,7 @@ class Config(Section):
     @property
     def store_url(self) -> str:
         """The URL of the store: the one given, or a SQLite file in `state_dir`."""
-        return self.store.url or f"sqlite+aiosqlite:///{self.state_dir / 'warmpool.sqlite'}"
+        return self.store.url or f"sqlite:///{self.state_dir / 'warmpool.sqlite'}"
 
     def completed(self) -> Config:
         """Return the configuration with `defaults` put into each pool, and a last pool that takes every other key."""

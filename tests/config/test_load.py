@@ -194,7 +194,7 @@ def test_the_state_directory_follows_the_environment(monkeypatch: pytest.MonkeyP
     assert load(None).state_dir == tmp_path / "warmpool"
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert load(None).store_url == f"sqlite+aiosqlite:///{tmp_path}/.local/state/warmpool/warmpool.sqlite"
+    assert load(None).store_url == f"sqlite:///{tmp_path}/.local/state/warmpool/warmpool.sqlite"
 
 
 @pytest.mark.parametrize(

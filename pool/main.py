@@ -1,0 +1,305 @@
+"""The composition root: the one place that picks the concrete store, backend and policies, and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import structlog
+
+from pool import __version__
+from pool.access import Access
+from pool.api.app import create_app
+from pool.api.app import serve as listen
+from pool.backends.base import Backend
+from pool.clock import WallClock
+from pool.config import Config, build_rules, load, windows_of
+from pool.config.load import public_address
+from pool.config.model import SimulatedSection
+from pool.config.values import address
+from pool.core.errors import PoolError
+from pool.core.events import Reconfigure
+from pool.core.reasons import Reason
+from pool.core.settings import Rules
+from pool.daemon import Daemon
+from pool.journal import Journal
+from pool.logs import configure
+from pool.metrics import Metrics
+from pool.schedule import Schedule
+from pool.statedir import OPERATOR_TOKEN_FILE, StateDir
+from pool.store.sql import SqlStore
+from pool.tokens import Tokens
+
+log = structlog.get_logger("warmpool")
+T = TypeVar("T")
+
+NEEDS_RESTART = ("listen", "listen_publicly", "state_dir", "store", "backend", "reconcile_interval")
+"""Settings that a reload cannot change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says over the configuration.
+
+    Attributes:
+        config: the file, None for the defaults.
+        state_dir, listen: over the file's settings.
+        stop_clusters: stop every cluster at the end, instead of keeping them for the next daemon.
+        restored: the store comes from a backup.
+    """
+
+    config: Path | None = None
+    state_dir: Path | None = None
+    listen: str | None = None
+    stop_clusters: bool = False
+    restored: bool = False
+
+
+def configuration(options: Options) -> Config:
+    """Return the configuration with what the command line says over it.
+
+    Raises:
+        ConfigError: with everything that is wrong with the file.
+        PoolError: if the command line's address is not one, or is not allowed.
+    """
+    config = load(options.config)
+    if options.state_dir is not None:
+        config = config.model_copy(update={"state_dir": options.state_dir.expanduser()})
+    if options.listen is not None:
+        try:
+            where = address(options.listen)
+        except ValueError as error:
+            raise PoolError(f"--listen: {error}.", reason=Reason.INVALID_REQUEST, remedy="Correct it.") from None
+        if not where.is_loopback and not config.listen_publicly:
+            remedy = "Allow it in the configuration file, and put TLS before it."
+            raise PoolError(f"--listen: {public_address(str(where))}.", reason=Reason.NOT_ALLOWED, remedy=remedy)
+        config = config.model_copy(update={"listen": where})
+    return config.model_copy(update={"state_dir": config.state_dir.absolute()})
+
+
+def make_backend(config: Config) -> tuple[Backend, int | None]:
+    """Return the backend that the configuration names, and the thousandths of a cpu that its clusters share.
+
+    The latter is None where clusters do not share this machine.
+    """
+    section = config.backend
+    if isinstance(section, SimulatedSection):
+        from pool.backends.simulated import Behaviour, SimulatedBackend, SimulatedWorld
+
+        behaviour = Behaviour(
+            start_s=(section.start, section.start),
+            stop_s=(section.stop, section.stop),
+            reset_s=(section.reset, section.reset),
+        )
+        return SimulatedBackend(SimulatedWorld(behaviour=behaviour)), None
+    from pool.backends.local.backend import LocalBackend
+    from pool.backends.local.options import LocalOptions
+
+    options = LocalOptions(
+        python=section.python,
+        unclaimed_s=section.unclaimed,
+        milli_cpu=section.cpu,
+        memory_bytes=section.memory,
+        gpu=section.gpu,
+        cpu_overcommit=section.cpu_overcommit,
+        object_store_bytes=section.object_store_memory,
+        prestart_workers=section.prestart_workers,
+        temp_root=str(section.temp_root),
+        env=section.env,
+        inherit=tuple(section.inherit),
+    )
+    backend = LocalBackend(config.state_dir, options=options)
+    return backend, int(backend.machine.milli_cpu * options.cpu_overcommit)
+
+
+class Service:
+    """A daemon with all that belongs to it.
+
+    Attributes:
+        config: in force.
+        daemon: keeps the pools.
+        metrics: what Prometheus is told.
+    """
+
+    def __init__(self, config: Config, options: Options) -> None:
+        self.config = config
+        self._options = options
+        backend, self._machine_milli_cpu = make_backend(config)
+        # Windows follow the system's time, also when it is set; leases must not, so they have a clock of their own.
+        self._schedule = Schedule(time.time, self._set_floors, self._prune)
+        self.daemon = Daemon(
+            SqlStore(config.store_url, restored=options.restored),
+            backend,
+            self._rules(config, self._schedule.floors(windows_of(config))),
+            Tokens.load_or_create(config.state_dir / "tokens.key"),
+            WallClock(),
+            reconcile_s=config.reconcile_interval,
+        )
+        self.metrics = Metrics(lambda: self.daemon.state, ready=lambda: self.daemon.ready)
+        self.metrics.announce(pool.name for pool in config.pools)
+        self.daemon.observe(_guarded(self.metrics.observe, "metrics"))
+        self._journal = Journal(lambda: self.daemon.state, debug=config.log.level == "debug")
+        self.daemon.observe(_guarded(self._journal.observe, "journal"))
+        self.daemon.observe_commits(self.metrics.observe_commit)
+        self.access = Access.load_or_create(config.state_dir / "tokens.yaml")
+
+    def _rules(self, config: Config, floors: dict[str, int]) -> Rules:
+        return build_rules(config, floors, machine_milli_cpu=self._machine_milli_cpu)
+
+    async def _set_floors(self, floors: dict[str, int]) -> None:
+        await self.daemon.submit(Reconfigure(self._rules(self.config, floors)))
+
+    async def _prune(self) -> None:
+        gone = await self.daemon.prune(time.time() - self.config.store.keep_history)
+        if gone:
+            log.info(f"deleted {gone} records of history older than the configuration keeps", deleted=gone)
+
+    async def reload(self) -> None:
+        """Take the configuration file anew, as a whole or not at all."""
+        try:
+            config = configuration(self._options)
+            changed = [name for name in NEEDS_RESTART if getattr(config, name) != getattr(self.config, name)]
+            if changed:
+                raise PoolError(
+                    f"{', '.join(changed)} cannot be changed while the daemon runs.",
+                    reason=Reason.CONFLICT,
+                    remedy="Restart the daemon: leases and clusters outlive it.",
+                )
+            rules = self._rules(config, self._schedule.floors(windows_of(config)))
+            await self.daemon.submit(Reconfigure(rules))
+        except PoolError as error:
+            self._schedule.floors(windows_of(self.config))
+            self.metrics.series.reloads.labels("refused").inc()
+            log.error(f"the configuration was not reloaded, the old one stays in force: {error}")
+            return
+        self.config = config
+        configure(config.log.level, config.log.format)
+        self._journal.debug = config.log.level == "debug"
+        self.metrics.announce(pool.name for pool in config.pools)
+        self.metrics.series.reloads.labels("ok").inc()
+        log.info("the configuration was reloaded", pools=[pool.name for pool in config.pools])
+
+    async def run(self, home: StateDir, say: Callable[[str], None]) -> int:
+        """Serve until a signal or a failure, and return the exit code.
+
+        Raises:
+            PoolError: if the address is taken, or the store or the backend cannot be opened.
+        """
+        where = self.config.listen
+        app = create_app(self.daemon, self.access, self.metrics.registry)
+        server = await listen(app, where.host, where.port, allow_remote=self.config.listen_publicly)
+        signals = _Signals(self.reload)
+        try:
+            if not await signals.unless_told_to_end(self.daemon.start()):
+                return 0
+            self._schedule.start()
+            home.announce(server.url)
+            say(f"warmpool {__version__} listens on {server.url} (its API as a page: {server.url}/docs)")
+            say(f"tokens: {self.access.path}; commands use {home.path / OPERATOR_TOKEN_FILE}")
+            await signals.unless_told_to_end(self.daemon.stopped.wait())
+        finally:
+            self._schedule.close()
+            # The API goes first: a waiter is told where it stands, and nothing new is asked of a daemon that ends.
+            await server.close()
+            await self.daemon.stop(stop_clusters=self._options.stop_clusters)
+            await signals.close()
+        if self.daemon.failed:
+            return 1
+        say("stopped, and every cluster with it" if self._options.stop_clusters else "stopped; clusters are kept")
+        return 0
+
+
+def serve(options: Options, say: Callable[[str], None] = print) -> int:
+    """Run a daemon until it is told to end.
+
+    Args:
+        options: of the command line.
+        say: told what a person at the terminal wants to know.
+
+    Returns:
+        The exit code: 0 after a signal, 1 if the daemon failed.
+
+    Raises:
+        PoolError: if it cannot be started, in one sentence.
+    """
+    config = configuration(options)
+    configure(config.log.level, config.log.format)
+    home = StateDir(config.state_dir)
+    home.take()
+
+    async def run() -> int:
+        return await Service(config, options).run(home, say)
+
+    try:
+        return asyncio.run(run())
+    finally:
+        home.leave()
+
+
+class _Signals:
+    """SIGTERM and SIGINT end the daemon (a second one at once); SIGHUP reloads."""
+
+    def __init__(self, reload: Callable[[], Coroutine[None, None, None]]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._end = asyncio.Event()
+        self._reload = reload
+        self._reloading: asyncio.Task[None] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._on_end, number)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hup)
+
+    def _on_end(self, number: signal.Signals) -> None:
+        if self._end.is_set():
+            log.warning("a second signal: ending at once; what is committed is safe")
+            _exit_now(128 + number)
+        log.info(f"{number.name}: ending", signal=number.name)
+        self._end.set()
+
+    def _on_hup(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = self._loop.create_task(self._reload())
+
+    async def unless_told_to_end(self, work: Coroutine[None, None, object]) -> bool:
+        """Do `work` and return True, or cancel it and return False if a signal to end comes first."""
+        task, end = self._loop.create_task(work), self._loop.create_task(self._end.wait())
+        try:
+            await asyncio.wait((task, end), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                return False
+            task.result()
+            return True
+        finally:
+            task.cancel()
+            end.cancel()
+            await asyncio.gather(task, end, return_exceptions=True)
+
+    async def close(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self._loop.remove_signal_handler(number)
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.gather(self._reloading, return_exceptions=True)
+
+
+def _exit_now(code: int) -> NoReturn:
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _guarded(observer: Callable[[T], None], name: str) -> Callable[[T], None]:
+    """Return an observer that cannot stop the writer: what it tells is lost, what it tells about is not."""
+
+    def guarded(decision: T) -> None:
+        try:
+            observer(decision)
+        except Exception:
+            log.exception(f"the {name} could not take a decision", observer=name)
+
+    return guarded

@@ -1,0 +1,135 @@
+"""Derives the metrics from decisions: what changed from what to what, and what the asker was told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pool import __version__
+from pool.core.events import Acquire, Answer, Decision, Rejected
+from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Outcome, Waiter
+from pool.core.state import State
+from pool.metrics.gauges import StateCollector, TimeInStates
+from pool.metrics.series import Series
+
+STARTING, IDLE, RESETTING = ClusterState.STARTING, ClusterState.IDLE, ClusterState.RESETTING
+
+
+class Metrics:
+    """What a daemon tells Prometheus.
+
+    Attributes:
+        registry: for the endpoint (``prometheus_client.generate_latest(metrics.registry)``).
+        series: the counters and histograms.
+    """
+
+    def __init__(
+        self,
+        state: Callable[[], State],
+        *,
+        clock_now: Callable[[], float] = time.time,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.series = Series(__version__, clock_now())
+        self.registry = self.series.registry
+        self._spent = TimeInStates(since=clock_now())
+        self.registry.register(StateCollector(state, clock_now, ready, self._spent))
+        self._state = state
+        # `labels()` costs more than the counting itself: each child is looked up once.
+        self._children: dict[tuple[Any, ...], Any] = {}
+
+    def announce(self, pools: Iterable[str]) -> None:
+        """Show the series of these configured pools at 0, so that the first event is an increase and not a birth."""
+        for name in pools:
+            for outcome in Outcome:
+                self._child(self.series.wait, name, outcome.value)
+            self._child(self.series.grants, name, Outcome.HIT.value, "none")
+            for one in (self.series.lease, self.series.start, self.series.reset):
+                self._child(one, name)
+            for result in ("clean", "failed"):
+                self._child(self.series.resets, name, result)
+
+    def observe(self, decision: Decision) -> None:
+        """Count what a committed decision did."""
+        for change in decision.changes:
+            record = change.new if change.new is not None else change.old
+            if isinstance(record, Cluster):
+                self._cluster(change.old, change.new, decision.now)  # type: ignore[arg-type]
+            elif isinstance(record, Lease):
+                self._lease(change.old, change.new)  # type: ignore[arg-type]
+        if decision.drift:
+            for kind, count in decision.drift.items():
+                self._child(self.series.drift, kind).inc(count)
+        self._answers(decision)
+
+    def observe_commit(self, events: int, seconds: float) -> None:
+        """Count one commit of so many events."""
+        self.series.commit_batch.observe(events)
+        self.series.commit.observe(seconds)
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        key = (metric, *labels)
+        found = self._children.get(key)
+        if found is None:
+            found = self._children[key] = metric.labels(*labels)
+        return found
+
+    def _name(self, digest: str) -> str:
+        pool = self._state().pools.get(digest)
+        return pool.name if pool is not None else "gone"
+
+    def _lease(self, old: Lease | None, new: Lease | None) -> None:
+        if new is None:
+            return
+        if old is None:
+            name, outcome = self._name(new.pool), new.outcome.value
+            reason = new.miss.value if new.miss is not None else "none"
+            self._child(self.series.grants, name, outcome, reason).inc()
+            self._child(self.series.wait, name, outcome).observe(max(0.0, new.granted_at - new.asked_at))
+        elif new.state is LeaseState.ENDED and old.state is not LeaseState.ENDED:
+            name = self._name(new.pool)
+            reason = new.end_reason.value if new.end_reason is not None else "none"
+            self._child(self.series.leases_ended, name, reason).inc()
+            self._child(self.series.lease, name).observe(max(0.0, (new.ended_at or 0.0) - new.granted_at))
+
+    def _cluster(self, old: Cluster | None, new: Cluster | None, now: float) -> None:
+        if new is None:
+            return
+        if old is None:
+            self._child(self.series.starts, self._name(new.pool), new.cause.value).inc()
+            return
+        was, is_ = old.state, new.state
+        if was is is_:
+            return
+        name = self._name(new.pool)
+        self._spent.left(name, old, now)
+        if was is STARTING and is_ is IDLE:
+            self._child(self.series.start, name).observe(max(0.0, now - new.created_at))
+        elif was is RESETTING:
+            self._child(self.series.resets, name, "clean" if is_ is IDLE else "failed").inc()
+            self._child(self.series.reset, name).observe(max(0.0, now - old.changed_at))
+        if is_ is ClusterState.STOPPING:
+            reason = new.reason.value if new.reason is not None else "none"
+            self._child(self.series.stops, name, reason).inc()
+            if was is STARTING:
+                self._child(self.series.start_failures, name, reason).inc()
+
+    def _answers(self, decision: Decision) -> None:
+        counted = False
+        for effect in decision.effects:
+            if isinstance(effect, Answer) and isinstance(effect.reply, Rejected):
+                counted = True
+                digest = next(
+                    (c.old.pool for c in decision.changes if isinstance(c.old, Waiter) and c.old.id == effect.lease_id),
+                    "",
+                )
+                self._child(self.series.rejections, self._name(digest), effect.reply.reason.value).inc()
+        reply, event = decision.reply, decision.event
+        if not isinstance(reply, Rejected):
+            return
+        if not isinstance(event, Acquire):
+            self._child(self.series.refusals, reply.reason.value).inc()
+        elif not counted:
+            name = self._state().rules.settings_for(event.key).name
+            self._child(self.series.rejections, name, reply.reason.value).inc()

@@ -1,0 +1,93 @@
+"""The state directory: one daemon at a time, and the file by which commands find it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pool.core.errors import PoolError
+from pool.core.reasons import Reason
+
+DAEMON_FILE = "daemon.json"
+OPERATOR_TOKEN_FILE = "operator.token"  # noqa: S105 - the name of a file
+
+
+class StateDirError(PoolError):
+    """The state directory cannot be used."""
+
+    reason = Reason.CONFLICT
+    remedy = "Choose another directory with --state-dir or WARMPOOL_STATE_DIR."
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A daemon that says of itself that it runs."""
+
+    url: str
+    pid: int
+
+
+class StateDir:
+    """A daemon's directory, held by a lock that the kernel takes back when its process dies.
+
+    Attributes:
+        path: absolute; Ray's sockets and the store's URL need it so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock = -1
+
+    def take(self) -> None:
+        """Make the directory if need be, and hold it for this process.
+
+        Raises:
+            StateDirError: another daemon has it, or it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(self.path / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateDirError(f"{self.path} cannot be used: {(error.strerror or 'unknown cause').lower()}.") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pid = os.read(lock, 32).decode("ascii", "replace").strip()
+            os.close(lock)
+            raise StateDirError(
+                f"{self.path} is in use by the daemon with process id {pid or 'unknown'}.",
+                remedy="Stop that daemon first, or give this one another --state-dir.",
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def announce(self, url: str) -> None:
+        """Write where this daemon listens, for commands on this machine."""
+        draft = self.path / f".{DAEMON_FILE}.{os.getpid()}"
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump({"url": url, "pid": os.getpid()}, file)
+        draft.replace(self.path / DAEMON_FILE)
+
+    def leave(self) -> None:
+        """Take the announcement away and let go of the directory; doing it again does nothing."""
+        if self._lock >= 0:
+            (self.path / DAEMON_FILE).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = -1
+
+
+def running(path: Path) -> Running | None:
+    """Return the daemon that announced itself in a state directory, None if there is none that lives."""
+    try:
+        said = json.loads((path / DAEMON_FILE).read_text(encoding="utf-8"))
+        found = Running(str(said["url"]), int(said["pid"]))
+        os.kill(found.pid, 0)
+    except PermissionError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found
