@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,13 +14,14 @@ import aiohttp
 import structlog
 
 from pool.backends.base import Clean, Report
-from pool.backends.local import commands
+from pool.backends.local import census, commands
 from pool.backends.local.dashboard import Dashboard
 from pool.backends.local.launch import Home
 from pool.backends.local.machine import Machine
 from pool.backends.local.options import LocalOptions
 from pool.backends.local.processes import Process
 from pool.backends.local.ready import PortTaken, Starting
+from pool.backends.local.reset import Reset
 from pool.backends.local.trail import Ready, Running
 from pool.backends.local.watch import Watch, Watched
 from pool.core.errors import InvalidKey, StartFailed
@@ -124,7 +126,13 @@ class LocalBackend:
 
     async def reset(self, cluster: Cluster, key: ClusterKey) -> Clean:
         """Stop what a holder left and prove the cluster free of it."""
-        raise NotImplementedError  # PLACEHOLDER
+        files = self._home.files(cluster.id)
+        trail, ready = files.trail(), files.ready()
+        if trail is None or ready is None or ready.boot_id != cluster.boot_id:
+            return Clean(False, "the cluster that was leased does not run any more")
+        dashboard = Dashboard(self._http, trail.dashboard_url, self._token_for(cluster.id), self.options.settle_s)
+        take = partial(census.take, self._home.store_id, cluster.id, files)
+        return await Reset(dashboard, ready.session_name, take, self.options.settle_s).run()
 
     async def list(self) -> Listing:
         """Return every cluster of this store, also half-started and half-stopped ones."""

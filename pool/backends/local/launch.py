@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,8 +86,8 @@ class Home:
         program = str(Path(supervisor.__file__).resolve())
         try:
             pid = os.posix_spawn(
-                self._options.python,
-                [self._options.python, program, str(files.directory)],
+                sys.executable,
+                [sys.executable, program, str(files.directory)],
                 commands.environment(os.environ, trail, files.token, self._options),
                 file_actions=[(os.POSIX_SPAWN_DUP2, null, 0), *((os.POSIX_SPAWN_DUP2, log, fd) for fd in (1, 2))],
                 setsid=True,

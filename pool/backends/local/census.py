@@ -1,0 +1,97 @@
+"""Which of a cluster's processes are Ray's own, and which a holder left. Blocking: run it in a thread.
+
+Ray's own are the nodes' ``ray start``, what those started, and the agents and idle workers of each raylet. Whatever a
+worker started, and whatever lost its parent, was started by a holder's code.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from pool.backends.local.processes import Entry, Process, command, owned
+from pool.backends.local.trail import Files, Running
+
+# A worker that runs something carries its name: "ray::train", "ray::Actor.step".
+_RAYS_OWN = re.compile(r"^ray::(IDLE\w*|DashboardAgent|RuntimeEnvAgent|\w*(Spill|Restore)Worker)$")
+_NO_TITLE_YET = ("default_worker.py", "setup_worker.py", "agent.py", "main.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """The processes of one cluster.
+
+    Attributes:
+        own: process ids of Ray itself, its idle workers among them.
+        busy: workers that run something of a holder, with their titles.
+        left: what a holder started itself, with its command line.
+    """
+
+    own: frozenset[int]
+    busy: tuple[tuple[Process, str], ...]
+    left: tuple[tuple[Process, str], ...]
+
+
+def take(store_id: str, cluster_id: str, files: Files) -> Census:
+    """Look at every process of a cluster."""
+    running = files.running()
+    sessions = {process.pid: cluster_id for process in running.nodes.values()}
+    return sort(owned(store_id, sessions).get(cluster_id, {}), running)
+
+
+def sort(entries: dict[int, Entry], running: Running) -> Census:
+    """Sort the processes of a cluster.
+
+    Args:
+        entries: its processes by process id.
+        running: which of them its supervisor started.
+    """
+    children: dict[int, list[Entry]] = {}
+    for entry in entries.values():
+        children.setdefault(entry.parent, []).append(entry)
+    roots = {process.pid for process in (running.supervisor, *running.nodes.values()) if process is not None}
+    own = roots & entries.keys()
+    raylets: list[int] = []
+    waiting = [entries[pid] for pid in own]
+    while waiting:
+        for child in children.get(waiting.pop().pid, []):
+            if child.pid in own:
+                continue
+            own.add(child.pid)
+            if PurePath(_title(child.pid)).name == "raylet":
+                raylets.append(child.pid)
+            else:
+                waiting.append(child)
+    busy: list[tuple[Process, str]] = []
+    for worker in (child for raylet in raylets for child in children.get(raylet, [])):
+        title = _title(worker.pid)
+        if _RAYS_OWN.match(title):
+            own.add(worker.pid)
+            if "Agent" in title:
+                own |= _below(worker.pid, children)
+        elif title.startswith("ray::"):
+            busy.append((worker.process, title))
+        elif any(PurePath(part).name in _NO_TITLE_YET for part in command(worker.pid)):
+            own.add(worker.pid)
+    workers = {process.pid for process, _ in busy}
+    left = [
+        (entry.process, " ".join(command(pid))[:120])
+        for pid, entry in sorted(entries.items())
+        if pid not in own and pid not in workers
+    ]
+    return Census(frozenset(own), tuple(busy), tuple(left))
+
+
+def _title(pid: int) -> str:
+    return command(pid)[0] if command(pid) else ""
+
+
+def _below(pid: int, children: dict[int, list[Entry]]) -> set[int]:
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        below = [child.pid for child in children.get(waiting.pop(), []) if child.pid not in found]
+        found.update(below)
+        waiting += below
+    return found

@@ -1,0 +1,101 @@
+"""Between two holders of a real cluster: what is stopped, what is found, and that nothing is overlooked."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pool.backends.base import Clean
+from pool.backends.local.backend import LocalBackend
+from pool.core.events import Started
+
+from .conftest import Bench, drive, make_cluster, make_key
+from .test_ray_clusters import submit
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+KEY = make_key(2)
+
+
+@dataclass
+class Leased:
+    bench: Bench
+    backend: LocalBackend
+    started: Started
+
+    async def reset(self) -> Clean:
+        return await self.backend.reset(make_cluster(KEY, boot_id=self.started.boot_id), KEY)
+
+    async def drive(self, code: str) -> str:
+        return await drive(self.started, self.bench.files(self.started.cluster_id), code)
+
+
+@pytest.fixture
+async def leased() -> AsyncIterator[Leased]:
+    bench = Bench(Path(tempfile.mkdtemp(prefix="wpt-", dir="/tmp")))
+    backend = await bench.open()
+    yield Leased(bench, backend, await bench.start(backend, KEY))
+    await bench.close()
+    shutil.rmtree(bench.state_dir, ignore_errors=True)
+
+
+async def test_what_a_holder_left_is_stopped_or_found(leased: Leased) -> None:
+    """One cluster for all of it: a start costs more than everything else here."""
+    assert await leased.reset() == Clean(True)
+
+    # A driver that ended took its tasks and plain actors with it.
+    await leased.drive("A = ray.remote(type('A', (), {'f': lambda self: 1}))\na = A.remote()\nray.get(a.f.remote())")
+    assert await leased.reset() == Clean(True)
+
+    # A process that a task left is ended.
+    code = (
+        "print(ray.get(ray.remote(lambda: subprocess.Popen(['sleep', '1000'], start_new_session=True).pid).remote()))"
+    )
+    pid = int(await leased.drive(code))
+    assert await leased.reset() == Clean(True)
+    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+
+    # A submitted job is stopped, also one that never calls Ray.
+    await submit(leased.started, "sleep 1000")
+    assert await leased.reset() == Clean(True)
+
+    # A driver that goes on cannot be stopped from outside.
+    driver = asyncio.create_task(leased.drive("print(1, flush=True)\ntime.sleep(15)"))
+    await busy(leased)
+    found = await leased.reset()
+    assert not found.clean
+    assert "driver" in found.left
+    await driver
+    assert await leased.reset() == Clean(True)
+
+    # Nor can what was made to outlive its driver.
+    await leased.drive(
+        "pg = ray.util.placement_group([{'CPU': 1}], lifetime='detached', name='g')\nray.get(pg.ready())"
+    )
+    found = await leased.reset()
+    assert not found.clean
+    assert "placement group 'g' of job" in found.left
+    make = "A = ray.remote(num_cpus=0)(type('A', (), {'f': lambda self: 1}))\n"
+    make += "a = A.options(name='x', lifetime='detached').remote()\nray.get(a.f.remote())"
+    await leased.drive(make)
+    found = await leased.reset()
+    assert not found.clean
+    assert "detached actor 'x' of job" in found.left
+
+    # A lease of another run of the head is never proven clean.
+    other = make_cluster(KEY, boot_id="another")
+    assert not (await leased.backend.reset(other, KEY)).clean
+
+
+async def busy(leased: Leased) -> None:
+    """Wait until the cluster has a live driver."""
+    dashboard = next(iter(leased.backend._watch._watched.values())).dashboard
+    async with asyncio.timeout(60):
+        while (await dashboard.get("/api/component_activities"))["driver"]["is_active"] != "ACTIVE":
+            await asyncio.sleep(0.1)
