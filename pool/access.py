@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 import time
 from enum import StrEnum
@@ -150,12 +149,8 @@ class Access:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-# Keyed anew in each process: digests of two processes say nothing about each other.
-_SALT = secrets.token_bytes(32)
-
-
 def _digest(token: str) -> bytes:
-    return hmac.digest(_SALT, token.encode("utf-8", "surrogateescape"), hashlib.sha256)
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def _create(path: Path) -> None:

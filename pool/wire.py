@@ -16,7 +16,11 @@ from pool.core.reasons import Reason
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
 RequestId = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
 Text = Annotated[str, Field(max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Quantity = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, allow_inf_nan=False)] | Annotated[str, Field(max_length=32)]
+Quantity = (
+    Annotated[int, Field(ge=0)]
+    | Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    | Annotated[str, Field(max_length=32)]
+)
 Count = Annotated[int, Field(ge=0, le=100_000)]
 Duration = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
 
@@ -92,7 +96,9 @@ class AcquireRequest(Request):
     group: Text = Field("", description="Leases of one group like to share a cluster and its data.")
     priority: int = Field(0, ge=-1000, le=1000, description="Higher is served sooner; waiting raises it.")
     mode: Mode = Mode.WAIT_OR_CREATE
-    wait_s: Duration = Field(0.0, le=300, description="How long this call may wait for the grant (long-poll).")
+    wait_s: Annotated[float, Field(ge=0, le=300, allow_inf_nan=False)] = Field(
+        0.0, description="How long this call may wait for the grant (long-poll)."
+    )
     timeout_s: Duration = Field(600.0, description="How long the acquire waits altogether, over all calls.")
     ttl_s: Annotated[float, Field(ge=1, le=3600)] | None = Field(
         None, description="The lease expires if not renewed for so long; the pool's setting if not given."

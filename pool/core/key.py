@@ -22,6 +22,8 @@ _SUFFIXES = {
     **{unit: 1000**power for power, unit in enumerate(("k", "M", "G", "T", "P"), start=1)},
     **{unit: 1024**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi"), start=1)},
 }
+_LARGEST = 10**15
+_LARGEST_TOTAL = 2**62
 _QUANTITY = re.compile(r"^\s*([0-9.eE+]+)\s*([A-Za-z]*)\s*$")
 _NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 _IMAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,511}$")
@@ -34,7 +36,15 @@ def _number(text: str, value: object, where: str) -> Decimal:
         number = Decimal(-1)
     if not number.is_finite() or number < 0:
         raise InvalidKey(f"{where}: {value!r} is not a quantity.")
+    if number > _LARGEST:
+        # Also keeps a few characters such as 1e999999999 from becoming an integer of that many digits.
+        raise InvalidKey(f"{where}: {_short(value)} is too large.")
     return number
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def milli_cpu(value: float | str, where: str = "cpu") -> int:
@@ -234,13 +244,17 @@ def shape_from(data: Mapping[str, Any]) -> Shape:
     groups = [_worker_group(group, i, autoscaling) for i, group in enumerate(data.get("workers") or ())]
     if len({group.name for group in groups}) != len(groups):
         raise InvalidKey("shape.workers: two worker groups have the same name.")
-    return Shape(
+    shape = Shape(
         head=_node(data.get("head") or {}, "shape.head", _NODE_FIELDS),
         # A group of no nodes fixes nothing; the order of groups means nothing.
         workers=tuple(sorted((g for g in groups if g.max_replicas), key=lambda g: g.name)),
         autoscaling=autoscaling,
         autoscaler_options=_canonical_or_empty(data.get("autoscaler_options")) if autoscaling else "",
     )
+    total = shape.footprint
+    if max(total.milli_cpu, total.memory_bytes, total.gpu) > _LARGEST_TOTAL:
+        raise InvalidKey("shape: all its nodes together are too large.")
+    return shape
 
 
 def key_from(data: Mapping[str, Any]) -> ClusterKey:
