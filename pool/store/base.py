@@ -15,6 +15,10 @@ _H = TypeVar("_H", Lease, Cluster)
 RESTORE_STEP = 1_000_000
 """By how much epochs, cluster numbers and the generation rise when a backup is restored."""
 
+ENDED_LOADED = 2_000
+STARTS_LOADED = 500
+"""How much of the recent past `Loaded` holds."""
+
 
 @dataclass(slots=True)
 class Loaded:
@@ -22,6 +26,8 @@ class Loaded:
 
     Attributes:
         previous_opened_at: when the generation before this one opened the store, 0 if this is the first.
+        clusters: by `changed_at`, longest unchanged first.
+        waiters: by `rank`.
         ended: recently ended leases, oldest first (for request ids, `explain`, and estimates of lease times).
         starts: (pool digest, seconds from created to ready) of recent starts, oldest first.
     """

@@ -46,6 +46,7 @@ _ERRNO = {
     errno.EPERM: ("may not be used by this user", "Give the daemon's user the right to write it and its directory."),
     errno.EROFS: ("is on a read-only file system", "Name a place that can be written."),
     errno.ENOTDIR: ("cannot be made: part of its path is not a directory", "Correct the path."),
+    errno.EEXIST: ("cannot be made: part of its path is a file", "Correct the path."),
     errno.EISDIR: ("is a directory", "Name a file."),
     errno.ECONNREFUSED: ("does not answer", "See that the database server runs and that host and port are right."),
 }

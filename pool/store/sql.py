@@ -23,7 +23,7 @@ from pool.store.batch import Batch, reduce
 from pool.store.faults import translate
 from pool.store.link import Link, Tx
 from pool.store.lock import WriterLock
-from pool.store.mapping import Row, cluster_of, cluster_row, lease_of, lease_row, pool_row, waiter_row
+from pool.store.mapping import Row, cluster_row, clusters_of, lease_row, leases_of, pool_row, waiter_row
 from pool.store.statements import CHUNK_ROWS, PAGE_ROWS, Statements
 
 T = TypeVar("T")
@@ -146,17 +146,17 @@ class SqlStore:
     async def find_request(self, caller: str, request_id: str) -> Lease | None:
         """Return the lease that this caller's request id once made, ended or not."""
         rows = await self._rows(self._sql.lease_by_request, caller, request_id)
-        return lease_of(rows[0]) if rows else None
+        return next(iter(leases_of(rows)), None)
 
     async def find_lease(self, lease_id: str) -> Lease | None:
         """Return a lease, ended or not, as long as history keeps it."""
         rows = await self._rows(self._sql.lease_by_id, lease_id)
-        return lease_of(rows[0]) if rows else None
+        return next(iter(leases_of(rows)), None)
 
     async def find_cluster(self, cluster_id: str) -> Cluster | None:
         """Return a cluster, stopped or not, as long as history keeps it."""
         rows = await self._rows(self._sql.cluster_by_id, cluster_id)
-        return cluster_of(rows[0]) if rows else None
+        return next(iter(clusters_of(rows)), None)
 
     async def history(
         self,
@@ -171,18 +171,16 @@ class SqlStore:
 
         Rows are read in pages, so that commits go on between them.
         """
-        pages, of_row = (self._sql.lease_pages, lease_of) if kind is Lease else (self._sql.cluster_pages, cluster_of)
+        pages, decode = (self._sql.lease_pages, leases_of) if kind is Lease else (self._sql.cluster_pages, clusters_of)
         statement = pages.newest_first if newest_first else pages.oldest_first
         place: tuple[float, str] = (math.inf if newest_first else -math.inf, "")
         left = math.inf if limit is None else limit
         while left > 0:
             rows = await self._rows(statement, since, until, *place)
-            for row in rows:
-                if left <= 0:
-                    return
+            for record in decode(rows):
+                if left > 0:
+                    yield record  # type: ignore[misc]
                 left -= 1
-                record = of_row(row)
-                yield record  # type: ignore[misc]
             if len(rows) < PAGE_ROWS:
                 return
             place = (record.asked_at if isinstance(record, Lease) else record.created_at, record.id)

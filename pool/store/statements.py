@@ -27,13 +27,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.expression import ClauseElement, ColumnElement
 
 from pool.core.model import ClusterState, LeaseState
+from pool.store.base import ENDED_LOADED, STARTS_LOADED
 from pool.store.tables import clusters, leases, meta, pools, waiters
 
 _IDENTITY = {"id", "digest", "key", "caller", "request_id", "pool", "tenant", "asked_at", "created_at"}
 """Columns that a record never changes; naming them in an update would rewrite their indexes at each one."""
 
-ENDED_LOADED = 2_000
-STARTS_LOADED = 500
 PAGE_ROWS = 1_000
 CHUNK_ROWS = 500
 """How many rows a history page holds, and how many a step of pruning deletes: a few milliseconds for the writer."""
@@ -88,10 +87,12 @@ class Statements:
 
         self.live_pools = text(select(pools).order_by(pools.c.created_at, pools.c.digest))
         self.live_waiters = text(select(waiters).order_by(waiters.c.rank, waiters.c.asked_at, waiters.c.id))
-        self.live_clusters = text(select(clusters).where(_LIVE_CLUSTER))
+        self.live_clusters = text(select(clusters).where(_LIVE_CLUSTER).order_by(clusters.c.changed_at, clusters.c.id))
         self.live_leases = text(select(leases).where(_LIVE_LEASE))
         self.last_ended = text(
-            _at_most(select(leases).where(_ENDED_LEASE).order_by(leases.c.ended_at.desc()), ENDED_LOADED)
+            _at_most(
+                select(leases).where(_ENDED_LEASE).order_by(leases.c.ended_at.desc(), leases.c.id.desc()), ENDED_LOADED
+            )
         )
         self.last_starts = text(
             _at_most(

@@ -1,0 +1,199 @@
+"""The simulated store: the same promises as the real one, kept in memory, with faults on demand.
+
+`MemoryState` is what a disk would hold; each `MemoryStore` over it is one daemon's handle. A restart is a new handle:
+the old one's commits then raise `NotTheWriter`, as a paused daemon's would.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pool.core.errors import NotTheWriter, PoolError, StoreConflict, StoreFailed
+from pool.core.events import Change
+from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
+from pool.store.base import ENDED_LOADED, RESTORE_STEP, STARTS_LOADED, Loaded
+from pool.store.batch import Batch, reduce
+
+_H = TypeVar("_H", Lease, Cluster)
+
+
+@dataclass(slots=True)
+class MemoryState:
+    """What a disk would hold: the rows, by id, live and ended.
+
+    Attributes:
+        requests: lease id by (caller, request id): the unique constraint.
+    """
+
+    store_id: str = "0000000000000000"
+    generation: int = 0
+    opened_at: float = 0.0
+    pools: dict[str, Pool] = field(default_factory=dict)
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    waiters: dict[str, Waiter] = field(default_factory=dict)
+    requests: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A commit that fails.
+
+    Attributes:
+        error: what it raises.
+        written: the changes took effect all the same, as when the disk wrote but the answer was lost.
+    """
+
+    error: PoolError
+    written: bool = False
+
+
+class MemoryStore:
+    """One daemon's handle on a `MemoryState` (a `pool.store.base.Store`).
+
+    Attributes:
+        state: the rows, shared by all handles.
+        fail_next: asked at each commit; what it returns happens to that commit.
+    """
+
+    def __init__(self, state: MemoryState | None = None, *, restored: bool = False) -> None:
+        self.state = state if state is not None else MemoryState()
+        self.fail_next: Callable[[Sequence[Change]], Fault | None] | None = None
+        self._restored = restored
+        self._generation: int | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._generation is None else f"generation {self._generation}"
+        return f"<MemoryStore {self.state.store_id} [{state}]>"
+
+    async def open(self, now: float) -> Loaded:
+        """Become the writer and return what is there (see `pool.store.base.Store.open`)."""
+        state = self.state
+        if self._restored:
+            _raise_after_restore(state)
+        state.generation += 1
+        previous, state.opened_at = state.opened_at, now
+        self._generation = state.generation
+        started = sorted(
+            (c.created_at, c.id, c.pool, c.ready_at) for c in state.clusters.values() if c.ready_at is not None
+        )
+        ended = [lease for lease in state.leases.values() if lease.state is LeaseState.ENDED]
+        ended.sort(key=lambda lease: (_ended_at(lease), lease.id))
+        live = [c for c in state.clusters.values() if c.state is not ClusterState.STOPPED]
+        return Loaded(
+            state.store_id,
+            state.generation,
+            previous,
+            pools=sorted(state.pools.values(), key=lambda p: (p.created_at, p.digest)),
+            clusters=[c._replace(phase="") if c.phase else c for c in sorted(live, key=lambda c: (c.changed_at, c.id))],
+            leases=[lease for lease in state.leases.values() if lease.state is not LeaseState.ENDED],
+            waiters=sorted(state.waiters.values(), key=lambda w: (w.rank, w.asked_at, w.id)),
+            ended=ended[-ENDED_LOADED:],
+            starts=[(pool, ready_at - created_at) for created_at, _, pool, ready_at in started[-STARTS_LOADED:]],
+        )
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Persist the durable ones of `changes` (see `pool.store.base.Store.commit`)."""
+        batch = reduce(changes)
+        if not batch:
+            return
+        self._fence()
+        fault = self.fail_next(changes) if self.fail_next is not None else None
+        if fault is not None and not fault.written:
+            raise fault.error
+        self._write(batch)
+        if fault is not None:
+            raise fault.error
+
+    def _write(self, batch: Batch) -> None:
+        state = self.state
+        asked: dict[tuple[str, str], str] = {}
+        for lease in batch.leases.values():
+            if lease.id not in state.leases:
+                request = (lease.caller, lease.request_id)
+                if request in state.requests or asked.setdefault(request, lease.id) != lease.id:
+                    raise StoreConflict("The request id was used before by another lease.")
+        state.requests |= asked
+        state.clusters |= batch.clusters
+        state.leases |= batch.leases
+        _replace(state.pools, batch.pools)
+        _replace(state.waiters, batch.waiters)
+
+    def _fence(self) -> None:
+        if self._generation is None:
+            raise StoreFailed("The store is not open.", remedy="Open it first.")
+        if self._generation != self.state.generation:
+            raise NotTheWriter("The store was opened after this daemon by another one.")
+
+    async def find_request(self, caller: str, request_id: str) -> Lease | None:
+        """Return the lease that this caller's request id once made, ended or not."""
+        lease_id = self.state.requests.get((caller, request_id))
+        return None if lease_id is None else self.state.leases[lease_id]
+
+    async def find_lease(self, lease_id: str) -> Lease | None:
+        """Return a lease, ended or not, as long as history keeps it."""
+        return self.state.leases.get(lease_id)
+
+    async def find_cluster(self, cluster_id: str) -> Cluster | None:
+        """Return a cluster, stopped or not, as long as history keeps it."""
+        return self.state.clusters.get(cluster_id)
+
+    async def history(
+        self,
+        kind: type[_H],
+        *,
+        since: float = 0.0,
+        until: float = math.inf,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> AsyncIterator[_H]:
+        """Yield leases or clusters of a span of time (see `pool.store.base.Store.history`)."""
+        rows: list[tuple[float, str, Lease | Cluster]]
+        if kind is Lease:
+            rows = [(lease.asked_at, lease.id, lease) for lease in self.state.leases.values()]
+        else:
+            rows = [(cluster.created_at, cluster.id, cluster) for cluster in self.state.clusters.values()]
+        rows = sorted((row for row in rows if since <= row[0] < until), key=lambda row: row[:2], reverse=newest_first)
+        for _, _, record in rows[:limit]:
+            yield record  # type: ignore[misc]
+
+    async def prune(self, before: float) -> int:
+        """Delete leases that ended and clusters that stopped before that time; return how many."""
+        self._fence()
+        state = self.state
+        leases = [x for x in state.leases.values() if x.state is LeaseState.ENDED and _ended_at(x) < before]
+        stopped = [c for c in state.clusters.values() if c.state is ClusterState.STOPPED and c.changed_at < before]
+        for lease in leases:
+            del state.leases[lease.id], state.requests[lease.caller, lease.request_id]
+        for cluster in stopped:
+            del state.clusters[cluster.id]
+        return len(leases) + len(stopped)
+
+    async def close(self) -> None:
+        """Let go of the store; what it holds stays in its state."""
+        self._generation = None
+
+
+_T = TypeVar("_T")
+
+
+def _replace(rows: dict[str, _T], changed: dict[str, _T | None]) -> None:
+    for id_, record in changed.items():
+        if record is None:
+            rows.pop(id_, None)
+        else:
+            rows[id_] = record
+
+
+def _ended_at(lease: Lease) -> float:
+    return math.inf if lease.ended_at is None else lease.ended_at
+
+
+def _raise_after_restore(state: MemoryState) -> None:
+    state.generation += RESTORE_STEP
+    state.clusters = {id_: c._replace(epoch=c.epoch + RESTORE_STEP) for id_, c in state.clusters.items()}
+    state.pools = {id_: p._replace(next_seq=p.next_seq + RESTORE_STEP) for id_, p in state.pools.items()}
+    state.leases = {id_: x._replace(renewed_in=x.renewed_in + RESTORE_STEP) for id_, x in state.leases.items()}
