@@ -146,6 +146,16 @@ class Shape:
     autoscaler_options: str = ""
 
 
+def footprint_of(shape: Shape) -> Footprint:
+    """Return what one cluster of a shape takes of a ceiling at most: every group counts at its max."""
+    head = shape.head
+    total = Footprint(1, head.milli_cpu, head.memory_bytes, head.gpu)
+    for group in shape.workers:
+        n, node = group.max_replicas, group.node
+        total += Footprint(0, n * node.milli_cpu, n * node.memory_bytes, n * node.gpu)
+    return total
+
+
 @dataclass(frozen=True)
 class ClusterKey:
     """(cluster type, image, shape, isolation domain). Its digest names the pool."""
@@ -163,12 +173,7 @@ class ClusterKey:
     @cached_property
     def footprint(self) -> Footprint:
         """What one cluster of this key takes of a ceiling at most."""
-        head = self.shape.head
-        total = Footprint(1, head.milli_cpu, head.memory_bytes, head.gpu)
-        for group in self.shape.workers:
-            n, node = group.max_replicas, group.node
-            total += Footprint(0, n * node.milli_cpu, n * node.memory_bytes, n * node.gpu)
-        return total
+        return footprint_of(self.shape)
 
     def __repr__(self) -> str:
         return f"<ClusterKey {self.digest} {self.cluster_type} {self.image} {describe(self.shape)} of {self.tenant}>"
@@ -251,7 +256,7 @@ def shape_from(data: Mapping[str, Any]) -> Shape:
         autoscaling=autoscaling,
         autoscaler_options=_canonical_or_empty(data.get("autoscaler_options")) if autoscaling else "",
     )
-    total = shape.footprint
+    total = footprint_of(shape)
     if max(total.milli_cpu, total.memory_bytes, total.gpu) > _LARGEST_TOTAL:
         raise InvalidKey("shape: all its nodes together are too large.")
     return shape
