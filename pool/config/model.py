@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, PlainValidator
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, PlainValidator
 
 from pool.config.pools import CeilingSection, PoolOptions, PoolSection, Section
 from pool.config.values import Address, Count, Cpu, Listen, Memory, Seconds, finite
@@ -23,7 +23,7 @@ def _path(value: object) -> Path:
     return Path(value).expanduser()
 
 
-Directory = Annotated[Path, PlainValidator(_path)]
+Directory = Annotated[Path, PlainValidator(_path), PlainSerializer(str)]
 
 
 def default_state_dir() -> Path:

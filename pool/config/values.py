@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
 
 from pool.core.errors import InvalidKey
 from pool.core.key import byte_count, milli_cpu
@@ -155,13 +155,25 @@ def finite(value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-Seconds = Annotated[float, BeforeValidator(seconds)]
-Cpu = Annotated[int, BeforeValidator(cpu_quantity)]
-Memory = Annotated[int, BeforeValidator(memory_quantity)]
+def _cpu_text(milli: int) -> str:
+    return f"{milli}m"
+
+
+def _memory_text(size: int) -> str:
+    for unit, suffix in ((2**40, "Ti"), (2**30, "Gi"), (2**20, "Mi")):
+        if size and size % unit == 0:
+            return f"{size // unit}{suffix}"
+    return str(size)
+
+
+# Each is written so that it is read back as the same value.
+Seconds = Annotated[float, BeforeValidator(seconds), PlainSerializer(duration_text)]
+Cpu = Annotated[int, BeforeValidator(cpu_quantity), PlainSerializer(_cpu_text)]
+Memory = Annotated[int, BeforeValidator(memory_quantity), PlainSerializer(_memory_text)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Share = Annotated[float, BeforeValidator(finite), Field(ge=0, le=1)]
 CpuCondition = Annotated[str, _checked(cpu_quantity)]
 MemoryCondition = Annotated[str, _checked(memory_quantity)]
 CountCondition = Annotated[str, _checked(_whole)]
-Listen = Annotated[Address, PlainValidator(address)]
+Listen = Annotated[Address, PlainValidator(address), PlainSerializer(str)]
 count_quantity = _whole

@@ -1,0 +1,5 @@
+"""The command ``warmpool``."""
+
+from pool.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,34 @@
+"""The configuration in force, with all defaults, as plain data that can be read back; without secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pool.config.model import Config
+from pool.config.pools import SHORT_FORMS, PoolOptions
+
+HIDDEN = "[hidden]"
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """Return what is in force as plain data: names, numbers, lists, mappings."""
+    data = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    data["store"]["url"] = re.sub(r"(://[^/@]*?:)[^/@]+@", rf"\1{HIDDEN}@", config.store_url)
+    if data["backend"].get("env"):
+        data["backend"]["env"] = dict.fromkeys(data["backend"]["env"], HIDDEN)
+    # What `defaults` say stands in every pool already.
+    del data["defaults"]
+    for pool, shown in zip(config.pools, data["pools"], strict=True):
+        _tidy(pool, shown)
+    return data
+
+
+def _tidy(pool: PoolOptions, shown: dict[str, Any]) -> None:
+    for policy, short in SHORT_FORMS.items():
+        if getattr(pool, policy) is not None:
+            for name in short:
+                shown.pop(name, None)
+    for name, value in list(shown.items()):
+        if isinstance(value, dict) and value.keys() == {"type"}:
+            shown[name] = value["type"]
