@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from pool.backends.local.backend import LocalBackend
@@ -124,3 +125,18 @@ async def drive(started: Started, files: Path, code: str) -> str:
     out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     return out.decode().strip()
+
+
+async def submit(started: Started, entrypoint: str) -> str:
+    headers = {"Authorization": f"Bearer {token_for(started.cluster_id)}"}
+    url = f"{started.dashboard_url}/api/jobs/"
+    async with (
+        aiohttp.ClientSession(headers=headers) as http,
+        http.post(url, json={"entrypoint": entrypoint}) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+        return str((await answer.json())["submission_id"])
+
+
+def exists(path: str | Path) -> bool:
+    return Path(path).exists()

@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from pool.core.errors import StartFailed
 from pool.core.events import Started
 from pool.core.reasons import Reason
 
-from .conftest import Bench, drive, make_cluster, make_key, token_for, until
+from .conftest import Bench, drive, exists, make_cluster, make_key, submit, token_for, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -30,17 +29,6 @@ async def status(started: Started, path: str, token: str = "") -> int:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with aiohttp.ClientSession(headers=headers) as http, http.get(started.dashboard_url + path) as answer:
         return answer.status
-
-
-async def submit(started: Started, entrypoint: str) -> str:
-    headers = {"Authorization": f"Bearer {token_for(started.cluster_id)}"}
-    url = f"{started.dashboard_url}/api/jobs/"
-    async with (
-        aiohttp.ClientSession(headers=headers) as http,
-        http.post(url, json={"entrypoint": entrypoint}) as answer,
-    ):
-        assert answer.status == 200, await answer.text()
-        return str((await answer.json())["submission_id"])
 
 
 async def test_two_clusters_run_side_by_side_and_refuse_each_others_token(bench: Bench) -> None:
@@ -56,7 +44,7 @@ async def test_two_clusters_run_side_by_side_and_refuse_each_others_token(bench:
         assert await status(mine, "/api/jobs/") == 401
 
     # Both of the second one's nodes are there, with what was asked for; a driver and a job begin at once.
-    cwd = "print(ray.get(ray.remote(os.getcwd).remote()))"
+    cwd = "print(ray.get(ray.remote(lambda: os.getcwd()).remote()))"
     code = f"import json\nprint(json.dumps(ray.cluster_resources()))\n{cwd}"
     resources, work = (await drive(two, bench.files(two.cluster_id), code)).splitlines()
     assert {"CPU": 2.0, "disk": 3.0}.items() <= json.loads(resources).items()
@@ -94,7 +82,7 @@ async def test_two_clusters_run_side_by_side_and_refuse_each_others_token(bench:
     await asyncio.gather(heir.stop(one.cluster_id), heir.stop(two.cluster_id))
     assert (await heir.list()).seen == ()
     assert bench.processes() == {}
-    assert not [path for path in temp_dirs if Path(path).exists()]
+    assert not [path for path in temp_dirs if exists(path)]
 
 
 START = """
@@ -112,7 +100,7 @@ asyncio.run(main())
 
 
 @pytest.fixture(params=["starting head", "waiting for the dashboard"])
-async def killed_at(request: pytest.FixtureRequest, bench: Bench) -> AsyncIterator[str]:
+async def killed_at(request: pytest.FixtureRequest, bench: Bench) -> str:
     """Another daemon, killed when its start of a cluster had come to a phase."""
     here = str(Path(__file__).parent)
     process = await asyncio.create_subprocess_exec(
@@ -124,18 +112,18 @@ async def killed_at(request: pytest.FixtureRequest, bench: Bench) -> AsyncIterat
             process.kill()
             break
     await process.wait()
-    yield request.param
+    return str(request.param)
 
 
 async def test_a_start_whose_daemon_was_killed_is_stopped_without_a_trace(bench: Bench, killed_at: str) -> None:
     backend = await bench.open()
     (seen,) = (await backend.list()).seen
     assert seen.boot_id == ""
-    temp_dir = Path(Files(bench.files(seen.cluster_id)).trail().temp_dir)  # type: ignore[union-attr]
+    temp_dir = Files(bench.files(seen.cluster_id)).trail().temp_dir  # type: ignore[union-attr]
     await backend.stop(seen.cluster_id)
     assert (await backend.list()).seen == ()
     assert bench.processes() == {}
-    assert not temp_dir.exists()
+    assert not exists(temp_dir)
     assert not bench.files(seen.cluster_id).exists()
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from pool.backends.base import Clean
 from pool.backends.local.backend import LocalBackend
+from pool.backends.local.processes import read
 from pool.core.events import Started
 
-from .conftest import Bench, drive, make_cluster, make_key
-from .test_ray_clusters import submit
+from .conftest import Bench, drive, make_cluster, make_key, submit
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -54,12 +54,10 @@ async def test_what_a_holder_left_is_stopped_or_found(leased: Leased) -> None:
     assert await leased.reset() == Clean(True)
 
     # A process that a task left is ended.
-    code = (
-        "print(ray.get(ray.remote(lambda: subprocess.Popen(['sleep', '1000'], start_new_session=True).pid).remote()))"
-    )
-    pid = int(await leased.drive(code))
+    leave = "lambda: subprocess.Popen(['sleep', '1000'], start_new_session=True).pid"
+    entry = read(int(await leased.drive(f"print(ray.get(ray.remote({leave}).remote()))")))
     assert await leased.reset() == Clean(True)
-    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+    assert entry is None or not entry.process.alive()
 
     # A submitted job is stopped, also one that never calls Ray.
     await submit(leased.started, "sleep 1000")
@@ -97,5 +95,5 @@ async def busy(leased: Leased) -> None:
     """Wait until the cluster has a live driver."""
     dashboard = next(iter(leased.backend._watch._watched.values())).dashboard
     async with asyncio.timeout(60):
-        while (await dashboard.get("/api/component_activities"))["driver"]["is_active"] != "ACTIVE":
+        while (await dashboard.get("/api/component_activities"))["driver"]["is_active"] != "ACTIVE":  # noqa: ASYNC110
             await asyncio.sleep(0.1)

@@ -1,0 +1,149 @@
+"""The decisions of a reset, against a dashboard that answers as Ray's does."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from pool.backends.base import Clean
+from pool.backends.local.census import Census
+from pool.backends.local.dashboard import Dashboard
+from pool.backends.local.processes import read
+from pool.backends.local.reset import Reset
+
+EMPTY = Census(frozenset(), (), ())
+
+
+@dataclass
+class FakeRay:
+    """What a cluster's HTTP API tells, and what it was asked."""
+
+    session: str = "session_1"
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    active: str = "INACTIVE"
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    partial: str = ""
+    stopped: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != "Bearer secret":
+            return web.Response(status=401)
+        self.asked.append(request.path)
+        path = request.path
+        if path == "/api/version":
+            return web.json_response({"session_name": self.session})
+        if path == "/api/component_activities":
+            return web.json_response({"driver": {"is_active": self.active, "reason": "why"}})
+        if path == "/api/jobs/":
+            return web.json_response(self.jobs)
+        if path.endswith("/stop"):
+            self.stopped.append(path.split("/")[3])
+            for job in self.jobs:
+                job["status"] = "STOPPED"
+            return web.json_response({"stopped": True})
+        rows = {"result": self.tables.get(path.rpartition("/")[2], []), "partial_failure_warning": self.partial}
+        return web.json_response({"result": True, "data": {"result": rows}})
+
+
+@pytest.fixture
+async def ray() -> AsyncIterator[tuple[FakeRay, Dashboard]]:
+    fake = FakeRay()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", fake.answer)
+    async with TestServer(app) as server, aiohttp.ClientSession() as http:
+        yield fake, Dashboard(http, str(server.make_url("")).rstrip("/"), "secret")
+
+
+async def reset(dashboard: Dashboard, census: Census = EMPTY, settle_s: float = 0.2) -> Clean:
+    return await Reset(dashboard, "session_1", lambda: census, settle_s).run()
+
+
+async def test_an_empty_cluster_is_clean_after_one_look(ray: tuple[FakeRay, Dashboard]) -> None:
+    fake, dashboard = ray
+    assert await reset(dashboard) == Clean(True)
+    assert len(fake.asked) == 6
+    # Who could still make something is asked before what was made.
+    assert {*fake.asked[4:]} == {"/api/v0/actors", "/api/v0/placement_groups"}
+
+
+async def test_a_replaced_head_is_not_clean(ray: tuple[FakeRay, Dashboard]) -> None:
+    fake, dashboard = ray
+    fake.session = "session_2"
+    assert "session_2, not session_1" in (await reset(dashboard)).left
+
+
+async def test_running_jobs_are_stopped_and_then_it_is_clean(ray: tuple[FakeRay, Dashboard]) -> None:
+    fake, dashboard = ray
+    fake.jobs = [
+        {"type": "SUBMISSION", "submission_id": "a", "job_id": None, "status": "RUNNING"},
+        {"type": "SUBMISSION", "submission_id": "b", "job_id": None, "status": "PENDING"},
+        {"type": "SUBMISSION", "submission_id": "c", "job_id": None, "status": "SUCCEEDED"},
+    ]
+    assert await reset(dashboard, settle_s=10) == Clean(True)
+    assert sorted(fake.stopped) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        ({"active": "ERROR"}, "drivers are ERROR: why"),
+        ({"jobs": [{"type": "DRIVER", "job_id": "02000000", "status": "RUNNING"}]}, "driver of job 02000000"),
+        ({"tables": {"workers": [{"worker_id": "0300000000ff", "pid": 7}]}}, "driver 03000000 (pid 7)"),
+        ({"partial": "one node did not answer"}, "one node did not answer"),
+        (
+            {"tables": {"actors": [{"name": "", "class_name": "A", "is_detached": False, "job_id": "01"}]}},
+            "actor 'A' of job 01",
+        ),
+        (
+            {"tables": {"placement_groups": [{"name": "g", "placement_group_id": "1", "creator_job_id": "01"}]}},
+            "placement group 'g' of job 01",
+        ),
+    ],
+)
+async def test_what_remains_is_named(ray: tuple[FakeRay, Dashboard], change: dict[str, Any], left: str) -> None:
+    fake, dashboard = ray
+    for name, value in change.items():
+        setattr(fake, name, value)
+    found = await reset(dashboard)
+    assert not found.clean
+    assert left in found.left
+
+
+async def test_rays_own_agent_is_no_stranger(ray: tuple[FakeRay, Dashboard]) -> None:
+    fake, dashboard = ray
+    fake.tables["workers"] = [{"worker_id": "0300000000ff", "pid": 7}]
+    assert await reset(dashboard, Census(frozenset({7}), (), ())) == Clean(True)
+
+
+async def test_a_cluster_that_does_not_answer_is_not_clean(ray: tuple[FakeRay, Dashboard]) -> None:
+    _, dashboard = ray
+    dashboard._headers = {}
+    found = await reset(dashboard)
+    assert not found.clean
+    assert "401" in found.left
+
+
+async def test_a_left_process_is_ended_only_when_no_job_runs_any_more(ray: tuple[FakeRay, Dashboard]) -> None:
+    fake, dashboard = ray
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
+    entry = read(child.pid)
+    assert entry is not None
+
+    def census() -> Census:
+        left = ((entry.process, "input"),) if entry.process.alive() else ()
+        return Census(frozenset(), (), left)
+
+    fake.jobs = [{"type": "SUBMISSION", "submission_id": "a", "job_id": None, "status": "RUNNING"}]
+    assert await Reset(dashboard, "session_1", census, 10).run() == Clean(True)
+    assert fake.stopped == ["a"]
+    assert await child.wait() == -9
