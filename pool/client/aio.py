@@ -70,6 +70,7 @@ class AsyncClient(ClientBase):
     ) -> AsyncIterator[AsyncLease]:
         """Hold a lease while the body runs; it is released whatever way the body ends, cancellation included.
 
+        What is said of a lost lease at `Client.lease` is so here too.
         In the main thread SIGTERM ends the program with ``SystemExit(143)``, unless it handles it itself.
 
         Args:
@@ -79,12 +80,14 @@ class AsyncClient(ClientBase):
 
         Raises:
             ClientError: as `acquire`.
+            LeaseLost: the body was ended by Ray because the lease was lost.
         """
         wanted = make_request(request, fields)
         with exit_on_sigterm():
             lease = await self.acquire(wanted, progress=progress)
             try:
-                yield lease
+                with lease._explaining():
+                    yield lease
             finally:
                 await lease.release()
 

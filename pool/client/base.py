@@ -72,8 +72,9 @@ class ClientBase:
         return renewer_for(self._endpoint)
 
     def forget(self, lease: HeldLease) -> None:
-        """Renew `lease` no more, and do not release it: it is left to another process that shares it."""
-        self._renewer.remove(lease)
+        """Renew `lease` no more, and do not release it: it is left to another holder that shares it."""
+        if lease._close():
+            self._renewer.remove(lease)
 
     def _asking(self, request: LeaseRequest, progress: Callable[[Progress], None] | None) -> Asking:
         return Asking(

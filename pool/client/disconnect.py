@@ -16,7 +16,8 @@ log = logging.getLogger("warmpool.client")
 def disconnect_ray(cluster: ClusterAccess) -> bool:
     """Shut this process's Ray down if it is connected to `cluster`; tell whether it was.
 
-    Never raises: the lease is given up whatever Ray does.
+    Never raises: the lease is given up whatever Ray does. A thread that waits in ``ray.get`` meanwhile is woken with
+    ``SystemExit``.
     """
     ray = sys.modules.get("ray")
     if ray is None:
@@ -35,10 +36,9 @@ def disconnect_ray(cluster: ClusterAccess) -> bool:
 def _connected_to(ray: Any, cluster: ClusterAccess) -> bool:
     client = getattr(getattr(ray.util, "client", None), "ray", None)
     if client is not None and client.is_connected():
-        # Ray Client does not tell its server's address where it could be read without asking the server. A process
-        # has one Ray, and it connects through the address it was given.
-        server = getattr(getattr(client, "client_worker", None), "_conn_str", "")
-        return bool(server) and _same(server, cluster.client_address)
+        # Ray Client keeps no other note of the server that it was connected to.
+        server = getattr(getattr(client.get_context(), "client_worker", None), "_conn_str", "")
+        return _same(str(server), cluster.client_address)
     return _same(str(ray.get_runtime_context().gcs_address), cluster.address)
 
 

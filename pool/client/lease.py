@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -149,6 +149,21 @@ class HeldLease:
             callback(missed)
 
     # --- what the client's own modules use ---
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Have what ends a body whose lease was lost say so."""
+        try:
+            yield
+        except SystemExit as end:
+            # Ray wakes a thread whose `ray.get` lost its connection with SystemExit(0): that must not pass for success.
+            if not end.code and self._state in {"lost", "unreachable"}:
+                raise LeaseLost(self._end.reason or Reason.EXPIRED, self._end.explanation) from end
+            raise
+        except Exception as error:
+            if self._state in {"lost", "unreachable"} and not isinstance(error, LeaseLost):
+                error.add_note(f"Lease {self.id} was lost before this: {self._end.explanation}")
+            raise
 
     @property
     def _proof(self) -> RenewItem:

@@ -73,13 +73,14 @@ class Renewer:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._wake = threading.Condition()
-        self._leases: dict[str, _Due] = {}
+        # By object, not by id: two holders may share a lease, and each is told of it.
+        self._leases: dict[HeldLease, _Due] = {}
         self._thread: threading.Thread | None = None
 
     def add(self, lease: HeldLease) -> None:
         """Renew `lease` from now on, first at once."""
         with self._wake:
-            self._leases[lease.id] = _Due(lease)
+            self._leases[lease] = _Due(lease)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="warmpool-renewal", daemon=True)
                 self._thread.start()
@@ -88,12 +89,12 @@ class Renewer:
     def remove(self, lease: HeldLease) -> None:
         """Renew `lease` no more."""
         with self._wake:
-            self._leases.pop(lease.id, None)
+            self._leases.pop(lease, None)
 
     def leases(self) -> list[HeldLease]:
         """Return the leases that are being renewed."""
         with self._wake:
-            return [due.lease for due in self._leases.values()]
+            return list(self._leases)
 
     # --- the thread ---
 

@@ -70,6 +70,9 @@ class Client(ClientBase):
     ) -> Iterator[Lease]:
         """Hold a lease while the body runs; it is released whatever way the body ends.
 
+        A body that fails after its lease was lost is told so in a note of its error. One that waits in ``ray.get``
+        then is woken by Ray with ``SystemExit(0)``; that becomes `LeaseLost`.
+
         In the main thread SIGTERM ends the body with ``SystemExit(143)``, unless the program handles it itself.
 
         Args:
@@ -79,12 +82,14 @@ class Client(ClientBase):
 
         Raises:
             ClientError: as `acquire`.
+            LeaseLost: the body was ended by Ray because the lease was lost.
         """
         wanted = make_request(request, fields)
         with exit_on_sigterm():
             lease = self.acquire(wanted, progress=progress)
             try:
-                yield lease
+                with lease._explaining():
+                    yield lease
             finally:
                 lease.release()
 

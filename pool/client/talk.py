@@ -74,7 +74,6 @@ class Asking:
         self._progress = progress
         self._new_id = new_id
         self._lease_id = ""
-        self._grant: GrantAnswer | None = None
         self._open = False
         self._reached = False
 
@@ -117,8 +116,6 @@ class Asking:
     def _hear(self, result: Answer) -> GrantAnswer | QueuedAnswer:
         answer = read(result.body, _ANSWER)
         self._lease_id = answer.lease_id
-        if isinstance(answer, GrantAnswer):
-            self._grant = answer
         if self._progress:
             self._progress(Progress.of(answer))
         return answer
@@ -159,7 +156,7 @@ class Asking:
         self._lease_id = ""
 
     def abandon(self) -> Conversation[None]:
-        """Give back what this acquire may have got: release the grant, or cancel the waiting."""
+        """Give back what this acquire may have got: the grant, or the place in the queue."""
         if not self._open:
             return
         self._open = False
@@ -170,11 +167,8 @@ class Asking:
             if not isinstance(result, Answer) or result.status != 200:
                 return
             self._hear(result)
-        if self._grant is not None:
-            proof = ReleaseRequest(token=self._grant.token, epoch=self._grant.epoch, hold_s=0.0)
-            result = yield _last_words(f"/v1/leases/{self._lease_id}/release", proof)
-        else:
-            result = yield _last_words(f"/v1/leases/{self._lease_id}/cancel")
+        # Cancelling gives a grant back too, unless somebody who shares the request id has claimed it.
+        result = yield _last_words(f"/v1/leases/{self._lease_id}/cancel")
         if isinstance(result, Answer) and result.status < 300:
             log.info("gave lease %s back, since its acquire was interrupted", self._lease_id)
         else:

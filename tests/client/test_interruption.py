@@ -61,7 +61,7 @@ def test_ctrl_c_before_the_first_answer_finds_out_what_was_granted_and_gives_it_
     fake.acquires = [lambda body: (interrupt(), never(body))[1], fake.granted()]
     with pytest.raises(KeyboardInterrupt), client.lease(wanted):
         pass
-    assert fake.paths() == ["/v1/leases", "/v1/leases", "/v1/leases/l-1/release"]
+    assert fake.paths() == ["/v1/leases", "/v1/leases", "/v1/leases/l-1/cancel"]
     first, second = fake.bodies("/v1/leases")
     assert first["request_id"] == second["request_id"]
 
@@ -72,7 +72,7 @@ def test_ctrl_c_as_the_grant_is_told_gives_it_back(fake, client, wanted):
 
     with pytest.raises(KeyboardInterrupt), client.lease(wanted, progress=progress):
         pass
-    assert fake.paths() == ["/v1/leases", "/v1/leases/l-1/release"]
+    assert fake.paths() == ["/v1/leases", "/v1/leases/l-1/cancel"]
     assert client._renewer.leases() == []
 
 
@@ -164,7 +164,7 @@ async def test_a_cancelled_async_acquire_gives_a_grant_on_its_way_back(fake, acl
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert fake.paths() == ["/v1/leases", "/v1/leases", "/v1/leases/l-1/release"]
+    assert fake.paths() == ["/v1/leases", "/v1/leases", "/v1/leases/l-1/cancel"]
 
 
 def test_a_forked_child_neither_renews_nor_releases_the_lease_of_its_parent(fake, client, wanted):

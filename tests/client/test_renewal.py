@@ -255,3 +255,43 @@ async def test_an_async_client_works_in_one_loop_after_another(fake, wanted):
     await once()
     await asyncio.to_thread(lambda: asyncio.run(once()))
     assert len(fake.bodies("/v1/leases/l-1/release")) == 2
+
+
+def test_a_body_that_ray_ended_because_its_lease_was_lost_does_not_pass_for_success(short, client, wanted):
+    def body(lease):
+        short.renewal = {"status": "ended", "reason": "revoked", "explanation": "An operator did it."}
+        assert lease.wait_lost(10)
+        raise SystemExit(0)
+
+    with pytest.raises(LeaseLost, match="An operator did it"), client.lease(wanted) as lease:
+        body(lease)
+
+
+def test_a_body_that_fails_after_the_loss_says_so(short, client, wanted):
+    def body(lease):
+        short.renewal = {"status": "ended", "reason": "revoked", "explanation": "An operator did it."}
+        assert lease.wait_lost(10)
+        raise ConnectionError("what Ray says")
+
+    with pytest.raises(ConnectionError, match="what Ray says") as caught, client.lease(wanted) as lease:
+        body(lease)
+    assert caught.value.__notes__ == ["Lease l-1 was lost before this: An operator did it."]
+
+
+def test_an_exit_of_the_bodys_own_stays_what_it_is(client, wanted):
+    with pytest.raises(SystemExit) as caught, client.lease(wanted):
+        raise SystemExit(0)
+    assert caught.value.code == 0
+
+
+def test_two_who_share_a_lease_are_both_renewed_and_one_can_forget_it(short, client, wanted):
+    with client.lease(wanted, request_id="shared") as lease:
+        other = client.acquire(wanted)
+        assert other.id == lease.id
+        for _ in range(2):
+            short.await_calls("/v1/renew", len(short.bodies("/v1/renew")) + 2)
+        lease.check()
+        other.check()
+        client.forget(other)
+        assert client._renewer.leases() == [lease]
+    assert len(short.bodies("/v1/leases/l-1/release")) == 1
