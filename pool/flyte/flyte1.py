@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from flytekit.configuration import SerializationSettings
 from flytekit.core.array_node_map_task import ArrayNodeMapTask
 from flytekit.core.context_manager import FlyteContext, FlyteContextManager
 from flytekit.core.python_function_task import PythonFunctionTask
@@ -40,6 +41,12 @@ class PooledTask(PythonFunctionTask[Pooled]):  # type: ignore[misc]  # flytekit 
     def __init__(self, task_config: Pooled, task_function: Callable[..., Any], **kwargs: Any) -> None:
         super().__init__(task_config=task_config, task_function=task_function, task_type="python-task", **kwargs)
         self._pooled = task_config
+
+    def _get_container(self, settings: SerializationSettings) -> Any:
+        """Return the container that is registered, which is told the image it was registered with."""
+        container = super()._get_container(settings)
+        container.env.setdefault("WARMPOOL_IMAGE", container.image)
+        return container
 
     def dispatch_execute(self, ctx: FlyteContext, input_literal_map: Any) -> Any:
         """Convert the inputs, run the body and convert the outputs, on a lease that is released whatever happens."""

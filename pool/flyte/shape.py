@@ -197,7 +197,10 @@ def _plain_template(template: Any) -> PodDict:
 
 def _plain(value: Any) -> Any:
     """Return an object of the Kubernetes client as it is written in YAML, without needing that client here."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
     if hasattr(value, "attribute_map"):
+        # The client before release 37.
         found = {written: getattr(value, name) for name, written in value.attribute_map.items()}
         return {written: _plain(part) for written, part in found.items() if part is not None}
     if isinstance(value, Mapping):
