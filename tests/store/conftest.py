@@ -42,7 +42,7 @@ class Make:
         self._numbers = itertools.count(1)
 
     def pool(self, **fields: object) -> Pool:
-        return replace(Pool(KEY.digest, KEY, "default", created_at=1.0), **fields)
+        return Pool(KEY.digest, KEY, "default", created_at=1.0)._replace(**fields)
 
     def cluster(self, **fields: object) -> Cluster:
         n = next(self._numbers)

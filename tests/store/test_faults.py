@@ -193,7 +193,7 @@ async def test_a_value_that_no_row_can_hold_is_a_conflict_of_its_own_event(file:
         await store.open(0.0)
         innocent = make.lease()
         with pytest.raises(StoreConflict, match=said):
-            await store.commit(new(innocent, replace(make.lease(), **fields)))
+            await store.commit(new(innocent, make.lease(**fields)))
         assert await store.find_lease(innocent.id) is None
         await store.commit(new(innocent))
     finally:
@@ -209,7 +209,7 @@ async def test_a_value_that_postgresql_cannot_hold_is_a_conflict_of_its_own_even
         await store.open(0.0)
         innocent = make.lease()
         with pytest.raises(StoreConflict, match="cannot hold a value"):
-            await store.commit(new(innocent, replace(make.lease(), **fields)))
+            await store.commit(new(innocent, make.lease(**fields)))
         assert await store.find_lease(innocent.id) is None
         await store.commit(new(innocent))
         cluster = make.cluster(footprint=Footprint(1, 2**70, 0, 0))

@@ -26,8 +26,8 @@ FOOTPRINT = st.builds(Footprint, COUNT, COUNT, COUNT, COUNT)
 NODE = st.fixed_dictionaries(
     {"cpu": st.integers(0, 999_999).map(lambda n: f"{n}m")},
     optional={
-        "memory": st.integers(1, 2**50),
-        "object_store_memory": st.integers(1, 2**50),
+        "memory": st.integers(1, 2**40),
+        "object_store_memory": st.integers(1, 2**40),
         "gpu": st.integers(1, 16),
         "accelerator": st.sampled_from(["A100", "T4"]),
         "custom": st.dictionaries(TEXT, st.floats(0, 1e6), max_size=3),
