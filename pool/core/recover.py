@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from pool.core.events import Change
 from pool.core.model import Cluster, ClusterState, Lease, Pool, Record, Waiter
@@ -43,7 +42,7 @@ def restore(
     for cluster in clusters:
         if cluster.state in (ClusterState.STARTING, ClusterState.RESETTING):
             # The time without a daemon does not count against what is under way.
-            cluster = replace(cluster, changed_at=now)
+            cluster = cluster._replace(changed_at=now)
         take(cluster)
         _watch(state, cluster, now)
     for lease in leases:
@@ -53,10 +52,10 @@ def restore(
             expires_at = max(lease.expires_at, previous_opened_at + lease.ttl_s)
         if lease.max_until:
             expires_at = min(expires_at, lease.max_until)
-        take(replace(lease, expires_at=expires_at))
+        take(lease._replace(expires_at=expires_at))
         timers.arm(Kind.LEASE, lease.id, expires_at)
     for waiter in waiters:
-        take(replace(waiter, seen_until=now + waiter.ttl_s))
+        take(waiter._replace(seen_until=now + waiter.ttl_s))
         timers.arm(Kind.DEADLINE, waiter.id, waiter.deadline)
         timers.arm(Kind.SEEN, waiter.id, now + waiter.ttl_s)
         if waiter.local_until:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from pool.core.events import Change, Decision, Effect, Event, Reset, Start, Stop
 from pool.core.key import ClusterKey
 from pool.core.lifecycle import ClusterMove, LeaseMove, cluster_after, lease_after
-from pool.core.model import Cluster, ClusterState, Lease, Pool, Record, Waiter
+from pool.core.model import Cluster, ClusterState, Lease, Pool, R, Record
 from pool.core.reasons import Reason
 from pool.core.settings import PoolSettings
 from pool.core.state import State
 from pool.core.timers import Kind
-
-R = TypeVar("R", Pool, Cluster, Lease, Waiter)
 
 
 def jitter(text: str) -> float:
@@ -48,7 +45,7 @@ class Turn:
 
     def update(self, old: R, *, durable: bool = True, **fields: Any) -> R:
         """Replace fields of a record and return the new one."""
-        new = replace(old, **fields)
+        new = old._replace(**fields)
         self.change(old, new, durable=durable)
         return new
 
