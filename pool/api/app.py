@@ -63,7 +63,8 @@ def _bound(api: Api, route: Route) -> _Handler:
             content = await request.read()
             message = parameters = None
             if body is not None:
-                message = body.model_validate_json(content or (b"{}" if empty_body else b""))
+                # Strict: a number is a number, not "1" or true, as the document says.
+                message = body.model_validate_json(content or (b"{}" if empty_body else b""), strict=True)
             if query is not None:
                 parameters = query.model_validate_strings(_single(request))
             answer = await call(api, Ask(request, caller, message, parameters, request.match_info.get("id", "")))

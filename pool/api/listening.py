@@ -8,10 +8,10 @@ connection is noticed late): only the last one to go gives anything back.
 from __future__ import annotations
 
 import asyncio
-import logging
 import select
 from dataclasses import dataclass
 
+import structlog
 from aiohttp import web
 
 from pool.api.needs import Daemon
@@ -21,7 +21,7 @@ from pool.core.events import Acquire, Detached, Granted, Queued, Rejected, Undel
 from pool.core.model import LeaseState
 from pool.core.reasons import Reason
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("warmpool.api")
 
 GRACE_S = 5.0
 """A waiter whose connection broke is kept so long."""
@@ -122,7 +122,9 @@ class Listening:
             if lease and lease.state is LeaseState.GRANTED and lease.granted_at >= since:
                 await daemon.submit(Undelivered(lease.id, lease.epoch))
         except PoolError as error:
-            log.warning("request %s of %s was left behind: %s", event.request_id, event.caller, error)
+            log.warning("a vanished client's request is left to time out", request_id=event.request_id, why=str(error))
+        except Exception:
+            log.exception("a vanished client's request is left to time out", request_id=event.request_id)
 
 
 _POLL_HANGUP = select.POLLRDHUP | select.POLLHUP | select.POLLERR

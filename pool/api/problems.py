@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Mapping
 
+import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
@@ -14,7 +14,7 @@ from pool.core.events import Rejected
 from pool.core.reasons import Reason
 from pool.wire import Problem
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("warmpool.api")
 
 PROBLEMS: dict[Reason, tuple[int, str]] = {
     # The request itself.
@@ -162,7 +162,7 @@ def explain_error(error: Exception, path: str) -> tuple[Problem, dict[str, str]]
         error = ApiError(Reason.INVALID_KEY, detail, remedy=error.remedy)
     elif not isinstance(error, PoolError):
         number = secrets.token_hex(4)
-        log.error("answering %s: unexpected error %s", path, number, exc_info=error)
+        log.error("a request met an unexpected error", path=path, number=number, exc_info=error)
         remedy = f"Look for {number} in the daemon's log, and report what stands there."
         error = ApiError(Reason.INTERNAL, f"The daemon met an error of its own, logged as {number}.", remedy=remedy)
     status, title = status_of(error.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -66,6 +67,7 @@ class Hands:
         self.failed = ""
         self.error: Exception | None = None
         self.hold_submits: asyncio.Event | None = None
+        self.held = 0
         self.events: list[Event] = []
         self.gone_clusters: dict[str, Cluster] = {}
         self.gone_leases: dict[str, Lease] = {}
@@ -86,6 +88,7 @@ class Hands:
 
     async def submit(self, event: Event) -> Reply:
         if self.hold_submits is not None:
+            self.held += 1
             await self.hold_submits.wait()
         return self.tell(event)
 
@@ -184,7 +187,7 @@ class Http:
         if as_:
             headers["Authorization"] = f"Bearer {self.tokens.get(as_, as_)}"
         if isinstance(body, bytes):
-            more["data"] = body
+            more["data"] = io.BytesIO(body)
         elif body is not None:
             more["json"] = body
         async with self.session.request(method, self.server.url + path, headers=headers, **more) as answer:
