@@ -277,3 +277,28 @@ async def test_a_path_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         await SqlStore(f"sqlite:///{tmp_path}/file/warmpool.sqlite").open(0.0)
     with pytest.raises(StoreFailed, match="is a directory"):
         await SqlStore(f"sqlite:///{tmp_path}").open(0.0)
+
+
+async def test_the_log_of_a_busy_database_stays_bounded(file: Path, make, new) -> None:
+    store = SqlStore(f"sqlite:///{file}")
+    try:
+        await store.open(0.0)
+        for _ in range(60):
+            await store.commit(new(*(make.lease(holder="h" * 1000) for _ in range(200))))
+        assert file.with_name(file.name + "-wal").stat().st_size < 25_000_000
+    finally:
+        await store.close()
+    assert not file.with_name(file.name + "-wal").exists()
+
+
+async def test_a_database_in_memory_works(make, new) -> None:
+    store = SqlStore("sqlite://")
+    try:
+        assert (await store.open(0.0)).generation == 1
+        lease = make.lease()
+        for _ in range(150):
+            await store.commit(new(make.lease()))
+        await store.commit(new(lease))
+        assert await store.find_lease(lease.id) == lease
+    finally:
+        await store.close()
