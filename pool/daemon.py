@@ -58,6 +58,9 @@ HEARTBEAT_S = 1.0
 PAUSE_S = 5.0
 """A loop later than this was paused: holders could not renew meanwhile, and the time does not count."""
 
+DUE_AGAIN_S = 1.0
+"""What was due and could not be committed is tried again after so long."""
+
 
 _Listener = asyncio.Future[Granted | Rejected | None]
 
@@ -149,7 +152,7 @@ class Daemon:
     async def _first_listing(self) -> Listing:
         # Nothing is believed, and no time counts, before the backend was seen once.
         retrying = tenacity.AsyncRetrying(
-            wait=tenacity.wait_exponential_jitter(initial=0.2, max=10.0),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10.0),
             stop=tenacity.stop_after_delay(300.0),
             before_sleep=lambda call: log.warning(
                 "the backend cannot be listed yet, trying again", error=str(call.outcome and call.outcome.exception())
@@ -319,7 +322,7 @@ class Daemon:
             for _, decision in reversed(decided):
                 self.state.revert(decision.changes)
             if len(decided) == 1:
-                await self._reject(decided[0][0])
+                await self._reject(decided[0][0], now)
                 return
             for item, _ in decided:
                 await self._process([item], now)
@@ -338,12 +341,18 @@ class Daemon:
             return decide(self.state, item.event, now)
         except PoolError as error:
             log.warning("an event was refused", happened=type(item.event).__name__, error=error.detail)
-            _set_exception(item, error)
+            self._refuse(item, error, now)
         except Exception as error:
             # A poison event must neither stop the daemon nor loop: it is rejected, and has changed nothing.
             log.exception("an event could not be decided", happened=repr(item.event))
-            _set_exception(item, PoolError(f"{type(error).__name__} while deciding.", reason=Reason.INTERNAL))
+            self._refuse(item, PoolError(f"{type(error).__name__} while deciding.", reason=Reason.INTERNAL), now)
         return None
+
+    def _refuse(self, item: _Item, error: PoolError, now: float) -> None:
+        _set_exception(item, error)
+        if isinstance(item.event, Due):
+            # What is due was taken off the clock, and is due still.
+            self.state.timers.arm(item.event.kind, item.event.id, now + DUE_AGAIN_S)
 
     async def _commit(self, decisions: list[Decision]) -> None:
         changes: list[Change] = [change for decision in decisions for change in decision.changes if change.durable]
@@ -355,7 +364,7 @@ class Daemon:
         for observer in self._commit_observers:
             observer(len(decisions), seconds)
 
-    async def _reject(self, item: _Item) -> None:
+    async def _reject(self, item: _Item, now: float) -> None:
         event = item.event
         if isinstance(event, Acquire):
             lease = await self._store.find_request(event.caller, event.request_id)
@@ -368,7 +377,7 @@ class Daemon:
                 )
                 return
         log.error("the store refused an event", happened=type(event).__name__)
-        _set_exception(item, StoreConflict("The store refused this, and took nothing of it."))
+        self._refuse(item, StoreConflict("The store refused this, and took nothing of it."), now)
 
     def _finish(self, item: _Item, decision: Decision) -> None:
         reply = decision.reply
