@@ -65,6 +65,9 @@ def write_private(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _not_written(path, error) from None
+    try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
             file.flush()
@@ -74,9 +77,13 @@ def write_private(path: Path, content: bytes) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        raise UnsafeFile(f"{path} cannot be written: {error.strerror}.", remedy="Choose another directory.") from None
+        raise _not_written(path, error) from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _not_written(path: Path, error: OSError) -> UnsafeFile:
+    return UnsafeFile(f"{path} cannot be written: {error.strerror}.", remedy="Choose another directory.")
 
 
 class Tokens:
