@@ -76,6 +76,7 @@ class Renewer:
         # By object, not by id: two holders may share a lease, and each is told of it.
         self._leases: dict[HeldLease, _Due] = {}
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def add(self, lease: HeldLease) -> None:
         """Renew `lease` from now on, first at once."""
@@ -96,6 +97,15 @@ class Renewer:
         with self._wake:
             return list(self._leases)
 
+    def close(self) -> None:
+        """End the thread, which closes its connection; not waited for if it hangs at the daemon."""
+        with self._wake:
+            self._closed = True
+            thread = self._thread
+            self._wake.notify()
+        if thread is not None:
+            thread.join(0.5)
+
     # --- the thread ---
 
     def _run(self) -> None:
@@ -112,7 +122,7 @@ class Renewer:
         """Wait for the leases that are to be renewed now; None when there was none for a while."""
         idle_since = time.monotonic()
         with self._wake:
-            while True:
+            while not self._closed:
                 now = time.monotonic()
                 if self._leases:
                     idle_since = now
@@ -126,6 +136,7 @@ class Renewer:
                     return None
                 else:
                     self._wake.wait(idle_since + _LINGER_S - now)
+            return None
 
     def _overdue(self, due: _Due) -> bool:
         """Give the lease up if its time has passed unanswered; tell whether it was.
@@ -206,15 +217,15 @@ def _release_all() -> None:
     """Release what is still held as the process ends: acquired without `with`, or ended past its `with`."""
     for renewer in list(_renewers.values()):
         leases = renewer.leases()
-        if not leases:
-            continue
-        transport = Transport(renewer.endpoint)
-        for lease in leases:
-            renewer.remove(lease)
-            if lease._close():
-                disconnect_ray(lease.cluster)
-                transport.run(release(lease.id, lease._release_request(None), tries_s=_AT_EXIT_S))
-        transport.close()
+        if leases:
+            transport = Transport(renewer.endpoint)
+            for lease in leases:
+                renewer.remove(lease)
+                if lease._close():
+                    disconnect_ray(lease.cluster)
+                    transport.run(release(lease.id, lease._release_request(None), tries_s=_AT_EXIT_S))
+            transport.close()
+        renewer.close()
 
 
 os.register_at_fork(after_in_child=_forked)

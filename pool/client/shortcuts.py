@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -57,3 +58,9 @@ def _client() -> Client:
     fresh = Client.from_environment()
     # setdefault is atomic: two threads get the same one.
     return _clients.setdefault(fresh._identity, fresh)
+
+
+@atexit.register
+def _close_clients() -> None:
+    for client in _clients.values():
+        client.close()

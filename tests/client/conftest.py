@@ -60,6 +60,16 @@ def problem(status: int, reason: str, **changes: Any) -> tuple[int, Json]:
     return status, body | {"detail": f"It is {reason}.", "remedy": "Do the other thing."} | changes
 
 
+async def drain() -> None:
+    """End what still runs in this loop, so that it can be closed with nothing left open."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    for _ in range(3):  # transports close in the turns after they were told to
+        await asyncio.sleep(0)
+
+
 class FakeDaemon:
     """Answers acquires from a script, and renews until it is told otherwise.
 
@@ -100,6 +110,7 @@ class FakeDaemon:
 
     def close(self) -> None:
         self.stop()
+        asyncio.run_coroutine_threadsafe(drain(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -176,6 +187,20 @@ def fake() -> Iterator[FakeDaemon]:
     daemon.start()
     yield daemon
     daemon.close()
+
+
+@pytest.fixture
+def renew_now() -> Callable[[Client], None]:
+    """Make every lease of a client due for renewal, whatever its ttl."""
+
+    def due(client: Client) -> None:
+        renewer = client._renewer
+        with renewer._wake:
+            for entry in renewer._leases.values():
+                entry.at = 0.0
+            renewer._wake.notify()
+
+    return due
 
 
 @pytest.fixture

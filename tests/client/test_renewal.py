@@ -9,14 +9,14 @@ import pytest
 from pool.client import AsyncClient, Client, LeaseChange, LeaseLost
 from pool.core.reasons import Reason
 
-SHORT = {"ttl_s": 0.6, "remaining_s": 0.6}
+SHORT = {"ttl_s": 1.5, "remaining_s": 1.5}
 
 
 @pytest.fixture
 def short(fake):
-    """A daemon whose leases last 0.6 s."""
+    """A daemon whose leases last 1.5 s."""
     fake.acquires = [fake.granted(**SHORT)]
-    fake.renewal = {"status": "renewed", "remaining_s": 0.6, "hints": []}
+    fake.renewal = {"status": "renewed", "remaining_s": 1.5, "hints": []}
     return fake
 
 
@@ -61,7 +61,7 @@ def collect(lease) -> tuple[list[LeaseChange], threading.Event]:
 
 def test_a_body_that_blocks_its_thread_keeps_its_lease(short, client, wanted):
     with client.lease(wanted) as lease:
-        time.sleep(1.5)  # longer than two ttls
+        time.sleep(3.2)  # longer than two ttls
         lease.check()
         assert lease.remaining_s > 0
     assert len(short.bodies("/v1/renew")) >= 4
@@ -69,7 +69,7 @@ def test_a_body_that_blocks_its_thread_keeps_its_lease(short, client, wanted):
 
 async def test_a_body_that_blocks_its_event_loop_keeps_its_lease(short, aclient, wanted):
     async with aclient.lease(wanted) as lease:
-        time.sleep(1.5)  # noqa: ASYNC251 - blocking is what is tested
+        time.sleep(3.2)  # noqa: ASYNC251 - blocking is what is tested
         lease.check()
 
 
@@ -124,7 +124,7 @@ def test_a_hint_is_told_once_and_the_lease_goes_on(short, client, wanted, ray):
     module = ray()
     with client.lease(wanted) as lease:
         changes, told = collect(lease)
-        short.renewal = {"status": "renewed", "remaining_s": 0.6, "hints": ["drain"]}
+        short.renewal = {"status": "renewed", "remaining_s": 1.5, "hints": ["drain"]}
         assert told.wait(10)
         short.await_calls("/v1/renew", len(short.bodies("/v1/renew")) + 2)
         assert [change.what for change in changes] == ["drain"]
@@ -145,7 +145,7 @@ def test_a_callback_that_fails_or_hangs_keeps_no_other_from_being_told_and_no_le
 
         lease._callbacks.insert(0, fail)
         lease.on_change(lambda change: hang.wait(20))
-        short.renewal = {"status": "renewed", "remaining_s": 0.6, "hints": ["degraded"]}
+        short.renewal = {"status": "renewed", "remaining_s": 1.5, "hints": ["degraded"]}
         assert told.wait(10)
         before = len(short.bodies("/v1/renew"))
         short.await_calls("/v1/renew", before + 3)
@@ -153,21 +153,19 @@ def test_a_callback_that_fails_or_hangs_keeps_no_other_from_being_told_and_no_le
     assert "callback" in caplog.text
 
 
-def test_a_restarted_daemon_finds_the_lease_renewed(fake, client, wanted, ray):
+def test_a_restarted_daemon_finds_the_lease_renewed(fake, client, wanted, ray, renew_now):
     module = ray()
-    fake.acquires = [fake.granted(ttl_s=3.0, remaining_s=3.0)]
-    fake.renewal = {"status": "renewed", "remaining_s": 3.0, "hints": []}
     with client.lease(wanted) as lease:
         fake.await_calls("/v1/renew", 1)
         fake.stop()
-        # Until renewals have failed: less than a second remains of the interval, more than one of the lease.
-        while lease.remaining_s > 1.7:
+        renew_now(client)
+        (entry,) = client._renewer._leases.values()
+        while entry.retry is None:  # until a renewal has failed
             time.sleep(0.01)
-        before = len(fake.calls)
+        lease.check()
         fake.start()
-        fake.await_calls("/v1/renew", before)
-        while lease.remaining_s < 1.9:
-            lease.check()
+        fake.await_calls("/v1/renew", 2, within_s=20)
+        while entry.retry is not None:
             time.sleep(0.01)
         assert lease.state == "active"
         assert not module.down.is_set()
