@@ -185,7 +185,8 @@ def final(runs: Sequence[Run], width: int) -> RenderableType:
     parts: list[RenderableType] = [table, ""]
     if sentence := verdict(runs):
         parts += [Text(sentence, style="bold green"), ""]
-    parts += [Text(line, style="dim") for line in (_whys(runs) if narrow else ())]
+    if narrow:
+        parts += [Text(line, style="dim") for line in (*_whys(runs), "All figures are seconds.")]
     parts.append(Text(DEFINITIONS, style="dim"))
     if any(run.name == "fresh" for run in runs):
         parts.append(Text(BASELINE, style="dim"))
@@ -199,14 +200,16 @@ def _block(run: Run, tasks: Sequence[str], *, full: bool) -> list[Text]:
     ways = [_way(record, full=full) if leased else "" for record in run.tasks]
     way_width = max([len(way) for way in ways], default=0)
     gap = "  " if leased else ""
-    numbers = [6, *(len(_figure(value_s)) for record in run.tasks for value_s in (wait_s(record), record.body_s))]
+    unit = " s" if full else ""
+    found = [_figure(value_s) for record in run.tasks for value_s in (wait_s(record), record.body_s)]
+    number = max(5, *(len(figure) + len(unit) for figure in found))
 
     def line(one: str, way: Text, two: str, style: str = "") -> Text:
         way.truncate(way_width, pad=True)
-        parts = (f"{one:>{max(numbers)}}", style), gap, way, "  ", (f"{two:>{max(numbers)}}", style)
+        parts = (f"{one:>{number}}", style), gap, way, "  ", (f"{two:>{number}}", style)
         return Text.assemble(*parts, no_wrap=True)
 
-    width = 2 * max(numbers) + len(gap) + way_width + 2
+    width = 2 * number + len(gap) + way_width + 2
     title = Text(TITLES[run.name] if full or leased else "own cluster", style="bold", no_wrap=True)
     title.align("center", max(width, title.cell_len))
     lines = [title, line("wait" if leased else "start", Text(), "body", "dim")]
@@ -216,14 +219,14 @@ def _block(run: Run, tasks: Sequence[str], *, full: bool) -> list[Text]:
             lines.append(Text(" " * width))
             continue
         way = Text(_way(record, full=full), style=_style(record)) if leased else Text()
-        lines.append(line(_figure(wait_s(record)), way, _figure(record.body_s)))
+        lines.append(line(_figure(wait_s(record)) + unit, way, _figure(record.body_s) + unit))
     for total_s, style in ((run.outside_s, "bold"), (run.wall_s, "")):
-        lines.append(Text(f"{_figure(total_s):>{width}}", style=style, no_wrap=True))
+        lines.append(Text(f"{_figure(total_s) + unit:>{width}}", style=style, no_wrap=True))
     return lines
 
 
 def _figure(value_s: float) -> str:
-    return f"{value_s:.2f} s" if value_s < 100 else f"{value_s:.0f} s"
+    return f"{value_s:.2f}" if value_s < 100 else f"{value_s:.0f}"
 
 
 def _way(record: TaskRecord, *, full: bool) -> str:
