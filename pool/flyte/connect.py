@@ -50,7 +50,8 @@ def connected(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, *, l
     try:
         # Set for the whole time: a process that the body starts may want to reach the cluster too.
         _set_environment({"RAY_ADDRESS": access.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": access.token})
-        ray.init(**_init_arguments(access, runtime_env, local))
+        with _quiet():
+            ray.init(**_init_arguments(access, runtime_env, local))
         yield
     finally:
         try:
@@ -59,6 +60,21 @@ def connected(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, *, l
                 ray.shutdown()
         finally:
             _set_environment(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray from telling of each connection that it cannot handle SIGTERM off the main thread: others do."""
+
+    def other(line: logging.LogRecord) -> bool:
+        return "SIGTERM handler is not set" not in str(line.msg)
+
+    log = logging.getLogger("ray._private.worker")
+    log.addFilter(other)
+    try:
+        yield
+    finally:
+        log.removeFilter(other)
 
 
 def _set_environment(values: Mapping[str, str | None]) -> None:
@@ -95,13 +111,24 @@ def _init_arguments(access: ClusterAccess, runtime_env: Mapping[str, Any] | None
 
 
 def user_paths() -> list[str]:
-    """Return the directories that this process imports the user's modules from: not Python's own, nor packages'."""
+    """Return the directories that this process imports the user's modules from: not Python's own, nor packages'.
+
+    Also those it imported from before: Flyte's commands take a file's directory off the path once they have read it.
+    """
     installed = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()}
-    roots = [Path(path).resolve() for path in installed]
-    found = [Path(entry or ".").resolve() for entry in sys.path]
-    return [
-        str(path) for path in dict.fromkeys(found) if path.is_dir() and not any(path.is_relative_to(r) for r in roots)
-    ]
+    roots = tuple(os.path.realpath(path) + os.sep for path in installed)
+    seen = [entry or "." for entry in sys.path]
+    for name, module in list(sys.modules.items()):
+        if "." in name or name == "__main__":
+            continue
+        # Not getattr: it would load the modules that flytekit has put off.
+        known = object.__getattribute__(module, "__dict__")
+        file = known.get("__file__") or ""
+        # A package without a file of its own is one or more directories.
+        homes = [file] if file and not file.endswith("__init__.py") else list(known.get("__path__") or ())
+        seen += [os.path.dirname(home) for home in homes]  # noqa: PTH120 - there are a thousand of them
+    found = dict.fromkeys(os.path.realpath(path) for path in dict.fromkeys(seen))
+    return [path for path in found if not f"{path}{os.sep}".startswith(roots) and Path(path).is_dir()]
 
 
 def _is_here(address: str) -> bool:

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -193,7 +193,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def _real_cluster(name: str) -> Iterator[Json]:
+def _real_cluster(name: str) -> Iterator[Callable[[], Json]]:
     """Start a head of two cpus with a token of its own; nothing of it is left afterwards."""
     temp = tempfile.mkdtemp(prefix="wpf-", dir="/tmp")
     token = secrets.token_hex(16)
@@ -210,15 +210,18 @@ def _real_cluster(name: str) -> Iterator[Json]:
             env=env | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}, cwd="/",
             stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 90
+
+    def await_ready() -> Json:
+        deadline = time.monotonic() + 120
         while "Ray runtime started" not in log.read_text():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"The cluster did not start: {log.read_text()[-2000:]}")
             time.sleep(0.1)
-        address = f"127.0.0.1:{ports['port']}"
-        yield {"id": f"c-{name}", "address": address, "token": token,
-               "client_address": f"ray://127.0.0.1:{ports['ray-client-server-port']}"}  # fmt: skip
+        client = f"ray://127.0.0.1:{ports['ray-client-server-port']}"
+        return {"id": f"c-{name}", "address": f"127.0.0.1:{ports['port']}", "token": token, "client_address": client}
+
+    try:
+        yield await_ready
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -232,8 +235,9 @@ def _real_cluster(name: str) -> Iterator[Json]:
 @pytest.fixture(scope="session")
 def real_clusters() -> Iterator[list[Json]]:
     """Two clusters with different tokens."""
-    with _real_cluster("a") as a, _real_cluster("b") as b:
-        yield [a, b]
+    with ExitStack() as stack:
+        starting = [stack.enter_context(_real_cluster(name)) for name in "ab"]
+        yield [await_ready() for await_ready in starting]
 
 
 @pytest.fixture

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from pool.flyte.connect import connected, user_paths
+from pool.wire import ClusterAccess
+
+ACCESS = ClusterAccess(id="c-1", address="127.0.0.1:6379", client_address="ray://10.0.0.1:10001", token="secret")
+
+
+@pytest.fixture
+def inits(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Arguments that Ray was started with, with the environment of that moment."""
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr(ray, "init", lambda **arguments: calls.append(arguments | {"env": dict(os.environ)}))
+    return calls
+
+
+def test_the_token_is_in_the_environment_only_while_connected(
+    inits: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "mine:1")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/mine")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    before = dict(os.environ)
+    with connected(ACCESS, None, local=True):
+        assert os.environ["RAY_AUTH_TOKEN"] == "secret"
+    assert dict(os.environ) == before
+    env = inits[0]["env"]
+    assert (env["RAY_ADDRESS"], env["RAY_AUTH_MODE"], env["RAY_AUTH_TOKEN"]) == ("127.0.0.1:6379", "token", "secret")
+    assert "RAY_AUTH_TOKEN_PATH" not in env
+
+
+def test_a_connection_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**arguments: Any) -> None:
+        raise ConnectionError("no such cluster")
+
+    monkeypatch.setattr(ray, "init", fail)
+    before = dict(os.environ)
+    with pytest.raises(ConnectionError, match="no such cluster"), connected(ACCESS, None, local=True):
+        pass
+    assert dict(os.environ) == before
+
+
+def test_a_cluster_that_cannot_be_shut_down_from_does_not_hide_the_bodys_error(
+    inits: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("gone")
+
+    monkeypatch.setattr(ray, "shutdown", fail)
+    with pytest.raises(KeyError, match="of the body"), connected(ACCESS, None, local=True):
+        raise KeyError("of the body")
+
+
+def test_a_process_that_is_connected_already_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    with pytest.raises(ConnectionError, match=r"Call ray\.shutdown\(\)"), connected(ACCESS, None, local=True):
+        pass
+
+
+def test_locally_the_import_path_is_handed_over_and_nothing_is_uploaded(
+    inits: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with connected(ACCESS, {"env_vars": {"A": "1"}}, local=True):
+        pass
+    assert str(tmp_path) in inits[0]["job_config"]._py_driver_sys_path
+    assert inits[0]["runtime_env"] == {"env_vars": {"A": "1"}}
+
+
+def test_remotely_the_working_directory_goes_along_unless_the_config_names_one(inits: list[dict[str, Any]]) -> None:
+    for env in (None, {"working_dir": "s3://code"}):
+        with connected(ACCESS, env, local=False):
+            pass
+    own, given = (call["runtime_env"] for call in inits)
+    assert own["working_dir"] == str(Path.cwd())
+    assert "fast*.tar.gz" in own["excludes"]
+    assert given["working_dir"] == "s3://code"
+
+
+def test_from_another_host_a_driver_connects_through_ray_client(inits: list[dict[str, Any]]) -> None:
+    with connected(ACCESS.model_copy(update={"address": "10.0.0.1:6379"}), None, local=False):
+        pass
+    with connected(ACCESS, None, local=False):
+        pass
+    assert [call["address"] for call in inits] == ["ray://10.0.0.1:10001", "127.0.0.1:6379"]
+
+
+def test_packages_and_python_itself_are_no_user_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_the_user.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    __import__("of_the_user")
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(tmp_path)])
+    paths = user_paths()
+    assert str(tmp_path.resolve()) in paths
+    assert not [path for path in paths if "site-packages" in path or path.endswith("python3.11")]
