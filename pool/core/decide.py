@@ -133,7 +133,8 @@ def _nothing(_turn: Turn, _event: Tick | StopFailed) -> Reply:
 def _paused(turn: Turn, event: Paused) -> Reply:
     """Nobody could renew while the daemon stood still: that time does not count."""
     for lease in list(turn.state.leases.values()):
-        turn.update(lease, durable=False, expires_at=lease.expires_at + event.gap_s)
+        until = lease.expires_at + event.gap_s
+        turn.update(lease, durable=False, expires_at=min(until, lease.max_until) if lease.max_until else until)
     for waiter in list(turn.state.waiters.values()):
         turn.update(waiter, durable=False, seen_until=waiter.seen_until + event.gap_s)
     return None

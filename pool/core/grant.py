@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from pool.core.events import Acquire, Answer, Granted
@@ -107,7 +108,7 @@ def grant(turn: Turn, cluster: Cluster, ask: Ask, outcome: Outcome, miss: Reason
         asked_at=ask.asked_at if isinstance(ask, Waiter) else now,
         granted_at=now,
         ttl_s=ttl_s,
-        expires_at=now + min(ttl_s, settings.pickup_s),
+        expires_at=now + min(ttl_s, settings.pickup_s, settings.max_lease_s or math.inf),
         max_until=now + settings.max_lease_s if settings.max_lease_s else 0.0,
         hold_s=min(hold_s, settings.hold_max_s),
         renewed_in=turn.state.generation,
@@ -159,7 +160,7 @@ def serve(turn: Turn, digest: str) -> None:
 
 def answer(turn: Turn, waiter: Waiter, cluster: Cluster) -> None:
     """Grant to a waiter and wake who listens for it."""
-    cold = cluster.uses == 0 and (cluster.ready_at or 0.0) > waiter.asked_at
+    cold = cluster.uses == 0 and (cluster.ready_at or 0.0) >= waiter.asked_at
     granted = grant(turn, cluster, waiter, Outcome.COLD if cold else Outcome.WAITED, waiter.miss)
     turn.effect(Answer(waiter.id, granted))
 
