@@ -132,6 +132,10 @@ def plan(turn: Turn, digest: str) -> None:
     """Start what the pool's waiters and its sizing need, as far as the ceilings allow; evict for waiters."""
     state, now = turn.state, turn.now
     pool = state.pools[digest]
+    if pool.cordoned:
+        # What it started could not be granted, and would be missed again at every look.
+        state.blocked.pop(digest, None)
+        return
     needed, promised = starts_needed(state, pool, now)
     if promised:
         state.timers.arm(Kind.POOL, digest, now + LOOK_AGAIN_S)

@@ -72,7 +72,8 @@ def _pick_larger(state: State, pool: Pool) -> Cluster | None:
         index = state.index[cluster.pool]
         if cluster.pool == pool.digest or id_ not in index.free or index.queue:
             continue
-        if dominates(state.pools[cluster.pool].key, pool.key) and (best is None or _size(cluster) < _size(best)):
+        larger = state.pools[cluster.pool]
+        if not larger.cordoned and dominates(larger.key, pool.key) and (best is None or _size(cluster) < _size(best)):
             best = cluster
     return best
 
