@@ -132,6 +132,8 @@ def plan(turn: Turn, digest: str) -> None:
     """Start what the pool's waiters and its sizing need, as far as the ceilings allow; evict for waiters."""
     state, now = turn.state, turn.now
     pool = state.pools[digest]
+    if state.closing:
+        return
     if pool.cordoned:
         # What it started could not be granted, and would be missed again at every look.
         state.blocked.pop(digest, None)

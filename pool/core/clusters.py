@@ -201,6 +201,8 @@ def _drain(turn: Turn, cluster: Cluster) -> None:
 
 def prewarm(turn: Turn, ask: Prewarm) -> Reply:
     """Start clusters until `count` are idle or starting, as far as the ceilings allow."""
+    if turn.state.closing:
+        return Rejected(Reason.SHUTDOWN, Reason.SHUTDOWN.sentence, "Ask again later.")
     if text := capacity.never_fits(turn.state, ask.key):
         return Rejected(Reason.SHAPE_TOO_LARGE, text, "Ask for a smaller shape, or raise the ceiling named.")
     pool = turn.pool(ask.key)
@@ -237,8 +239,9 @@ def resize(turn: Turn, ask: Resize) -> Reply:
 
 
 def shutdown(turn: Turn, _: Shutdown) -> Reply:
-    """Stop every cluster and refuse every waiter."""
+    """Stop every cluster, refuse every waiter, and start nothing again: no floor, and nobody who asks now."""
     state = turn.state
+    state.closing = True
     for waiter in list(state.waiters.values()):
         leases.refuse_waiter(turn, waiter, Reason.SHUTDOWN, Reason.SHUTDOWN.sentence, "Ask again later.")
     for cluster in list(state.clusters.values()):
@@ -247,9 +250,6 @@ def shutdown(turn: Turn, _: Shutdown) -> Reply:
                 fields = turn.end_lease(state.leases[lease_id], Reason.REVOKED, Reason.SHUTDOWN.sentence)
                 cluster = turn.update(state.clusters[cluster.id], **fields)
             turn.stop_cluster(cluster, Reason.SHUTDOWN, Reason.SHUTDOWN.sentence)
-    # Floors must not start again what was just stopped.
-    turn.touched.clear()
-    turn.freed = False
     return Done("every cluster is stopping")
 
 

@@ -92,6 +92,8 @@ def _request_ended(lease: Lease) -> Rejected:
 
 def _refuse(turn: Turn, ask: Acquire) -> Rejected | None:
     state, now = turn.state, turn.now
+    if state.closing:
+        return Rejected(Reason.SHUTDOWN, Reason.SHUTDOWN.sentence, "Ask again later.")
     if text := capacity.never_fits(state, ask.key):
         return Rejected(Reason.SHAPE_TOO_LARGE, text, "Ask for a smaller shape, or raise the ceiling named.")
     pool = state.pools.get(ask.key.digest)

@@ -39,6 +39,8 @@ class State:
         self.evictable_by_tenant: dict[str, Ids] = {}
         self.starting = 0
         self.stopping: Ids = OrderedDict()
+        # Every cluster was asked to stop: nothing starts any more.
+        self.closing = False
         self.waiting_pools: Ids = OrderedDict()
         # Pools that want to start a cluster and may not, for a ceiling or the number of starts: an estimate that is
         # looked at when room comes free, and made anew by every reconcile.
