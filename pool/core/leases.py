@@ -250,14 +250,20 @@ def undelivered(turn: Turn, event: Undelivered) -> Reply:
     lease = turn.state.leases.get(event.lease_id)
     if lease is None or lease.epoch != event.epoch or lease.state is not LeaseState.GRANTED:
         return None
+    if lease.renewed_in != turn.state.generation:
+        # Granted before a restart, and renewals are not stored: its holder may be at work.
+        return None
     cluster = turn.state.clusters[lease.cluster]
     fields = turn.end_lease(lease, Reason.UNDELIVERED)
     if fields["leases"]:
         turn.move(cluster, ClusterMove.LEASE_ENDED, **fields)
     elif cluster.doom is not None:
         turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence, **fields)
-    else:
+    elif cluster.epoch == lease.epoch:
         turn.move(cluster, ClusterMove.NEVER_USED, **fields)
+    else:
+        # A lease that shared the cluster ended meanwhile: what its holder left is still there.
+        turn.begin_reset(turn.move(cluster, ClusterMove.RELEASED, **fields))
     return Ended(lease.id, Reason.UNDELIVERED)
 
 
