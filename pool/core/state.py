@@ -69,6 +69,12 @@ class State:
         """Replace the rules as a whole."""
         self.rules = rules
         self._settings.clear()
+        # Which leased clusters have room depends on the settings.
+        for cluster in self.clusters.values():
+            if cluster.state is ClusterState.LEASED:
+                index = self.index[cluster.pool]
+                index.drop_cluster(cluster)
+                index.take_cluster(cluster, self.settings(cluster.pool).max_leases_per_cluster)
 
     def key_of(self, cluster: Cluster) -> ClusterKey:
         """Return the key of a cluster."""
