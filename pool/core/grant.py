@@ -51,14 +51,19 @@ def pick(state: State, pool: Pool, group: str, now: float, *, own_only: bool = F
     index = state.index[pool.digest]
     if index.free or index.held:
         idle = Idle(state, index, group)
-        if own_only:
-            return next(idle.of_group(), None)
-        if idle:
+        own = next(idle.of_group(), None) if own_only else None
+        if own is not None:
+            return own
+        if idle and not own_only:
             return state.settings(pool.digest).grant_order.pick(idle, now)
+    if index.roomy:
+        for id_ in index.busy_by_group.get(group, ()):
+            if id_ in index.roomy:
+                return state.clusters[id_]
+        if not own_only:
+            return state.clusters[next(reversed(index.roomy))]
     if own_only:
         return None
-    if index.roomy:
-        return state.clusters[next(reversed(index.roomy))]
     return _pick_larger(state, pool)
 
 

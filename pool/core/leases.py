@@ -44,9 +44,10 @@ def acquire(turn: Turn, ask: Acquire) -> Reply:
     pool = turn.pool(ask.key)
     index = turn.state.index[pool.digest]
     index.last_asked_at = turn.now
-    local = _waits_for_data(turn, pool, ask.group)
-    if not local and not (index.queue and not index.held):
-        cluster = grant.pick(turn.state, pool, ask.group, turn.now)
+    local = ask.mode is not Mode.WARM_ONLY and _waits_for_data(turn, pool, ask.group)
+    # Whoever waits had the choice before: what is there now is for nobody in the queue, or for this group alone.
+    if index.free or index.held or index.roomy or not index.queue:
+        cluster = grant.pick(turn.state, pool, ask.group, turn.now, own_only=local)
         if cluster is not None:
             return grant.grant(turn, cluster, ask, Outcome.HIT, None)
     miss = Reason.LOCALITY_WAIT if local and index.free else grant.miss_reason(turn.state, pool)
