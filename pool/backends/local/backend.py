@@ -22,7 +22,7 @@ from pool.backends.local.options import LocalOptions
 from pool.backends.local.processes import Process
 from pool.backends.local.ready import PortTaken, Starting
 from pool.backends.local.reset import Reset
-from pool.backends.local.trail import Ready, Running
+from pool.backends.local.trail import Ready, Running, Trail
 from pool.backends.local.watch import Watch, Watched
 from pool.core.errors import InvalidKey, StartFailed
 from pool.core.events import Listing, Lost, Started
@@ -130,7 +130,9 @@ class LocalBackend:
         trail, ready = files.trail(), files.ready()
         if trail is None or ready is None or ready.boot_id != cluster.boot_id:
             return Clean(False, "the cluster that was leased does not run any more")
-        dashboard = Dashboard(self._http, trail.dashboard_url, self._token_for(cluster.id), self.options.settle_s)
+        dashboard = Dashboard(
+            self._http, trail.dashboard_url, self._token_for(cluster.id), self.options.probe_timeout_s
+        )
         take = partial(census.take, self._home.store_id, cluster.id, files)
         return await Reset(dashboard, ready.session_name, take, self.options.settle_s).run()
 
@@ -175,10 +177,12 @@ class LocalBackend:
         files = self._home.files(cluster_id)
         trail, ready = files.trail(), files.ready()
         if trail is not None and ready is not None:
-            dashboard = Dashboard(
-                self._http, trail.dashboard_url, self._token_for(cluster_id), self.options.probe_timeout_s
-            )
-            self._watch.add(Watched(trail, files, ready, files.running(), dashboard))
+            self._watch.add(Watched(trail, files, ready, files.running(), self._dashboard(trail)))
+
+    def _dashboard(self, trail: Trail) -> Dashboard:
+        return Dashboard(
+            self._http, trail.dashboard_url, self._token_for(trail.cluster_id), self.options.probe_timeout_s
+        )
 
     async def _tend(self) -> None:
         """Claim the clusters, look at them, and give those without a supervisor a new one."""

@@ -12,7 +12,8 @@ _TAIL_LINES = 4
 _STAMP = re.compile(r"^\[?\d{4}-\d\d-\d\d[ T][\d:,.]+\s*\]?\s*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ERROR = re.compile(
-    r"^(Error: |[A-Za-z_][\w.]*(Error|Exception|Failure|Timeout)\b(: |$))|\[FATAL|\bE \d+ .*Check failed"
+    r"^((ERR|PANIC) |Error: |([A-Za-z_][\w.]*)?(Error|Exception|Failure|Timeout)\b(: |$))"
+    r"|\[FATAL|\bE \d+ .*Check failed"
 )
 _TAKEN = re.compile(
     r"already occupied|address (is )?already in use|address in use|already running at|failed to bind", re.IGNORECASE
@@ -34,7 +35,7 @@ def of(files: Files, trail: Trail, node: str) -> str:
         # `ray start` only says which of its children ended; the child says why.
         for name in _SPOKEN_BY:
             errors += _errors(_lines(Path(trail.temp_dir) / "session_latest" / "logs" / name))
-    said = errors[-2:] if errors else lines[-_TAIL_LINES:]
+    said = errors[-3:] if errors else lines[-_TAIL_LINES:]
     return " | ".join(dict.fromkeys(said)) or "it left no log."
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pool.backends.local.machine import MIN_OBJECT_STORE_BYTES
 from pool.backends.local.options import LocalOptions
-from pool.backends.local.processes import CLUSTER_MARK, STORE_MARK, TEMP_MARK
+from pool.backends.local.processes import CLUSTER_MARK, TEMP_MARK
 from pool.backends.local.trail import NodeStart, Ports, Trail
 from pool.core.errors import InvalidKey
 from pool.core.key import Node, Shape
@@ -162,7 +162,6 @@ def environment(inherited: Mapping[str, str], trail: Trail, token: Path, options
         "RAY_USAGE_STATS_ENABLED": "0",
         # By default every dashboard on the machine wants the same port for its own metrics.
         "DASHBOARD_METRIC_PORT": str(trail.ports.metrics),
-        STORE_MARK: trail.store_id,
-        CLUSTER_MARK: trail.cluster_id,
+        CLUSTER_MARK: f"{trail.store_id}/{trail.cluster_id}",
         TEMP_MARK: trail.temp_dir,
     }

@@ -48,6 +48,6 @@ class LocalOptions:
     port_range: tuple[int, int] = (10_000, 32_000)
     temp_root: str = "/tmp"  # noqa: S108 - each temp dir is made with a random name, for its user alone
     stop_grace_s: float = 4.0
-    settle_s: float = 5.0
+    settle_s: float = 12.0
     env: Mapping[str, str] = field(default_factory=dict)
     inherit: tuple[str, ...] = ()

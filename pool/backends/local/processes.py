@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-STORE_MARK = "WARMPOOL_STORE"
 CLUSTER_MARK = "WARMPOOL_CLUSTER"
+"""``<store id>/<cluster id>``, in one variable: a program that gives itself a title may overwrite the other one."""
+
 TEMP_MARK = "WARMPOOL_TEMP"
 
 
@@ -118,12 +119,11 @@ def owned(store_id: str, sessions: Mapping[int, str] | None = None) -> dict[str,
         By cluster id, its processes by process id.
     """
     entries = table()
-    seen = {pid: marks(pid) for pid in entries}
-    owner = {
-        pid: mark.get(CLUSTER_MARK, "") for pid, mark in seen.items() if mark.get(STORE_MARK) == store_id
-    }  # fmt: skip
+    mark = {pid: marks(pid).get(CLUSTER_MARK, "") for pid in entries}
+    ours = f"{store_id}/"
+    owner = {pid: text.removeprefix(ours) for pid, text in mark.items() if text.startswith(ours)}
     by_session = dict(sessions or {}) | {entries[pid].session: cluster for pid, cluster in owner.items()}
-    unmarked = {pid for pid, mark in seen.items() if STORE_MARK not in mark}
+    unmarked = {pid for pid, text in mark.items() if not text}
     for pid in unmarked:
         if entries[pid].session in by_session:
             owner[pid] = by_session[entries[pid].session]

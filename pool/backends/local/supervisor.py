@@ -98,6 +98,9 @@ class Supervisor:
 
     def _unclaimed(self) -> bool:
         """Tell whether the claim stayed unchanged for too long, by a clock that stands still with the machine."""
+        if not self.files.directory.exists():
+            # Somebody deleted the state directory: no daemon will ever find this cluster.
+            return True
         try:
             changed = Path(self.trail.claim).stat().st_mtime
         except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import sys
@@ -93,11 +92,12 @@ class Bench:
         return owned(store_id or self.store_id)
 
     async def close(self) -> None:
-        for backend in self.backends:
-            with contextlib.suppress(AttributeError):
-                for seen in (await backend.list()).seen:
-                    await backend.stop(seen.cluster_id)
-            await backend.close()
+        try:
+            backend = await self.open()
+            await asyncio.gather(*(backend.stop(seen.cluster_id) for seen in (await backend.list()).seen))
+        finally:
+            for backend in self.backends:
+                await backend.close()
 
 
 @pytest.fixture

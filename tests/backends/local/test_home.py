@@ -6,6 +6,7 @@ The nodes are plain programs here, which the supervisor starts, watches and ends
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,7 +139,7 @@ def test_clusters_of_another_store_are_neither_listed_nor_ended(home: Home, stat
 def test_an_end_reaches_children_that_hid_their_marks(home: Home, state_dir: Path) -> None:
     launched(home)
     temp = home.files(ID).trail().temp_dir  # type: ignore[union-attr]
-    env = {"WARMPOOL_STORE": home.store_id, "WARMPOOL_CLUSTER": ID, "WARMPOOL_TEMP": temp, "PATH": os.environ["PATH"]}
+    env = {"WARMPOOL_CLUSTER": f"{home.store_id}/{ID}", "WARMPOOL_TEMP": temp, "PATH": os.environ["PATH"]}
     parent = subprocess.Popen(["sh", "-c", "env -i sleep 1000 & wait"], env=env, start_new_session=True)
     try:
         hidden = unmarked_child(parent.pid)
@@ -224,3 +225,10 @@ def test_processes_of_an_earlier_boot_of_the_machine_do_not_count(home: Home) ->
     path = files.directory / "processes.json"
     path.write_text(path.read_text().replace('"kernel_boot": "', '"kernel_boot": "another-'))
     assert files.running() == Running()
+
+
+def test_a_deleted_state_directory_ends_its_clusters(home: Home) -> None:
+    launched(home)
+    temp_dir = home.files(ID).trail().temp_dir  # type: ignore[union-attr]
+    shutil.rmtree(home.root)
+    wait_for(lambda: not owned(home.store_id) and not Path(temp_dir).exists())

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ class Leased:
 @pytest.fixture
 async def leased() -> AsyncIterator[Leased]:
     bench = Bench(Path(tempfile.mkdtemp(prefix="wpt-", dir="/tmp")))
-    backend = await bench.open()
+    backend = await bench.open(settle_s=30.0)
     yield Leased(bench, backend, await bench.start(backend, KEY))
     await bench.close()
     shutil.rmtree(bench.state_dir, ignore_errors=True)
@@ -64,11 +64,16 @@ async def test_what_a_holder_left_is_stopped_or_found(leased: Leased) -> None:
     assert await leased.reset() == Clean(True)
 
     # A driver that goes on cannot be stopped from outside.
-    driver = asyncio.create_task(leased.drive("print(1, flush=True)\ntime.sleep(15)"))
+    done = leased.bench.state_dir / "done"
+    code = f"while not os.path.exists({str(done)!r}): time.sleep(0.1)"
+    driver = asyncio.create_task(leased.drive(code))
     await busy(leased)
+    leased.backend.options = replace(leased.backend.options, settle_s=0.5)
     found = await leased.reset()
     assert not found.clean
     assert "driver" in found.left
+    leased.backend.options = replace(leased.backend.options, settle_s=30.0)
+    done.touch()
     await driver
     assert await leased.reset() == Clean(True)
 
