@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -47,6 +49,8 @@ class Listening:
         self._asked: dict[tuple[str, str], _Asked] = {}
         self._waiting: set[asyncio.Task[object]] = set()
         self._cleaning: set[asyncio.Task[None]] = set()
+        self._left: dict[tuple[str, str], float] = {}
+        self._stop = asyncio.Event()
         self.stopping = False
 
     def __repr__(self) -> str:
@@ -55,6 +59,7 @@ class Listening:
     async def stop(self) -> None:
         """Answer everybody who waits with where they stand, and finish what broken connections left to do."""
         self.stopping = True
+        self._stop.set()
         for task in self._waiting:
             task.cancel()
         if self._cleaning:
@@ -70,6 +75,8 @@ class Listening:
         asked = self._asked.get(key)
         if asked is None:
             asked = self._asked[key] = _Asked(self._daemon.clock.now())
+            if self._left:
+                self._left.pop(key, None)
         asked.connections += 1
         task: asyncio.Task[object] = asyncio.current_task()  # type: ignore[assignment]  # a handler runs in a task
         self._waiting.add(task)
@@ -103,28 +110,49 @@ class Listening:
             return
         del self._asked[key]
         if not asked.delivered:
-            # A task of its own: the one that waited is cancelled, and may be once more.
-            task = asyncio.create_task(self._give_back(event, asked.since))
-            self._cleaning.add(task)
-            task.add_done_callback(self._cleaning.discard)
+            self._spawn(self._give_back(event, asked.since))
+            return
+        waiters = self._daemon.state.waiters
+        if waiters and (waiter := waiters.get(self._daemon.state.requests.get(key, ""))) is not None:
+            seen_until = self._daemon.clock.now() + SEEN_S
+            if waiter.seen_until > seen_until + 1.0:
+                # Answered before its time (the phase of a start changed): it asks again at once, or not at all.
+                self._spawn(self._expect_back(waiter.id, seen_until))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        # A task of its own: the one that waited may be cancelled, once more.
+        task = asyncio.get_running_loop().create_task(work)
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
+
+    async def _expect_back(self, lease_id: str, seen_until: float) -> None:
+        with suppress(PoolError):  # a daemon that stops forgets who listened anyway
+            await self._daemon.submit(Detached(lease_id, seen_until))
 
     async def _give_back(self, event: Acquire, since: float) -> None:
-        daemon, state = self._daemon, self._daemon.state
+        daemon = self._daemon
         key = (event.caller, event.request_id)
+        self._left[key] = since
         try:
             # Decided after the acquire, which may still be queued: when this returns, its outcome is known.
-            asked_id = state.requests.get(key, event.lease_id)
+            asked_id = daemon.state.requests.get(key, event.lease_id)
             await daemon.submit(Detached(asked_id, daemon.clock.now() + GRACE_S))
-            if key in self._asked:
-                return  # somebody asks again already
-            lease = state.leases.get(state.requests.get(key, ""))
-            # An older grant was delivered before: it is not for this connection to give back.
-            if lease and lease.state is LeaseState.GRANTED and lease.granted_at >= since:
+            if daemon.state.requests.get(key) in daemon.state.waiters:
+                # It may still be granted while nobody listens.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), GRACE_S)
+            lease = daemon.state.leases.get(daemon.state.requests.get(key, ""))
+            # Somebody who asked again meanwhile answers for it now; an older grant was delivered before.
+            mine = self._left.get(key) == since
+            if mine and lease and lease.state is LeaseState.GRANTED and lease.granted_at >= since:
                 await daemon.submit(Undelivered(lease.id, lease.epoch))
         except PoolError as error:
             log.warning("a vanished client's request is left to time out", request_id=event.request_id, why=str(error))
         except Exception:
             log.exception("a vanished client's request is left to time out", request_id=event.request_id)
+        finally:
+            if self._left.get(key) == since:
+                del self._left[key]
 
 
 _POLL_HANGUP = select.POLLRDHUP | select.POLLHUP | select.POLLERR

@@ -72,7 +72,7 @@ class Hands:
         self.gone_clusters: dict[str, Cluster] = {}
         self.gone_leases: dict[str, Lease] = {}
         self._now = 1_700_000_000.0
-        self._listeners: dict[str, asyncio.Future[Granted | Rejected]] = {}
+        self._listeners: dict[str, asyncio.Future[Granted | Rejected | Queued]] = {}
 
     @property
     def clock(self) -> Hands:
@@ -122,6 +122,10 @@ class Hands:
         except TimeoutError:
             waiter = self.state.waiters.get(waiter_id)
             return self.explain_waiter(waiter) if waiter else reply
+
+    def answer_early(self, waiter_id: str) -> None:
+        """Have whoever listens for a waiter told where it stands."""
+        self._listeners.pop(waiter_id).set_result(self.explain_waiter(self.state.waiters[waiter_id]))
 
     def check(self, key: ClusterKey) -> None:
         if key.shape.head.milli_cpu > 64_000:

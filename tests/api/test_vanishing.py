@@ -65,6 +65,17 @@ async def test_a_client_that_vanishes_while_queued_is_waited_for_a_short_time(
     assert not hands.state.waiters
 
 
+async def test_a_client_that_was_told_to_come_back_is_expected_soon(http: Http, hands: Hands) -> None:
+    await http.acquire("r-1", wait_s=0)
+    asking = asyncio.create_task(http.acquire("r-1", wait_s=300))
+    await until(lambda: _listening(http) == 1, "it is asked")
+    (waiter,) = hands.state.waiters.values()
+    hands.answer_early(waiter.id)
+    assert (await asking).json["status"] == "queued"
+    await until(lambda: any(isinstance(e, Detached) for e in hands.events), "it is expected back")
+    assert hands.state.waiters[waiter.id].seen_until == hands.now() + 10.0
+
+
 async def test_a_client_that_comes_back_in_time_keeps_its_place(http: Http, hands: Hands) -> None:
     with Raw(http) as raw:
         await raw.acquire("r-1")
