@@ -112,7 +112,7 @@ class Journal:
         if lease.outcome is Outcome.HIT:
             level, how = logging.DEBUG, "at once"
         else:
-            why = _lower(lease.miss.sentence).rstrip(".") if lease.miss is not None else "a miss"
+            why = _lower(lease.miss.sentence) if lease.miss is not None else "a miss"
             level, how = logging.INFO, f"after {waited_s:.1f} s ({lease.outcome}): {why}"
         self._tell(
             level,
@@ -208,6 +208,7 @@ _ALARMING = (
 
 
 def _lower(sentence: str) -> str:
-    """Return a sentence as the rest of another: its first letter small, unless it begins with a name."""
+    """Return a sentence as the rest of another: no full stop, its first letter small unless it begins with a name."""
+    sentence = sentence.removesuffix(".")
     head = sentence[:2]
     return sentence[:1].lower() + sentence[1:] if head[:1].isupper() and not head[1:].isupper() else sentence

@@ -1,5 +1,6 @@
-"""Run the command line as a module."""
+"""``python -m pool.cli``: the same as ``warmpool``."""
 
 from pool.cli.app import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -49,8 +49,8 @@ def lease(
 ) -> None:
     """Run a command with a leased cluster.
 
-    RAY_ADDRESS and the cluster's token are in the command's environment. The lease is renewed while the command runs and released when it ends, however it ends. Signals go to the
-    command, and its exit code is this one's.
+    RAY_ADDRESS and the cluster's token are in the command's environment. The lease is renewed while the command
+    runs and released when it ends, however it ends. Signals go to the command, and its exit code is this one's.
 
     \b
     Examples:

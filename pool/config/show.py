@@ -13,18 +13,21 @@ HIDDEN = "[hidden]"
 
 def effective(config: Config) -> dict[str, Any]:
     """Return what is in force as plain data: names, numbers, lists, mappings."""
+    config = config.model_copy(update={"store": config.store.model_copy(update={"url": _without_password(config)})})
     data = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    data["store"]["url"] = re.sub(r"(://[^/@]*?:)[^/@]+@", rf"\1{HIDDEN}@", config.store_url)
     if data["backend"].get("env"):
         data["backend"]["env"] = dict.fromkeys(data["backend"]["env"], HIDDEN)
     # What `defaults` say stands in every pool already.
     del data["defaults"]
-    for pool, shown in zip(config.pools, data["pools"], strict=True):
-        _tidy(pool, shown)
+    data["pools"] = [_tidy(pool, shown) for pool, shown in zip(config.pools, data["pools"], strict=True)]
     return data
 
 
-def _tidy(pool: PoolOptions, shown: dict[str, Any]) -> None:
+def _without_password(config: Config) -> str:
+    return re.sub(r"(://[^/@]*?:)[^/@]+@", rf"\1{HIDDEN}@", config.store_url)
+
+
+def _tidy(pool: PoolOptions, shown: dict[str, Any]) -> dict[str, Any]:
     for policy, short in SHORT_FORMS.items():
         if getattr(pool, policy) is not None:
             for name in short:
@@ -32,3 +35,5 @@ def _tidy(pool: PoolOptions, shown: dict[str, Any]) -> None:
     for name, value in list(shown.items()):
         if isinstance(value, dict) and value.keys() == {"type"}:
             shown[name] = value["type"]
+    first: dict[str, Any] = {name: shown.pop(name) for name in ("name", "match", "key") if name in shown}
+    return {**first, **shown}

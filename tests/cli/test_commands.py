@@ -1,0 +1,173 @@
+"""The commands against a real daemon over simulated clusters."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.serving import WAIT_S, Served, environment
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("cli")) as served:
+        yield served
+
+
+def listed(daemon: Served, *arguments: str) -> list[dict[str, Any]]:
+    done = daemon.run(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout))
+
+
+def test_a_command_runs_with_the_cluster_in_its_environment(daemon: Served) -> None:
+    script = (
+        "import os; print(os.environ['RAY_ADDRESS'], os.environ['RAY_AUTH_MODE'], len(os.environ['RAY_AUTH_TOKEN']))"
+    )
+    done = daemon.run("lease", "--tenant", "env/d", "--", sys.executable, "-c", script)
+    assert done.returncode == 0, done.stderr
+    address, mode, length = done.stdout.split()
+    assert address.startswith("c-")
+    assert (mode, length) == ("token", "43")
+    (lease,) = listed(daemon, "leases", "--state", "ended", "--tenant", "env/d")
+    assert (lease["end_reason"], lease["outcome"]) == ("released", "cold")
+
+
+def test_the_commands_exit_code_is_handed_on_and_its_options_are_its_own(daemon: Served) -> None:
+    done = daemon.run(
+        "lease", "--", sys.executable, "-c", "import sys; print(sys.argv[1:]); sys.exit(7)", "--json", "-h"
+    )
+    assert (done.returncode, done.stdout) == (7, "['--json', '-h']\n")
+
+
+def test_a_killed_command_ends_as_a_shell_would_tell_it(daemon: Served) -> None:
+    script = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert daemon.run("lease", "--", sys.executable, "-c", script).returncode == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signals_go_to_the_command_and_the_lease_is_released(daemon: Served, number: int) -> None:
+    script = (
+        f"import signal, sys, time\nsignal.signal({int(number)}, lambda *_: sys.exit(9))\n"
+        "print('ready', flush=True)\nwhile True: time.sleep(1)"
+    )
+    tenant = f"signal-{int(number)}/d"
+    command = [sys.executable, "-m", "pool.cli", "--state-dir", str(daemon.state_dir), "lease", "--tenant", tenant]
+    process = subprocess.Popen(
+        [*command, "--", sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=environment(), start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.wait(WAIT_S) == 9
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    (lease,) = listed(daemon, "leases", "--state", "ended", "--tenant", tenant)
+    assert lease["end_reason"] == "released"
+
+
+def test_a_revoked_lease_ends_its_command(daemon: Served) -> None:
+    command = [sys.executable, "-m", "pool.cli", "--state-dir", str(daemon.state_dir), "lease", "--tenant", "revoked/d"]
+    process = subprocess.Popen(
+        [*command, "--", sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(600)"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        (lease,) = listed(daemon, "leases", "--tenant", "revoked/d")
+        done = daemon.run("revoke", lease["id"], "--why", "the node is needed")
+        assert done.stdout == f"lease {lease['id']} ended: revoked\n", done.stderr
+        _, err = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 1
+        assert "the node is needed" in err
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_operators_round(daemon: Served) -> None:
+    done = daemon.run("prewarm", "--tenant", "round/d", "--cpu", "2", "--workers", "1")
+    assert done.stdout == "1 starting, 0 were there\n", done.stderr
+    (pool,) = listed(daemon, "pools", "--tenant", "round/d")
+    assert pool["shape"] == "2 cpu + 1x(2 cpu)"
+    daemon.until(
+        lambda: [c["state"] for c in listed(daemon, "clusters", "--tenant", "round/d")] == ["idle"], "an idle cluster"
+    )
+    (cluster,) = listed(daemon, "clusters", "--tenant", "round/d")
+    assert daemon.run("cordon", cluster["id"]).stdout == f"{cluster['id']} cordoned\n"
+    assert listed(daemon, "clusters", "--tenant", "round/d")[0]["cordoned"]
+    assert daemon.run("uncordon", cluster["id"]).stdout == f"{cluster['id']} uncordoned\n"
+    assert "min_idle 0" in daemon.run("resize", pool["digest"], "--min-idle", "0").stdout
+    answer = json.loads(daemon.run("drain", pool["digest"], "--json").stdout)
+    assert answer["ids"] == [cluster["id"]]
+    daemon.until(lambda: not listed(daemon, "clusters", "--tenant", "round/d"), "the drained cluster to be gone")
+
+
+def test_tables_are_for_people_and_fit_a_narrow_terminal(daemon: Served) -> None:
+    daemon.run("prewarm", "--tenant", "table/d")
+    for command in ("pools", "clusters", "leases", "queue"):
+        done = daemon.run(command)
+        assert done.returncode == 0
+        assert done.stdout.strip(), command
+        assert "[" not in done.stdout.splitlines()[0]
+    row = next(line for line in daemon.run("pools").stdout.splitlines() if "table/d" in line)
+    assert row.split()[1:4] == ["default", "local", "1"]
+
+
+def test_explain_tells_in_sentences_what_happened(daemon: Served) -> None:
+    assert daemon.run("lease", "--tenant", "explain/d", "--", "true").returncode == 0
+    (lease,) = listed(daemon, "leases", "--state", "ended", "--tenant", "explain/d")
+    done = daemon.run("explain", lease["id"])
+    assert done.returncode == 0
+    assert "explain/d" in done.stdout
+    assert json.loads(daemon.run("explain", lease["id"], "--json").stdout)["lease_id"] == lease["id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("explain", "nobody"), "There is no lease 'nobody'"),
+        (("cordon", "c-nobody"), "There is no cluster 'c-nobody'"),
+        (("drain", "nobody"), "There is no pool 'nobody'"),
+        (("drain", "a/../b"), "There is no"),
+        (("resize", "nobody"), "Give --min-idle or --max-clusters"),
+        (("revoke", "nobody"), "There is no lease 'nobody'"),
+        (("clusters", "--state", "asleep"), "state"),
+        (("prewarm", "--memory", "4Zi"), "'4Zi' is not a size"),
+        (("prewarm", "--image", "", "--tenant", "t/d"), "image"),
+        (("lease", "--mode", "maybe", "--", "true"), "mode: 'maybe' is not a mode"),
+        (("lease", "--mode", "warm_only", "--tenant", "cold/d", "--", "true"), "No idle cluster"),
+        (("lease", "--tenant", "a b", "--", "true"), "tenant"),
+    ],
+)
+def test_what_is_refused_is_one_sentence_on_stderr(daemon: Served, arguments: tuple[str, ...], sentence: str) -> None:
+    done = daemon.run(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(daemon: Served) -> None:
+    command = f"{sys.executable} -m pool.cli --state-dir {daemon.state_dir} pools --json | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment(), timeout=WAIT_S)
+    assert done.stderr == ""
+
+
+def test_files_of_the_daemon_are_its_users_alone(daemon: Served) -> None:
+    for file in ("daemon.json", "operator.token", "tokens.yaml", "tokens.key", "warmpool.sqlite"):
+        assert (daemon.state_dir / file).stat().st_mode & 0o077 == 0, file
+    for role in ("client", "operator", "metrics"):
+        assert (daemon.state_dir / f"{role}.token").read_text().strip() not in daemon.said()
