@@ -59,7 +59,7 @@ def view(state: State) -> dict[str, Any]:
 
 
 def _index_view(index: PoolIndex) -> dict[str, Any]:
-    out: dict[str, Any] = {"queue": sorted(index.queue)}
+    out: dict[str, Any] = {"queue": {(rank, asked_at, id_) for rank, asked_at, _, id_ in index.queue}}
     for name in INDEXES:
         value = getattr(index, name)
         if name in ("free", "held", "roomy", "starting"):
@@ -117,10 +117,10 @@ def _check_cluster(state: State, cluster: Cluster) -> None:
 def _check_queue(state: State, pool: Pool, now: float) -> None:
     index = state.index[pool.digest]
     queue = index.queue
-    assert [e[:2] for e in queue] == sorted(e[:2] for e in queue), f"the queue of {pool} is not in order"
+    assert queue == sorted(queue), f"the queue of {pool} is not in order"
     if pool.cordoned:
         return
-    waiters = [state.waiters[id_] for _, _, id_ in queue]
+    waiters = [state.waiters[id_] for *_, id_ in queue]
     takers = [w for w in waiters if not w.local_until]
     for cluster_id in [*index.free, *index.roomy]:
         assert not takers, f"{state.clusters[cluster_id]} is free while {takers[0]} waits"

@@ -9,7 +9,7 @@ from typing import Any
 
 from pool.backends.simulated import Behaviour, SimulatedBackend, SimulatedWorld
 from pool.core.errors import StoreConflict
-from pool.core.events import Acquire, Change, Granted, Renew, Renewed
+from pool.core.events import Acquire, Change, Granted, Queued, Renew, Renewed
 from pool.core.model import Lease, Mode
 from pool.core.reasons import Reason
 from pool.core.settings import Rules

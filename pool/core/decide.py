@@ -107,7 +107,7 @@ def _settle(turn: Turn) -> None:
                 capacity.plan(turn, digest)
         if turn.freed:
             turn.freed = False
-            for digest in sorted(state.blocked, key=lambda d: state.index[d].queue[:1] or [(float("inf"), 0.0, d)]):
+            for digest in sorted(state.blocked, key=lambda d: state.index[d].queue[:1] or [(float("inf"), 0.0, 0, d)]):
                 capacity.plan(turn, digest)
                 if state.starting >= state.rules.max_starting:
                     break

@@ -147,12 +147,12 @@ def serve(turn: Turn, digest: str) -> None:
         group = state.clusters[id_].group
         waiters = index.waiters_by_group.get(group)
         if waiters:
-            first = min((state.waiters[w] for w in waiters), key=lambda w: (w.rank, w.asked_at, w.id))
+            first = min((state.waiters[w] for w in waiters), key=lambda w: (w.rank, w.asked_at))
             answer(turn, first, state.clusters[id_])
     served = True
     while served and index.queue:
         served = False
-        for _, _, id_ in index.queue:
+        for *_, id_ in index.queue:
             waiter = state.waiters[id_]
             cluster = pick(state, pool, waiter.group, now, own_only=bool(waiter.local_until))
             if cluster is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
+from itertools import count
 from statistics import median
 
 from pool.core.key import Footprint
@@ -39,7 +40,7 @@ class PoolIndex:
         busy_by_group: leased or resetting clusters that hold a group's data.
         roomy: leased clusters that may take one more lease (pools that share).
         starting: ids of starting clusters, first started first.
-        queue: (rank, asked_at, waiter id), best first.
+        queue: (rank, asked_at, arrival, waiter id), best first; those who came in one batch have one `asked_at`.
         granted: live leases by the second in which they were granted.
         creators: waiters that a start may serve; `local` of them wait for their data's cluster first.
         usage: of the pool's ceiling.
@@ -53,7 +54,9 @@ class PoolIndex:
         self.busy_by_group: dict[str, Ids] = {}
         self.roomy: Ids = OrderedDict()
         self.starting: Ids = OrderedDict()
-        self.queue: list[tuple[float, float, str]] = []
+        self.queue: list[tuple[float, float, int, str]] = []
+        self._arrivals = count()
+        self._arrived: dict[str, int] = {}
         self.waiters_by_group: dict[str, Ids] = {}
         self.granted: dict[int, int] = {}
         self.creators = 0
@@ -110,24 +113,31 @@ class PoolIndex:
 
     def take_waiter(self, waiter: Waiter) -> None:
         """Add a waiter to the queue."""
-        insort(self.queue, (waiter.rank, waiter.asked_at, waiter.id))
+        self._arrived[waiter.id] = next(self._arrivals)
+        insort(self.queue, self._place(waiter))
         if waiter.group:
             _put(self.waiters_by_group, waiter.group, waiter.id)
         self._count(waiter, 1)
 
     def drop_waiter(self, waiter: Waiter) -> None:
         """Remove a waiter from the queue."""
-        entry = (waiter.rank, waiter.asked_at, waiter.id)
-        at = bisect_left(self.queue, entry)
-        if at < len(self.queue) and self.queue[at] == entry:
-            del self.queue[at]
+        del self.queue[self.position(waiter) - 1]
+        del self._arrived[waiter.id]
         if waiter.group:
             _pop(self.waiters_by_group, waiter.group, waiter.id)
         self._count(waiter, -1)
 
+    def update_waiter(self, old: Waiter, new: Waiter) -> None:
+        """Note that a waiter changed; it keeps its place."""
+        self._count(old, -1)
+        self._count(new, 1)
+
     def position(self, waiter: Waiter) -> int:
         """Return the waiter's place, 1 for the first."""
-        return bisect_left(self.queue, (waiter.rank, waiter.asked_at, waiter.id)) + 1
+        return bisect_left(self.queue, self._place(waiter)) + 1
+
+    def _place(self, waiter: Waiter) -> tuple[float, float, int, str]:
+        return waiter.rank, waiter.asked_at, self._arrived[waiter.id], waiter.id
 
     def _count(self, waiter: Waiter, by: int) -> None:
         if waiter.mode is Mode.WAIT_OR_CREATE:

@@ -83,7 +83,7 @@ class State:
     def queue(self, digest: str) -> list[Waiter]:
         """Return the waiters of a pool in the order in which they will be served."""
         index = self.index.get(digest)
-        return [self.waiters[id_] for _, _, id_ in index.queue] if index else []
+        return [self.waiters[id_] for *_, id_ in index.queue] if index else []
 
     def typical_start_s(self, digest: str) -> float | None:
         """Return the median of recent start times of a pool, None if none was seen."""
@@ -217,8 +217,9 @@ class State:
             self.requests[new.caller, new.request_id] = new.id
 
     def _replace_waiter(self, old: Waiter | None, new: Waiter | None) -> None:
-        if old is not None and new is not None and old.rank == new.rank and old.local_until == new.local_until:
+        if old is not None and new is not None:
             self.waiters[new.id] = new
+            self.index[new.pool].update_waiter(old, new)
             return
         if old is not None:
             index = self.index[old.pool]
@@ -226,7 +227,7 @@ class State:
             del self.waiters[old.id]
             if not index.queue:
                 self.waiting_pools.pop(old.pool, None)
-            if new is None and self.requests.get((old.caller, old.request_id)) == old.id and old.id not in self.leases:
+            if self.requests.get((old.caller, old.request_id)) == old.id and old.id not in self.leases:
                 del self.requests[old.caller, old.request_id]
         if new is not None:
             self.waiters[new.id] = new

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from typing import TYPE_CHECKING
 
@@ -179,7 +180,5 @@ class Holder:
         raise Unreachable
 
     async def _quietly(self, event: Detached | Undelivered | Revoke) -> None:
-        try:
+        with contextlib.suppress(Unreachable, PoolError):
             await self.sim.call(lambda d: d.submit(event))
-        except (Unreachable, PoolError):
-            pass

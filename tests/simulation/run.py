@@ -41,9 +41,8 @@ def main() -> int:
                 failed.append(seed)
                 print(problem if len(failed) <= args.show else f"seed {seed} failed", file=sys.stderr, flush=True)
     took_s = time.perf_counter() - began
-    print(
-        f"{args.seeds} seeds from {args.first}, {len(failed)} failed, {took_s:.1f} s ({took_s / args.seeds * 1000:.0f} ms a seed)"
-    )
+    each_ms = took_s / args.seeds * 1000
+    print(f"{args.seeds} seeds from {args.first}, {len(failed)} failed, {took_s:.1f} s ({each_ms:.0f} ms a seed)")
     if failed:
         print(f"failed: {sorted(failed)}\nrepeat one with: python -m tests.simulation.run --from {failed[0]} --seeds 1")
     return 1 if failed else 0

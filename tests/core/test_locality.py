@@ -1,0 +1,157 @@
+"""A group's next task goes where its data is, and waits for it a bounded time."""
+
+from __future__ import annotations
+
+from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
+from pool.core.events import Granted, Queued, Rejected, Undelivered
+from pool.core.model import ClusterState, Mode, Outcome
+from pool.core.reasons import Reason
+from pool.core.settings import Ceiling
+from tests.kit import KEY, Core, make_key
+
+
+def two_idle(core: Core, *groups: str) -> list[str]:
+    leases = [core.lease(group=group) for group in groups]
+    for lease in leases:
+        core.go(1)
+        core.release(lease)
+    return [lease.cluster for lease in leases]
+
+
+def test_a_group_gets_the_cluster_that_it_used_last() -> None:
+    core = Core()
+    ours, _ = two_idle(core, "ours", "theirs")
+    assert core.acquire(group="ours").cluster.id == ours
+
+
+def test_others_get_the_most_recently_used_cluster_or_the_least() -> None:
+    recent = Core(grant_order=MostRecentlyUsed())
+    _, last = two_idle(recent, "a", "b")
+    assert recent.acquire().cluster.id == last
+    rare = Core(grant_order=LeastRecentlyUsed())
+    first, _ = two_idle(rare, "a", "b")
+    assert rare.acquire().cluster.id == first
+
+
+def test_a_held_cluster_waits_for_its_group() -> None:
+    core = Core(hold_s=60)
+    core.release(core.lease(group="run"))
+    miss = core.acquire(group="other", mode=Mode.WARM_ONLY)
+    assert isinstance(miss, Rejected)
+    assert Reason.ALL_HELD.sentence in miss.detail
+    assert isinstance(core.acquire(group="run"), Granted)
+
+
+def test_a_hold_ends_and_the_cluster_is_anybodys() -> None:
+    core = Core(hold_s=60, ceiling=Ceiling(clusters=1))
+    core.release(core.lease(group="run"))
+    waiter = core.acquire(group="other")
+    assert waiter.waiter.miss is Reason.ALL_HELD
+    core.go(60)
+    assert isinstance(core.answer(waiter.waiter.id), Granted)
+
+
+def test_a_holder_may_ask_for_a_hold_up_to_the_pools_bound() -> None:
+    core = Core(hold_max_s=30)
+    lease = core.lease(group="run")
+    core.release(lease, hold_s=10_000)
+    assert core.clusters()[0].hold_until == core.now + 30
+
+
+def test_a_hold_without_a_group_is_for_nobody() -> None:
+    core = Core(hold_s=60)
+    core.release(core.lease())
+    assert core.clusters()[0].hold_until == 0
+
+
+def test_a_group_waits_a_bounded_time_for_its_busy_cluster_and_then_takes_any() -> None:
+    core = Core(locality_wait_s=3)
+    ours, other = two_idle(core, "run", "other")
+    core.lease(group="run")
+    waiter = core.acquire(group="run")
+    assert isinstance(waiter, Queued)
+    assert (waiter.reason, waiter.waiter.miss) == (Reason.LOCALITY_WAIT, Reason.LOCALITY_WAIT)
+    core.go(3)
+    granted = core.answer(waiter.waiter.id)
+    assert isinstance(granted, Granted)
+    assert granted.cluster.id == other != ours
+
+
+def test_a_group_that_waits_gets_its_own_cluster_when_it_comes_free() -> None:
+    core = Core(locality_wait_s=3)
+    ours, _ = two_idle(core, "run", "other")
+    busy = core.lease(group="run")
+    waiter = core.acquire(group="run")
+    core.go(1)
+    core.release(busy)
+    assert core.answer(waiter.waiter.id).cluster.id == ours
+
+
+def test_nobody_waits_for_data_where_the_pool_does_not() -> None:
+    core = Core(locality_wait_s=0)
+    two_idle(core, "run", "other")
+    core.lease(group="run")
+    granted = core.acquire(group="run")
+    assert isinstance(granted, Granted)
+    assert granted.lease.outcome is Outcome.HIT
+
+
+def test_warm_only_takes_any_warm_cluster_rather_than_wait_for_data() -> None:
+    core = Core(locality_wait_s=3)
+    two_idle(core, "run", "other")
+    core.lease(group="run")
+    assert isinstance(core.acquire(group="run", mode=Mode.WARM_ONLY), Granted)
+
+
+def test_an_idle_cluster_is_a_hit_though_somebody_waits_for_data_elsewhere() -> None:
+    core = Core(locality_wait_s=3)
+    two_idle(core, "run", "other")
+    core.lease(group="run")
+    core.acquire(group="run")
+    granted = core.acquire(mode=Mode.WARM_ONLY)
+    assert isinstance(granted, Granted)
+    assert granted.lease.outcome is Outcome.HIT
+
+
+def test_a_larger_cluster_serves_a_smaller_shape_only_where_the_pool_allows_it() -> None:
+    large = make_key(cpu=4)
+    strict, lenient = Core(), Core(serve_larger=True)
+    for core in (strict, lenient):
+        core.idle(large)
+    assert not isinstance(strict.acquire(KEY), Granted)
+    granted = lenient.acquire(KEY)
+    assert granted.cluster.pool == large.digest
+    assert granted.lease.pool == KEY.digest
+
+
+def test_the_smallest_larger_cluster_serves() -> None:
+    core = Core(serve_larger=True)
+    leases = [core.lease(make_key(cpu=cpu)) for cpu in (8, 2, 4)]
+    for lease in leases:
+        core.release(lease)
+    assert core.acquire(KEY).cluster.pool == make_key(cpu=2).digest
+
+
+def test_a_larger_cluster_that_comes_free_serves_whoever_waits_for_less() -> None:
+    core = Core(serve_larger=True, ceiling=Ceiling(clusters=1))
+    large = make_key(cpu=4)
+    core.lease(KEY)
+    busy = core.lease(large)
+    waiter = core.acquire(KEY)
+    core.release(busy)
+    assert core.answer(waiter.waiter.id).cluster.pool == large.digest
+
+
+def test_a_larger_cluster_of_another_tenant_serves_nobody() -> None:
+    core = Core(serve_larger=True)
+    core.idle(make_key(cpu=4, tenant="other/domain"))
+    assert not isinstance(core.acquire(KEY), Granted)
+
+
+def test_a_grant_from_before_a_restart_is_not_taken_back_as_undelivered() -> None:
+    core = Core()
+    core.idle()
+    granted = core.acquire()
+    core.state.generation += 1
+    core.tell(Undelivered(granted.lease.id, granted.lease.epoch))
+    assert core.clusters()[0].state is ClusterState.LEASED
