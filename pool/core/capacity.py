@@ -124,7 +124,9 @@ def starts_needed(state: State, pool: Pool, now: float) -> tuple[int, int]:
     if wanting <= 0:
         return 0, 0
     start_s = index.start_s.value_s
-    promised = index.releases_within(now, start_s) if start_s is not None else 0
+    # Where no cluster is used twice, a release promises nothing.
+    kept = state.settings(pool.digest).reclaim.keeps()
+    promised = index.releases_within(now, start_s) if kept and start_s is not None else 0
     return max(0, wanting - promised), min(wanting, promised)
 
 
