@@ -22,10 +22,11 @@ from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
 from pool.access import Access
 from pool.api.app import create_app, serve
-from pool.backends.simulated import INSTANT, SimulatedBackend, SimulatedWorld
+from pool.backends.simulated import INSTANT, SimulatedBackend, SimulatedCluster, SimulatedWorld
 from pool.clock import WallClock
 from pool.core.settings import PoolSettings, Rules
 from pool.daemon import Daemon
+from pool.garbage import long_lived_objects
 from pool.store.sql import SqlStore
 from pool.tokens import Tokens
 
@@ -33,7 +34,12 @@ from pool.tokens import Tokens
 def rules() -> Rules:
     """Return rules under which clusters are kept for the whole run."""
     settings = PoolSettings(
-        "default", MostRecentlyUsed(), PriorityWithAging(), FloorAndBuffer(), FixedTTL(ttl_s=86_400.0, jitter=0.0)
+        "default",
+        MostRecentlyUsed(),
+        PriorityWithAging(),
+        FloorAndBuffer(),
+        FixedTTL(ttl_s=86_400.0, jitter=0.0),
+        max_leases_per_cluster=1,
     )
     return Rules(lambda key: settings, max_starting=100_000)
 
@@ -44,10 +50,22 @@ def make_daemon(directory: Path, world: SimulatedWorld) -> Daemon:
     return Daemon(store, SimulatedBackend(world), rules(), Tokens.load_or_create(directory / "secret"), WallClock())
 
 
+def world_of(directory: Path) -> SimulatedWorld:
+    """Return the world as `world.json` lists it, empty if there is none."""
+    world = SimulatedWorld(behaviour=INSTANT)
+    path = directory / "world.json"
+    if path.exists():
+        listed = json.loads(path.read_text())
+        for id_ in listed["clusters"]:
+            world.clusters[id_] = SimulatedCluster(id_, listed["store_id"], 1, ready=True)
+    return world
+
+
 async def serve_pool(directory: Path) -> None:
     """Serve the daemon until the input closes."""
-    daemon = make_daemon(directory, SimulatedWorld(behaviour=INSTANT))
-    await daemon.start()
+    daemon = make_daemon(directory, world_of(directory))
+    with long_lived_objects():
+        await daemon.start()
     access = Access.load_or_create(directory / "tokens.yaml")
     server = await serve(create_app(daemon, access))
     await _announce(server.port, (directory / "operator.token").read_text().strip())

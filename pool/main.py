@@ -29,6 +29,7 @@ from pool.core.events import Reconfigure
 from pool.core.reasons import Reason
 from pool.core.settings import Rules
 from pool.daemon import Daemon
+from pool.garbage import long_lived_objects
 from pool.journal import Journal
 from pool.logs import configure
 from pool.metrics import Metrics
@@ -197,7 +198,9 @@ class Service:
         server = await listen(app, where.host, where.port, allow_remote=self.config.listen_publicly)
         signals = _Signals(self.reload)
         try:
-            if not await signals.unless_told_to_end(self.daemon.start()):
+            with long_lived_objects():
+                started = await signals.unless_told_to_end(self.daemon.start())
+            if not started:
                 return 0
             self._schedule.start()
             home.announce(server.url)
