@@ -1,0 +1,12 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Real clusters take most of a small machine: two at a time from different tests would only slow each other.
+    for item in items:
+        if item.get_closest_marker("ray") or item.get_closest_marker("flyte"):
+            item.add_marker(pytest.mark.xdist_group("real"))
