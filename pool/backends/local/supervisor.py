@@ -12,7 +12,6 @@ import contextlib
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -60,8 +59,9 @@ class Supervisor:
             self._launch(head.name, head.command)
         missing = [worker for worker in workers if worker.name not in self.nodes]
         while not self._over():
-            # A worker node asks the head's GCS at once, and gives up when it is not there.
-            if missing and _answers(self.trail.ports.gcs):
+            # A node gives up when it does not get going within 30 s, a bound that Ray does not let anybody set: on a
+            # busy machine it must not compete with the start of the head.
+            if missing and self._head_is_up():
                 for worker in missing:
                     self._launch(worker.name, worker.command)
                 missing = []
@@ -95,6 +95,9 @@ class Supervisor:
     def _over(self) -> bool:
         head = self.nodes["head"]
         return self.told or self._unclaimed() or not head.alive()
+
+    def _head_is_up(self) -> bool:
+        return (Path(self.trail.temp_dir) / "session_latest" / "sockets" / "raylet").exists()
 
     def _unclaimed(self) -> bool:
         """Tell whether the claim stayed unchanged for too long, by a clock that stands still with the machine."""
@@ -142,14 +145,6 @@ def _this_process() -> Process:
     entry = read(os.getpid())
     assert entry is not None, "this process runs"  # noqa: S101
     return entry.process
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=0.2).close()
-    except OSError:
-        return False
-    return True
 
 
 def _in_words(code: int) -> str:

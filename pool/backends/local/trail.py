@@ -196,7 +196,8 @@ def delete_temp_dir(path: str) -> None:
     directory = Path(path)
     if not path or not directory.is_dir() or directory.stat().st_uid != os.getuid():
         return
-    if directory.name.startswith("wp-"):
+    # Empty: whoever made it died before it could write the note.
+    if (directory / OWNER_FILE).exists() or not any(directory.iterdir()):
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -18,7 +18,7 @@ import pytest
 from pool.backends.local.launch import Home
 from pool.backends.local.options import LocalOptions
 from pool.backends.local.processes import Process, marks, owned, read
-from pool.backends.local.trail import Running
+from pool.backends.local.trail import Running, delete_temp_dir
 
 from .conftest import make_key, wait_for
 
@@ -232,3 +232,11 @@ def test_a_deleted_state_directory_ends_its_clusters(home: Home) -> None:
     temp_dir = home.files(ID).trail().temp_dir  # type: ignore[union-attr]
     shutil.rmtree(home.root)
     wait_for(lambda: not owned(home.store_id) and not Path(temp_dir).exists())
+
+
+def test_a_temp_dir_that_is_not_ours_is_left_alone(state_dir: Path) -> None:
+    theirs = state_dir / "theirs"
+    theirs.mkdir()
+    (theirs / "file").touch()
+    delete_temp_dir(str(theirs))
+    assert theirs.exists()
