@@ -172,14 +172,29 @@ def _start_one(turn: Turn, digest: str, cause: Reason) -> bool:
         state.timers.arm(Kind.POOL, digest, max(pool.breaker_until, turn.now + LOOK_AGAIN_S))
     else:
         state.blocked[digest] = None
-        if cause is Reason.MISS and reason in (Reason.TENANT_CEILING, Reason.DAEMON_CEILING):
+        if cause is Reason.MISS and reason is not Reason.MAX_STARTING and not _yield_hold(turn, pool):
             _make_room(turn, pool, reason)
+    return False
+
+
+def _yield_hold(turn: Turn, pool: Pool) -> bool:
+    """End the pool's longest hold if it has stood long enough; tell whether it did."""
+    for id_ in islice(turn.state.index[pool.digest].held, 1):
+        cluster = turn.state.clusters[id_]
+        yields_at = cluster.changed_at + turn.settings(pool.digest).hold_yield_s
+        if turn.now >= yields_at:
+            turn.update(cluster, hold_until=0.0)
+            turn.touch(pool.digest)
+            return True
+        turn.state.timers.arm(Kind.POOL, pool.digest, yields_at)
     return False
 
 
 def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
     """Stop the least valuable idle clusters of other keys, as many as one start needs, or none if too few."""
     state = turn.state
+    if reason is Reason.POOL_CEILING:
+        return
     tenant = pool.key.tenant if reason is Reason.TENANT_CEILING else None
     if tenant is None:
         ceiling, usage = state.rules.daemon, state.usage
@@ -217,7 +232,10 @@ def _by_value(turn: Turn, pool: Pool, tenant: str | None) -> Iterator[Cluster]:
     for id_ in islice(state.evictable_ids(tenant), EVICTION_SCAN):
         cluster = state.clusters[id_]
         settings = state.settings(cluster.pool)
-        if cluster.pool == pool.digest or (cluster.hold_until and now - cluster.changed_at < settings.hold_yield_s):
+        if cluster.pool == pool.digest:
+            continue
+        if cluster.hold_until and now < (yields_at := cluster.changed_at + settings.hold_yield_s):
+            state.timers.arm(Kind.POOL, pool.digest, yields_at)
             continue
         digest = cluster.pool
         if digest not in above:

@@ -25,7 +25,7 @@ class Turn:
 
     Attributes:
         touched: digests of pools whose queue or idle clusters changed: they are served at the end.
-        freed: room under a ceiling or a slot for a start came free: pools blocked by it are looked at again.
+        freed: room under a ceiling or a slot for a start came free, or could be made: pools blocked by it are looked at again.
     """
 
     def __init__(self, state: State, event: Event, now: float) -> None:
@@ -124,7 +124,8 @@ class Turn:
             fields["changed_at"] = self.now
         new = self.update(cluster, state=state, **fields)
         self.touch(cluster.pool)
-        if cluster.state is ClusterState.STARTING or state is ClusterState.STOPPED:
+        if cluster.state is ClusterState.STARTING or state in (ClusterState.STOPPED, ClusterState.IDLE):
+            # What is idle now may be evicted for whoever is blocked by a ceiling.
             self.freed = True
         if state is ClusterState.IDLE:
             self._watch_idle(new)
