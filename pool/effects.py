@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 
 import structlog
 
@@ -30,6 +31,8 @@ from pool.core.events import (
 from pool.core.reasons import Reason
 
 log = structlog.get_logger("warmpool.effects")
+
+_Work = Callable[[], Coroutine[None, None, None]]
 
 
 class Effects:
@@ -54,16 +57,15 @@ class Effects:
     def run(self, effect: Effect) -> None:
         """Begin to carry out one effect."""
         if isinstance(effect, Start):
-            self._begin(effect.cluster.id, self._start(effect))
+            self._begin(effect.cluster.id, partial(self._start, effect))
         elif isinstance(effect, Reset):
-            self._begin(effect.cluster.id, self._reset(effect))
+            self._begin(effect.cluster.id, partial(self._reset, effect))
         elif isinstance(effect, Stop | StopOrphan):
-            self._begin(effect.cluster_id, self._stop(effect.cluster_id), stop=True)
+            self._begin(effect.cluster_id, partial(self._stop, effect.cluster_id), stop=True)
 
-    def _begin(self, cluster_id: str, work: Coroutine[None, None, None], *, stop: bool = False) -> None:
+    def _begin(self, cluster_id: str, work: _Work, *, stop: bool = False) -> None:
         before = self._tasks.get(cluster_id)
         if before is not None and (not stop or cluster_id in self._stopping):
-            work.close()
             return
         if stop:
             self._stopping.add(cluster_id)
@@ -120,8 +122,8 @@ class Effects:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _after(before: asyncio.Task[None] | None, work: Coroutine[None, None, None]) -> None:
+async def _after(before: asyncio.Task[None] | None, work: _Work) -> None:
     if before is not None:
         before.cancel()
         await asyncio.wait([before])
-    await work
+    await work()

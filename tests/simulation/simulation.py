@@ -70,7 +70,7 @@ class Simulation:
         self.forgotten: list[Host] = []
         self.leaves_dirt = self.rng.choice([0.0, 0.1])
         self.oracle = Oracle(self.is_shared, self.clock.now)
-        self.decisions = 0
+        self.decisions = self._checked = 0
         self.trace = hashlib.sha256()
         self.problems: list[str] = []
         self._holders: list[Holder] = []
@@ -150,6 +150,7 @@ class Simulation:
         daemon = Daemon(store, backend, self.rules, Tokens(b"k" * 32), self.clock, reconcile_s=5.0)
         host = Host(daemon, store, backend, watch)
         daemon.observe(lambda decision: self._observe(host, decision))
+        self._check_between(host)
         host.life = self.loop.create_task(self._live(host))
         return host
 
@@ -205,10 +206,23 @@ class Simulation:
         self.note(f"{type(decision.event).__name__} {type(decision.reply).__name__} {len(decision.changes)}")
         try:
             host.watch.decision(decision, self.rules)
-            if self.decisions % 4 == 0:
-                check(host.daemon.state, self.clock.now())
         except AssertionError:
             self._problem(f"after {decision.event!r}:\n{traceback.format_exc(limit=-3)}")
+
+    def _check_between(self, host: Host) -> None:
+        """Have the state checked whenever the writer has nothing to do: in between, a batch is half decided."""
+        daemon, sleep = host.daemon, host.daemon._sleep
+
+        async def checked(now: float) -> None:
+            if self.decisions >= self._checked + 4:
+                self._checked = self.decisions
+                try:
+                    check(daemon.state, now)
+                except AssertionError:
+                    self._problem(traceback.format_exc(limit=-3))
+            await sleep(now)
+
+        daemon._sleep = checked  # type: ignore[method-assign]
 
     def _problem(self, text: str) -> None:
         self.problems.append(f"[{self.loop.time():.3f} s] {text}")
@@ -267,6 +281,8 @@ class Simulation:
             if self.loop.time() > until_s:
                 raise AssertionError(f"it does not come to rest: {self._unrest()}")
             await asyncio.sleep(2.0)
+        await asyncio.sleep(1.0)  # the state is ahead of the store while a commit is under way
+        assert self._at_rest(), f"it did not stay at rest: {self._unrest()}"
         host = self.host
         assert host is not None
         for old in list(self.forgotten):
@@ -276,7 +292,8 @@ class Simulation:
         assert state.usage == Footprint(), state.usage
         assert not self.disk.waiters, self.disk.waiters
         assert all(lease.state is LeaseState.ENDED for lease in self.disk.leases.values())
-        assert all(c.state is ClusterState.STOPPED for c in self.disk.clusters.values())
+        left = [c for c in self.disk.clusters.values() if c.state is not ClusterState.STOPPED]
+        assert not left, f"the store still has {left}"
 
     def _at_rest(self) -> bool:
         host = self.host
