@@ -48,6 +48,8 @@ class Effects:
         self._tell = tell
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[str] = set()
+        # Also those that a stop has taken the place of, and that have not ended yet.
+        self._running: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> frozenset[str]:
@@ -71,9 +73,11 @@ class Effects:
             self._stopping.add(cluster_id)
         task = asyncio.get_running_loop().create_task(_after(before, work), name=f"effect {cluster_id}")
         self._tasks[cluster_id] = task
+        self._running.add(task)
         task.add_done_callback(lambda done: self._forget(cluster_id, done))
 
     def _forget(self, cluster_id: str, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
         if self._tasks.get(cluster_id) is task:
             del self._tasks[cluster_id]
             self._stopping.discard(cluster_id)
@@ -116,7 +120,7 @@ class Effects:
 
     async def close(self) -> None:
         """Cancel what is under way. Clusters that were starting go on; the next daemon adopts them."""
-        tasks = list(self._tasks.values())
+        tasks = list(self._running)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

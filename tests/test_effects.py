@@ -27,7 +27,7 @@ class Carried:
         return [type(event) for event in self.told if not isinstance(event, Progress)]
 
     async def done(self) -> None:
-        while self.effects.busy:
+        while self.effects.busy:  # noqa: ASYNC110 time is virtual
             await asyncio.sleep(1)
 
 

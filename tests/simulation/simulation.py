@@ -185,7 +185,7 @@ class Simulation:
     def _die(self, host: Host) -> None:
         host.dead = True
         daemon = host.daemon
-        effects = daemon._effects._tasks.values()
+        effects = daemon._effects._running
         for task in [*daemon._tasks, *effects, *host.calls]:
             task.cancel()
         host.backend._on_lost = None
