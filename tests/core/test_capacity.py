@@ -10,7 +10,7 @@ from pool.core.events import Granted, Prewarm, Queued, Rejected, Release, Start,
 from pool.core.model import ClusterState
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling
-from tests.kit import KEY, Core, make_key, make_settings, make_rules
+from tests.kit import KEY, Core, make_key, make_rules, make_settings
 
 OTHER = make_key(image="other:1")
 LARGE = make_key(cpu=4, image="large:1")
@@ -100,7 +100,8 @@ def test_a_cluster_that_comes_idle_is_evicted_at_once_for_whoever_waits_at_the_c
 
 
 def test_the_least_valuable_goes_first_the_longest_idle_but_no_floor() -> None:
-    rules = make_rules({"floor:1": make_settings("floor", sizing=FloorAndBuffer(min_idle=1))}, daemon=Ceiling(clusters=3))
+    kept = make_settings("floor", sizing=FloorAndBuffer(min_idle=1))
+    rules = make_rules({"floor:1": kept}, daemon=Ceiling(clusters=3))
     core = Core(rules)
     core.tell(Prewarm(make_key(image="floor:1"), 1))
     (floor,) = core.clusters()

@@ -24,7 +24,7 @@ from pool.core.events import (
 from pool.core.model import ClusterState
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling
-from tests.kit import KEY, Core, make_key, make_settings, make_rules
+from tests.kit import KEY, Core, make_key, make_rules, make_settings
 
 LARGE = make_key(cpu=4)
 
