@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -118,7 +119,9 @@ def wish_of(task: str, pooled: Pooled, identity: Identity, own: Own, above: Abov
 @cache
 def _client(url: str, token: str | None, token_file: str | None) -> Client:
     """Return the one client of this process for a daemon: a chain of tasks speaks over one connection."""
-    return Client(url, token, token_file)
+    client = Client(url, token, token_file)
+    atexit.register(client.close)
+    return client
 
 
 @contextmanager

@@ -133,12 +133,14 @@ def _serving(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fa
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    monkeypatch.setenv("WARMPOOL_URL", f"http://127.0.0.1:{server.server_port}")
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("WARMPOOL_URL", url)
     monkeypatch.setenv("WARMPOOL_TOKEN", daemon.token)
     monkeypatch.delenv("WARMPOOL_TOKEN_FILE", raising=False)
     try:
         yield daemon
     finally:
+        acquire._client(url, daemon.token, "").close()
         acquire._client.cache_clear()
         server.shutdown()
         server.server_close()
