@@ -34,7 +34,11 @@ from pool.core.events import (
     Reconfigure,
     Rejected,
     Reply,
+    Reset,
     Shutdown,
+    Start,
+    Stop,
+    StopOrphan,
 )
 from pool.core.explain import queued
 from pool.core.key import ClusterKey
@@ -61,6 +65,9 @@ PAUSE_S = 5.0
 DUE_AGAIN_S = 1.0
 """What was due and could not be committed is tried again after so long."""
 
+
+ACTS = (Start, Stop, Reset, StopOrphan)
+"""Effects that change the world."""
 
 _Listener = asyncio.Future[Granted | Rejected | None]
 
@@ -356,7 +363,9 @@ class Daemon:
 
     async def _commit(self, decisions: list[Decision]) -> None:
         changes: list[Change] = [change for decision in decisions for change in decision.changes if change.durable]
-        if not changes:
+        # What acts without a change to commit (an orphan, an effect done again) must be the writer's, too: a daemon
+        # that was replaced would stop the clusters of the one that replaced it.
+        if not changes and not any(isinstance(effect, ACTS) for d in decisions for effect in d.effects):
             return
         began = time.perf_counter()
         await self._store.commit(changes)

@@ -103,3 +103,19 @@ async def test_an_expiry_that_could_not_be_committed_is_tried_again() -> None:
         )
         await asyncio.sleep(lease.ttl_s + 5.0)
         assert daemon.state.ended[lease.id].end_reason is Reason.EXPIRED
+
+
+# --- two daemons on one store --------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_daemon_that_was_replaced_stops_no_cluster_of_the_one_that_replaced_it() -> None:
+    setup = Setup()
+    old = setup.make(reconcile_s=7.0)
+    await old.start()
+    async with setup.daemon(reconcile_s=1000.0) as new:
+        lease = await setup.lease(new, "holder", ttl_s=1000.0)
+        await asyncio.sleep(20.0)
+        assert lease.cluster in setup.world.clusters
+        assert "owns the store" in old.failed
+    await old.stop()

@@ -56,6 +56,8 @@ class Store(Protocol):
     async def commit(self, changes: Sequence[Change]) -> None:
         """Persist the durable ones of `changes`, in order, in one transaction that also checks the generation.
 
+        Without any there is still the check: who is no longer the writer must not act either.
+
         Raises:
             NotTheWriter: another daemon opened the store; nothing was written.
             StoreConflict: a constraint refused it; nothing was written, and other changes may succeed.

@@ -98,9 +98,9 @@ class MemoryStore:
     async def commit(self, changes: Sequence[Change]) -> None:
         """Persist the durable ones of `changes` (see `pool.store.base.Store.commit`)."""
         batch = reduce(changes)
+        self._fence()
         if not batch:
             return
-        self._fence()
         fault = self.fail_next(changes) if self.fail_next is not None else None
         if fault is not None and not fault.written:
             raise fault.error

@@ -116,8 +116,6 @@ class SqlStore:
     async def commit(self, changes: Sequence[Change]) -> None:
         """Persist the durable ones of `changes` (see `pool.store.base.Store.commit`)."""
         writes = self._writes(reduce(changes))
-        if not writes:
-            return
 
         def write(tx: Tx) -> None:
             self._fence(tx)

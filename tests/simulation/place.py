@@ -15,6 +15,7 @@ from pool.backends.simulated import SimulatedCluster
 from pool.core.capacity import over
 from pool.core.events import Change, Granted
 from pool.core.key import ClusterKey, Footprint, key_from
+from pool.core.model import ClusterState
 from pool.core.settings import Ceiling, PoolSettings, Rules
 from pool.store.base import Loaded
 from pool.store.memory import MemoryState, MemoryStore
@@ -89,18 +90,26 @@ def make_rules(rng: random.Random, keys: Sequence[ClusterKey]) -> Rules:
 
 
 class RealClusters(dict[str, SimulatedCluster]):
-    """What exists in the world, measured against the ceilings whenever something comes to be."""
+    """What exists in the world, measured against the ceilings whenever something comes to be, and watched as it goes.
 
-    def __init__(self, rules: Rules, keys: Sequence[ClusterKey]) -> None:
+    Problems are told and not raised: whoever starts or stops clusters takes an error for one of the backend's.
+    """
+
+    def __init__(
+        self, rules: Rules, keys: Sequence[ClusterKey], disk: MemoryState, problem: Callable[[str], None]
+    ) -> None:
         super().__init__()
         self._rules = rules
+        self._disk = disk
+        self._problem = problem
         self._keys = {key.digest: key for key in keys}
 
     def key_of(self, cluster_id: str) -> ClusterKey:
         return self._keys[cluster_id.split("-")[1]]
 
     def __setitem__(self, cluster_id: str, cluster: SimulatedCluster) -> None:
-        assert cluster_id not in self, f"{cluster_id} was started twice"
+        if cluster_id in self:
+            self._problem(f"{cluster_id} was started twice")
         key, rules = self.key_of(cluster_id), self._rules
         others = [self.key_of(id_) for id_ in self]
         for whose, ceiling, used in (
@@ -109,10 +118,15 @@ class RealClusters(dict[str, SimulatedCluster]):
             ("the daemon", rules.daemon, others),
         ):
             usage = sum((k.footprint for k in used), Footprint())
-            assert not (text := over(ceiling, usage, key.footprint)), (
-                f"the world is over the ceiling of {whose}: {text}"
-            )
+            if text := over(ceiling, usage, key.footprint):
+                self._problem(f"the world is over the ceiling of {whose}: {text}")
         super().__setitem__(cluster_id, cluster)
+
+    def __delitem__(self, cluster_id: str) -> None:
+        known = self._disk.clusters.get(cluster_id)
+        if known is not None and known.state not in (ClusterState.STOPPING, ClusterState.STOPPED):
+            self._problem(f"{known} was stopped, and the store knows nothing of it")
+        super().__delitem__(cluster_id)
 
 
 class SimStore(MemoryStore):

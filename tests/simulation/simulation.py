@@ -63,9 +63,9 @@ class Simulation:
         self.clock = SimClock(self.loop)
         self.keys = make_keys()
         self.rules = make_rules(self.rng, self.keys)
-        clusters = RealClusters(self.rules, self.keys)
-        self.world = SimulatedWorld(random.Random(seed), make_behaviour(self.rng), clusters)
         self.disk = MemoryState()
+        clusters = RealClusters(self.rules, self.keys, self.disk, self._problem)
+        self.world = SimulatedWorld(random.Random(seed), make_behaviour(self.rng), clusters)
         self.host: Host | None = None
         self.forgotten: list[Host] = []
         self.leaves_dirt = self.rng.choice([0.0, 0.1])

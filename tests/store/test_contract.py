@@ -166,6 +166,8 @@ async def test_a_daemon_whose_store_was_opened_by_another_writes_nothing(handle,
         await paused.commit(new(lost))
     assert "Stop this daemon" in str(caught.value)
     with pytest.raises(NotTheWriter):
+        await paused.commit([])
+    with pytest.raises(NotTheWriter):
         await paused.prune(1e12)
     assert await other.find_lease(lost.id) is None
     await other.commit(new(lost))
