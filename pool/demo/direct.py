@@ -72,7 +72,7 @@ class Director:
             RunFailed: if it, or a task, or the daemon did.
         """
         log = self._place.root / f"{act.name}.jsonl"
-        began = time.monotonic()
+        began, began_at = time.monotonic(), time.time()
         process = self._place.start(
             act.name, command, self._place.environment(**env, **{LOG_VARIABLE: str(log), "WARMPOOL_GROUP": act.name})
         )
@@ -95,7 +95,7 @@ class Director:
         if not ok:
             what = f"task {failed.task} raised {failed.error}" if failed else last_line(self._place, act.name)
             raise RunFailed(f"The {act.name} run ended with code {process.returncode}: {what}", self._tail(act.name))
-        return Run(act.name, wall_s, tuple(records))
+        return Run(act.name, began_at, wall_s, tuple(records))
 
     def _follow(self, log: Path, seen: int, service: Service | None) -> int:
         now = time.monotonic()

@@ -41,11 +41,13 @@ class Run:
 
     Attributes:
         name: ``cold``, ``warm`` or ``fresh``.
+        began: when the command was started (epoch seconds).
         wall_s: of the whole command, interpreter start and imports included.
         tasks: as their task log has them, in order.
     """
 
     name: str
+    began: float
     wall_s: float
     tasks: tuple[TaskRecord, ...]
 
@@ -64,6 +66,16 @@ class Run:
         """What the clusters alone cost: asking, connecting, and giving back. No interpreter start, no imports."""
         return sum(wait_s(record) + record.release_s for record in self.tasks)
 
+    @property
+    def rest_s(self) -> float:
+        """What is neither body nor cluster: starting interpreters, imports, exits, and Flyte's own work."""
+        return self.outside_s - self.cluster_s
+
+    @property
+    def startup_s(self) -> float:
+        """From the start of the command until its first task asks for a cluster: interpreter and imports."""
+        return self.tasks[0].started - self.began if self.tasks else 0.0
+
     def totals(self) -> dict[str, float]:
         """Return the sums by name."""
         return {
@@ -74,6 +86,8 @@ class Run:
             "connect_s": round(sum(record.connect_s for record in self.tasks), 3),
             "release_s": round(sum(record.release_s for record in self.tasks), 3),
             "cluster_s": round(self.cluster_s, 3),
+            "rest_s": round(self.rest_s, 3),
+            "startup_s": round(self.startup_s, 3),
         }
 
     def to_json(self) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def _staged(options: Options, console: Console, signals: Signals) -> list[Run]:
     service = Service(place)
     runs: list[Run] = []
     with ExitStack() as stack:
-        stack.callback(_clear, place, service, signals, console, keep=options.keep)
+        stack.callback(clear, place, service, signals, keep=options.keep)
         place.make()
         screen: Screen | Plain = Screen(console, board) if console.is_terminal else Plain(console, board)
         stack.enter_context(screen)
@@ -176,7 +176,7 @@ def _staged(options: Options, console: Console, signals: Signals) -> list[Run]:
     return runs
 
 
-def _clear(place: Place, service: Service, signals: Signals, console: Console, *, keep: bool) -> None:
+def clear(place: Place, service: Service, signals: Signals, *, keep: bool = False) -> None:
     """Stop everything and delete the directory. Further signals make it shorter, and never end it half done."""
     if not place.root.exists():
         return
@@ -188,7 +188,7 @@ def _clear(place: Place, service: Service, signals: Signals, console: Console, *
         time.sleep(0.05)
     place.end(grace_s=0.0 if signals.count > before else 5.0)
     if keep:
-        console.print(f"kept {place.root}", markup=False, soft_wrap=True)
+        print(f"kept {place.root}", file=sys.stderr)
     else:
         place.remove()
 

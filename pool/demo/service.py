@@ -64,9 +64,8 @@ class Service:
         self._process = place.start("daemon", command, place.environment())
         while (found := running(place.state_dir)) is None:
             if self._process.poll() is not None:
-                raise ServiceError(
-                    f"The daemon ended with code {self._process.returncode}: {last_line(place, 'daemon')}"
-                )
+                code, said = self._process.returncode, last_line(place, "daemon")
+                raise ServiceError(f"The daemon could not be started (code {code}): {said}")
             pause()
         self.url = found.url
         token = (place.state_dir / OPERATOR_TOKEN_FILE).read_text(encoding="utf-8").strip()

@@ -32,7 +32,7 @@ def test_what_a_newer_plugin_writes_besides_is_ignored(tmp_path: Path) -> None:
 
 def test_outside_is_the_whole_command_less_the_bodies() -> None:
     task = TaskRecord("a", 0.0, acquire_s=1.0, connect_s=0.5, body_s=2.0, release_s=0.25)
-    run = Run("warm", 9.0, (task, task))
+    run = Run("warm", 0.0, 9.0, (task, task))
     assert run.bodies_s == 4.0
     assert run.outside_s == 5.0
     assert run.cluster_s == 3.5
@@ -46,4 +46,4 @@ def test_a_miss_is_told_with_its_reason() -> None:
 
 
 def test_there_is_no_verdict_before_a_warm_run() -> None:
-    assert verdict([Run("cold", 9.0, ())]) == ""
+    assert verdict([Run("cold", 0.0, 9.0, ())]) == ""

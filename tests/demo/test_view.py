@@ -31,7 +31,7 @@ def three_runs() -> list[Run]:
     fresh = tuple(
         TaskRecord(f"workflow.{t}", 0.0, how="fresh", connect_s=9.0, body_s=2.0, release_s=1.0) for t in TASKS
     )
-    return [Run("cold", 40.0, cold), Run("warm", 19.0, warm), Run("fresh", 112.0, fresh)]
+    return [Run("cold", 0.0, 40.0, cold), Run("warm", 0.0, 19.0, warm), Run("fresh", 0.0, 112.0, fresh)]
 
 
 def drawn(thing: object, width: int) -> list[str]:
