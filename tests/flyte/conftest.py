@@ -209,7 +209,9 @@ def _real_cluster(name: str) -> Iterator[Callable[[], Json]]:
             [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2",
              f"--temp-dir={temp}", "--object-store-memory=100000000", "--include-dashboard=false",
              "--disable-usage-stats", *(f"--{option}={port}" for option, port in ports.items())],
-            env=env | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}, cwd="/",
+            # Ray gives a raylet 30 s to start, which is little on a busy machine.
+            env=env | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_raylet_start_wait_time_s": "120"},
+            cwd="/",
             stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
