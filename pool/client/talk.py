@@ -29,8 +29,9 @@ from pool.wire import (
 
 log = logging.getLogger("warmpool.client")
 
-# How long one call may hang at the daemon; shorter when someone watches the progress.
-POLL_S = 20.0
+# How long one call may hang at the daemon; shorter when someone watches the progress. Not longer, since Python notices
+# a signal that comes just before a blocking call only after that call.
+POLL_S = 10.0
 WATCHED_POLL_S = 1.0
 # The daemon refuses a waiter whose time is up; only one that fails to do so is given up by the client's own clock.
 GRACE_S = 5.0

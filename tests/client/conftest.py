@@ -66,6 +66,9 @@ async def drain() -> None:
     for task in rest:
         task.cancel()
     await asyncio.gather(*rest, return_exceptions=True)
+    # A renewal may have connected while the server went down: nobody else knows of that connection.
+    for transport in list(asyncio.get_running_loop()._transports.values()):
+        transport.abort()
     for _ in range(3):  # transports close in the turns after they were told to
         await asyncio.sleep(0)
 
