@@ -11,8 +11,9 @@ from pool.core.policy import Demand
 class FloorAndBuffer:
     """A floor that always stands, and a buffer that stands while the pool is in use.
 
-    ``target = max(min_idle, demand.floor, buffer if leased > 0 else 0)``. The floor is psycopg_pool's `min_size` seen
-    from the idle side; the buffer is the warm spare of Knative and of Flyte's reusable containers.
+    ``target = max(min_idle, demand.floor, buffer if leased > 0 else 0)``, where an operator's resize takes the place of
+    `min_idle`. The floor is psycopg_pool's `min_size` seen from the idle side; the buffer is the warm spare of Knative
+    and of Flyte's reusable containers.
 
     Attributes:
         min_idle: idle clusters wanted at any time.
@@ -32,4 +33,5 @@ class FloorAndBuffer:
 
     def idle_target(self, demand: Demand, now: float) -> int:
         """Return the number of idle clusters wanted now."""
-        return max(self.min_idle, demand.floor, self.buffer if demand.leased else 0)
+        min_idle = self.min_idle if demand.min_idle is None else demand.min_idle
+        return max(min_idle, demand.floor, self.buffer if demand.leased else 0)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -202,7 +203,7 @@ class Daemon:
             await gone.wait()
 
     def observe(self, observer: Callable[[Decision], None]) -> None:
-        """Have `observer` called with every decision after its commit."""
+        """Have `observer` called with every decision after its commit. It must not raise."""
         self._observers.append(observer)
 
     def observe_commits(self, observer: Callable[[int, float], None]) -> None:
@@ -236,23 +237,20 @@ class Daemon:
         done: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         item = _Item(event, done, listen=wait_s > 0)
         self._put(item)
-        reply = await done
-        if not isinstance(reply, Queued):
-            return cast(Granted | Rejected, reply)
-        waiter_id = reply.waiter.id
-        listener = item.listener
-        if listener is None:
-            return reply
         try:
-            async with asyncio.timeout(wait_s):
-                answer = await listener
-        except TimeoutError:
+            reply = await done
+            if not isinstance(reply, Queued):
+                return cast(Granted | Rejected, reply)
             answer = None
+            if item.listener is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        answer = await item.listener
         finally:
-            self._unlisten(waiter_id, listener)
+            self._unlisten(item)
         if answer is not None:
             return answer
-        waiter = self.state.waiters.get(waiter_id)
+        waiter = self.state.waiters.get(reply.waiter.id)
         return reply if waiter is None else self.explain_waiter(waiter)
 
     def explain_waiter(self, waiter: Waiter) -> Queued:
@@ -377,7 +375,7 @@ class Daemon:
         event = item.event
         if isinstance(event, Acquire):
             lease = await self._store.find_request(event.caller, event.request_id)
-            if lease is not None and item.done is not None:
+            if lease is not None and item.done is not None and not item.done.done():
                 why = lease.end_reason.sentence if lease.end_reason else ""
                 item.done.set_result(
                     Rejected(
@@ -402,8 +400,9 @@ class Daemon:
             if isinstance(effect, Answer):
                 self._wake_listeners(effect.lease_id, effect.reply)
             elif isinstance(effect, Nudge):
-                for waiter in self.state.queue(effect.pool):
-                    self._wake_listeners(waiter.id, None)
+                # Whoever is likely to get the cluster that has news; waking the whole queue would be a herd.
+                for waiter_id in self.state.next_in_line(effect.pool):
+                    self._wake_listeners(waiter_id, None)
             elif not self._closing:
                 self._effects.run(effect)
 
@@ -412,12 +411,15 @@ class Daemon:
             if not listener.done():
                 listener.set_result(answer)
 
-    def _unlisten(self, waiter_id: str, listener: _Listener) -> None:
-        futures = self._listeners.get(waiter_id)
-        if futures is not None and listener in futures:
-            futures.remove(listener)
-            if not futures:
-                del self._listeners[waiter_id]
+    def _unlisten(self, item: _Item) -> None:
+        reply = item.done.result() if item.listener is not None and item.done is not None else None
+        if not isinstance(reply, Queued):
+            return
+        listeners = self._listeners.get(reply.waiter.id)
+        if listeners is not None and item.listener in listeners:
+            listeners.remove(item.listener)
+            if not listeners:
+                del self._listeners[reply.waiter.id]
 
     def _fail(self, why: str) -> None:
         self.failed, self.ready = why, False

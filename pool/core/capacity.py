@@ -99,13 +99,13 @@ def idle_target(state: State, pool: Pool, now: float) -> int:
     if (forgotten and not settings.pinned) or pool.cordoned:
         return 0
     counts = index.counts
-    floor = max(state.rules.floors.get(pool.name, 0), pool.min_idle or 0)
     demand = Demand(
         leased=counts[ClusterState.LEASED],
         idle=counts[ClusterState.IDLE] + counts[ClusterState.RESETTING],
         starting=counts[ClusterState.STARTING],
-        floor=floor,
+        floor=state.rules.floors.get(pool.name, 0),
         last_asked_at=index.last_asked_at,
+        min_idle=pool.min_idle,
     )
     return settings.sizing.idle_target(demand, now)
 

@@ -49,8 +49,9 @@ class Demand:
 
     Attributes:
         leased, idle, starting: clusters of the pool by state (resetting ones count as idle).
-        floor: least number of idle clusters from the schedule windows open now and an operator's resize.
+        floor: least number of idle clusters from the schedule windows open now.
         last_asked_at: when the pool was last asked, 0 for never.
+        min_idle: what an operator set by a resize, instead of the policy's own least number; None if nothing.
     """
 
     leased: int
@@ -58,6 +59,7 @@ class Demand:
     starting: int
     floor: int
     last_asked_at: float
+    min_idle: int | None = None
 
 
 class Sizing(Protocol):

@@ -85,6 +85,11 @@ class State:
         index = self.index.get(digest)
         return [self.waiters[id_] for *_, id_ in index.queue] if index else []
 
+    def next_in_line(self, digest: str) -> list[str]:
+        """Return the ids of the waiters that the clusters now starting will likely serve, first served first."""
+        index = self.index[digest]
+        return [id_ for *_, id_ in index.queue[: len(index.starting)]]
+
     def typical_start_s(self, digest: str) -> float | None:
         """Return the median of recent start times of a pool, None if none was seen."""
         index = self.index.get(digest)

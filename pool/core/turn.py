@@ -25,7 +25,8 @@ class Turn:
 
     Attributes:
         touched: digests of pools whose queue or idle clusters changed: they are served at the end.
-        freed: room under a ceiling or a slot for a start came free, or could be made: pools blocked by it are looked at again.
+        freed: room under a ceiling or a slot for a start came free, or could be made: pools that were blocked by it are
+            looked at again.
     """
 
     def __init__(self, state: State, event: Event, now: float) -> None:

@@ -152,6 +152,8 @@ QUIET = Demand(leased=0, idle=0, starting=0, floor=0, last_asked_at=0.0)
         (replace(QUIET, leased=1), 3),
         (replace(QUIET, floor=5), 5),
         (replace(QUIET, leased=1, floor=2), 3),
+        (replace(QUIET, min_idle=0), 0),
+        (replace(QUIET, min_idle=4), 4),
     ],
 )
 def test_the_largest_of_floor_min_idle_and_buffer_counts(demand: Demand, target: int) -> None:
