@@ -25,7 +25,7 @@ def test_cpus_are_thousandths(text: Any, value: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1Ki", 1024), ("1k", 1000), ("4Gi", 4 * 2**30), (1024, 1024), ("1.5Mi", 1572864), ("1e3", 1000)],
+    [("1Ki", 1024), ("1k", 1000), ("4Gi", 4 * 2**30), (1024, 1024), ("1.5Mi", 1572864)],
 )
 def test_sizes_are_bytes(text: Any, value: int) -> None:
     assert byte_count(text) == value

@@ -36,7 +36,7 @@ def test_an_ended_lease_does_nothing_more(state: LeaseState, move: LeaseMove) ->
 
 
 def test_every_state_can_be_reached_and_left() -> None:
-    assert {new for new in CLUSTER_TABLE.values()} | {ClusterState.STARTING} == set(ClusterState)
+    assert set(CLUSTER_TABLE.values()) | {ClusterState.STARTING} == set(ClusterState)
     assert {old for old, _ in CLUSTER_TABLE} | {ClusterState.STOPPED} == set(ClusterState)
 
 

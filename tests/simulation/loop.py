@@ -63,6 +63,10 @@ class SimLoop(asyncio.SelectorEventLoop):
         """Call `act` once the loop has come to that round, in the middle of whatever is going on."""
         self._traps[step] = act
 
+    def forget_traps(self) -> None:
+        """Do nothing of what was planned with `at_step`."""
+        self._traps.clear()
+
     def _run_once(self) -> None:
         self.steps += 1
         act = self._traps.pop(self.steps, None)

@@ -257,6 +257,7 @@ class Simulation:
 
     def _mend(self) -> None:
         self.note("mended")
+        self.loop.forget_traps()
         self.world.behaviour = HEALTHY
         self.world.unreachable = False
         self.leaves_dirt = 0.0
