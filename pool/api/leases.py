@@ -116,7 +116,7 @@ async def renew_many(api: Api, ask: Ask) -> RenewManyAnswer:
             return await _renew(api, ask.known, item.lease_id, item)
         except ApiError as error:
             reason = error.end_reason or error.reason
-            return EndedAnswer(lease_id=item.lease_id, reason=reason, explanation=str(error))
+            return EndedAnswer(lease_id=item.lease_id, reason=reason, explanation=error.detail)
 
     return RenewManyAnswer(results=list(await asyncio.gather(*map(one, message.leases))))
 

@@ -216,10 +216,14 @@ def inside(holding: Holding) -> Iterator[None]:
 
 @contextmanager
 def explained(lease: Lease) -> Iterator[None]:
-    """Have an error of a body whose lease was lost say so: Ray's own words about a lost connection mislead."""
+    """Have an error of a body whose lease was lost say so: Ray's own words about a lost connection mislead.
+
+    When another thread disconnects Ray, a body that waits in `ray.get` ends with ``SystemExit(0)``: unexplained, a lost
+    task would pass for a success.
+    """
     try:
         yield
-    except Exception:
+    except (Exception, SystemExit):
         lease.check()
         raise
 

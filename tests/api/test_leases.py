@@ -101,6 +101,7 @@ async def test_many_are_renewed_at_once_each_with_its_own_result(warm: Http, han
     results = (await warm.post("/v1/renew", {"leases": items})).json["results"]
     assert [result["status"] for result in results] == ["renewed", "ended", "ended"]
     assert [result.get("reason") for result in results] == [None, "wrong_token", "unknown_lease"]
+    assert results[2]["explanation"] == "There is no lease 'l-unknown'."
 
 
 async def test_a_waiter_can_be_cancelled_also_twice(http: Http, hands: Hands) -> None:

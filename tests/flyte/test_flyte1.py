@@ -260,20 +260,21 @@ def test_tasks_of_two_threads_that_want_the_same_cluster_share_it(daemon: Any, c
     assert len(daemon.asked) == 1
 
 
-def test_an_error_under_a_lost_lease_says_that_it_was_lost(daemon: Any) -> None:
+@pytest.mark.parametrize("error", [ConnectionError("Ray says something else"), SystemExit(0)], ids=["error", "exit"])
+def test_an_error_under_a_lost_lease_says_that_it_was_lost(daemon: Any, error: BaseException) -> None:
     @task(task_config=config())
     def test_losing(x: int) -> int:
         lease = current_context().ray_lease
         daemon.lost[lease.id] = "cluster_lost"
         assert lease.wait_lost(20)
         if x:
-            raise ConnectionError("Ray says something else")
+            raise error
         return x
 
     daemon.ttl_s = 1.0
-    with pytest.raises(LeaseLost) as error:
+    with pytest.raises(LeaseLost) as told:
         test_losing(x=1)
-    assert error.value.reason is Reason.CLUSTER_LOST
+    assert told.value.reason is Reason.CLUSTER_LOST
 
 
 def test_a_refused_acquire_is_the_tasks_error_and_the_next_one_may_run(daemon: Any) -> None:
