@@ -124,7 +124,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(
         key=st.sampled_from(KEYS), group=st.sampled_from(GROUPS), mode=st.sampled_from(Mode),
-        priority=st.integers(0, 2), wait_s=st.sampled_from([1.0, 30.0, 500.0]), hold_s=st.sampled_from([None, 0.0, 40.0]),
+        priority=st.integers(0, 2), wait_s=st.sampled_from([1.0, 30.0, 500.0]),
+        hold_s=st.sampled_from([None, 0.0, 40.0]),
     )  # fmt: skip
     def acquire(self, key, group, mode, priority, wait_s, hold_s) -> None:
         self.asked += 1
