@@ -1,0 +1,1 @@
+"""The ways to run clusters, one module or package each, behind one small protocol."""
