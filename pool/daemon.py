@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import structlog
@@ -70,7 +70,13 @@ DUE_AGAIN_S = 1.0
 ACTS = (Start, Stop, Reset, StopOrphan)
 """Effects that change the world."""
 
-_Listener = asyncio.Future[Granted | Rejected | None]
+
+@dataclass(slots=True, eq=False)
+class _Listener:
+    """Somebody who waits for news of a waiter, and keeps the answer, should it come while the news is on its way."""
+
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: Granted | Rejected | None = None
 
 
 @dataclass(slots=True)
@@ -241,15 +247,14 @@ class Daemon:
             reply = await done
             if not isinstance(reply, Queued):
                 return cast(Granted | Rejected, reply)
-            answer = None
             if item.listener is not None:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
-                        answer = await item.listener
+                        await item.listener.news.wait()
         finally:
             self._unlisten(item)
-        if answer is not None:
-            return answer
+        if item.listener is not None and item.listener.answer is not None:
+            return item.listener.answer
         waiter = self.state.waiters.get(reply.waiter.id)
         return reply if waiter is None else self.explain_waiter(waiter)
 
@@ -391,7 +396,7 @@ class Daemon:
         if item.done is not None and not item.done.done():
             if item.listen and isinstance(reply, Queued):
                 # Made here, before anything else can happen, so that no answer falls between reply and listening.
-                item.listener = asyncio.get_running_loop().create_future()
+                item.listener = _Listener()
                 self._listeners.setdefault(reply.waiter.id, []).append(item.listener)
             item.done.set_result(reply)
         for observer in self._observers:
@@ -407,9 +412,10 @@ class Daemon:
                 self._effects.run(effect)
 
     def _wake_listeners(self, waiter_id: str, answer: Granted | Rejected | None) -> None:
-        for listener in self._listeners.pop(waiter_id, ()):
-            if not listener.done():
-                listener.set_result(answer)
+        for listener in self._listeners.get(waiter_id, ()):
+            if answer is not None:
+                listener.answer = answer
+            listener.news.set()
 
     def _unlisten(self, item: _Item) -> None:
         reply = item.done.result() if item.listener is not None and item.done is not None else None

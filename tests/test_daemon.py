@@ -13,7 +13,18 @@ import pytest
 from policies.sizing import FloorAndBuffer
 from pool.backends.simulated import Behaviour, SimulatedBackend, SimulatedCluster, SimulatedWorld
 from pool.core.errors import PoolError, StoreConflict, StoreFailed
-from pool.core.events import Acquire, Change, Granted, Queued, Rejected, Release, Renew, Renewed
+from pool.core.events import (
+    Acquire,
+    Cancel,
+    Change,
+    Granted,
+    Progress,
+    Queued,
+    Rejected,
+    Release,
+    Renew,
+    Renewed,
+)
 from pool.core.model import ClusterState, Lease, Mode, Waiter
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling, Rules
@@ -348,18 +359,35 @@ async def test_two_polls_of_one_request_get_the_same_grant() -> None:
 
 
 @in_virtual_time
+async def test_an_answer_right_after_the_news_of_a_phase_is_not_lost() -> None:
+    setup = Setup()
+    async with setup.daemon() as daemon:
+        poll = setup.loop.create_task(daemon.acquire(setup.ask("wavers"), 60.0))
+        await poll  # woken by the first phase
+        poll = setup.loop.create_task(daemon.acquire(setup.ask("wavers"), 60.0))
+        await asyncio.sleep(0.1)
+        (cluster,) = daemon.state.clusters.values()
+        # Both are decided in one batch: whoever listens has not run in between.
+        daemon.tell(Progress(cluster.id, "almost there"))
+        daemon.tell(Cancel("l-wavers"))
+        reply = await poll
+        assert isinstance(reply, Rejected)
+        assert reply.reason is Reason.CANCELLED
+        assert not daemon.state.waiters
+
+
+@in_virtual_time
 async def test_an_answer_that_comes_as_the_poll_ends_is_not_lost() -> None:
     setup = Setup(make_rules(ceiling=Ceiling(clusters=1)))
     async with setup.daemon() as daemon:
-        lease = await setup.lease(daemon, "first", ttl_s=1000.0)
-        # The reset takes 0.5 s: the grant and the end of the poll fall on the same instant.
-        poll = setup.loop.create_task(daemon.acquire(setup.ask("second"), 0.5))
-        await daemon.submit(Release(lease.id, lease.epoch))
+        await setup.lease(daemon, "first", ttl_s=1000.0)
+        ends_at = setup.loop.time() + 20.0
+        poll = setup.loop.create_task(daemon.acquire(setup.ask("second"), 20.0))
+        # In the same round of the loop as the end of the poll, and before it.
+        setup.loop.call_at(ends_at - 1e-10, daemon.tell, Cancel("l-second"))
         reply = await poll
-        second = await daemon.acquire(setup.ask("second"), 5.0)
-        assert isinstance(second, Granted)
-        assert isinstance(reply, Granted | Queued)
-        assert len(daemon.state.leases) == 1
+        assert isinstance(reply, Rejected)
+        assert reply.reason is Reason.CANCELLED
 
 
 @in_virtual_time
