@@ -25,6 +25,8 @@ from flytekit.core.type_engine import TypeEngine
 from flytekit.core.utils import load_proto_from_file, write_proto_to_file
 from flytekit.models.literals import Literal, LiteralMap
 
+from pool.demo.place import temp_root
+
 CHAIN: dict[str, dict[str, str]] = {
     "load": {},
     "features": {"images": "load.o0"},
@@ -35,6 +37,7 @@ CHAIN: dict[str, dict[str, str]] = {
 """The tasks in order; per input where it comes from: an output of another task, or an input of the workflow."""
 
 _GRACE_S = 5.0
+_LONGEST_ROOT = 23
 
 
 class TaskFailed(Exception):
@@ -74,8 +77,7 @@ def _literal(value: int) -> Literal:
 @contextmanager
 def _place() -> Iterator[Path]:
     """Make a directory for everything that the run leaves; end what still runs in it, and delete it, afterwards."""
-    # Short: Ray makes sockets below it, whose paths may have 107 bytes.
-    place = Path(tempfile.mkdtemp(prefix="wpb-", dir="/tmp"))
+    place = Path(tempfile.mkdtemp(prefix="b-", dir=temp_root(_LONGEST_ROOT)))
     try:
         yield place
     finally:

@@ -20,7 +20,6 @@ import psutil
 MARK = "WARMPOOL_DEMO"
 
 _PR_SET_CHILD_SUBREAPER = 36
-# Ray's sockets lie below the directory, and their paths may have 107 bytes.
 _LONGEST_ROOT = 12
 _KEPT_OUT = ("RAY_", "WARMPOOL_", "FLYTE_", "PYTHONDONTWRITEBYTECODE", "PYTEST_", "COV_")
 
@@ -37,7 +36,7 @@ class Place:
     """
 
     def __init__(self) -> None:
-        self.root = _temp_root() / f"wd-{secrets.token_hex(3)}"
+        self.root = temp_root(_LONGEST_ROOT) / f"wd-{secrets.token_hex(3)}"
         self.state_dir = self.root / "s"
         self._started: list[subprocess.Popen[bytes]] = []
         self._before: set[int] = set()
@@ -155,9 +154,13 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _temp_root() -> Path:
+def temp_root(longest: int) -> Path:
+    """Return the directory for temporary files; ``/tmp`` if its path has more than `longest` bytes.
+
+    Ray's sockets lie below what is made there, and their paths may have 107 bytes.
+    """
     given = Path(tempfile.gettempdir())
-    return given if len(os.fsencode(given)) <= _LONGEST_ROOT else Path("/tmp")  # noqa: S108 - the name is random
+    return given if len(os.fsencode(given)) <= longest else Path("/tmp")  # noqa: S108 - names in it are random
 
 
 def _pauses(bound_s: float) -> Iterator[None]:

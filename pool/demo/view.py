@@ -167,16 +167,17 @@ class Picture:
 def final(runs: Sequence[Run], width: int) -> RenderableType:
     """Return the table of all runs, the sentence and what the columns mean, for `width` columns."""
     tasks = list(dict.fromkeys(short(record.task) for run in runs for record in run.tasks))
-    blocks = [_block(run, tasks, full=True) for run in runs]
     first = max(len(text) for text in [*tasks, *_TOTALS])
 
-    def fits(gap: int) -> bool:
-        return 4 + first + sum(gap + block[0].cell_len for block in blocks) <= width
+    def room(gap: int) -> int:
+        return width - 4 - first - sum(gap + block[0].cell_len for block in blocks)
 
-    narrow = not fits(2)
-    if narrow:
-        blocks = [_block(run, tasks, full=False) for run in runs]
-    table = Table.grid(padding=(0, 3 if fits(3) else 2, 0, 0))
+    # First the units go, then the reasons.
+    for units, reasons in ((True, True), (False, True), (False, False)):
+        blocks = [_block(run, tasks, units=units, reasons=reasons) for run in runs]
+        if room(2) >= 0:
+            break
+    table = Table.grid(padding=(0, 3 if room(3) >= 0 else 2, 0, 0))
     labels = [("", ""), ("task", "dim"), *((task, "bold") for task in tasks), (_TOTALS[0], "bold"), (_TOTALS[1], "")]
     for row, (label, style) in enumerate(labels):
         if row == len(tasks) + 2:
@@ -185,22 +186,24 @@ def final(runs: Sequence[Run], width: int) -> RenderableType:
     parts: list[RenderableType] = [table, ""]
     if sentence := verdict(runs):
         parts += [Text(sentence, style="bold green"), ""]
-    if narrow:
-        parts += [Text(line, style="dim") for line in (*_whys(runs), "All figures are seconds.")]
+    if not reasons:
+        parts += [Text(line, style="dim") for line in _whys(runs)]
+    if not units:
+        parts.append(Text("All figures are seconds.", style="dim"))
     parts.append(Text(DEFINITIONS, style="dim"))
     if any(run.name == "fresh" for run in runs):
         parts.append(Text(BASELINE, style="dim"))
     return Padding(Group(*parts), (1, 2))
 
 
-def _block(run: Run, tasks: Sequence[str], *, full: bool) -> list[Text]:
+def _block(run: Run, tasks: Sequence[str], *, units: bool, reasons: bool) -> list[Text]:
     """Return a run's part of the table, line by line: all lines are equally wide."""
     leased = run.name != "fresh"
     by_task = {short(record.task): record for record in run.tasks}
-    ways = [_way(record, full=full) if leased else "" for record in run.tasks]
+    ways = [_way(record, reasons=reasons) if leased else "" for record in run.tasks]
     way_width = max([len(way) for way in ways], default=0)
     gap = "  " if leased else ""
-    unit = " s" if full else ""
+    unit = " s" if units else ""
     found = [_figure(value_s) for record in run.tasks for value_s in (wait_s(record), record.body_s)]
     number = max(5, *(len(figure) + len(unit) for figure in found))
 
@@ -210,7 +213,7 @@ def _block(run: Run, tasks: Sequence[str], *, full: bool) -> list[Text]:
         return Text.assemble(*parts, no_wrap=True)
 
     width = 2 * number + len(gap) + way_width + 2
-    title = Text(TITLES[run.name] if full or leased else "own cluster", style="bold", no_wrap=True)
+    title = Text(TITLES[run.name] if units or leased else "own cluster", style="bold", no_wrap=True)
     title.align("center", max(width, title.cell_len))
     lines = [title, line("wait" if leased else "start", Text(), "body", "dim")]
     for task in tasks:
@@ -218,7 +221,7 @@ def _block(run: Run, tasks: Sequence[str], *, full: bool) -> list[Text]:
         if record is None:
             lines.append(Text(" " * width))
             continue
-        way = Text(_way(record, full=full), style=_style(record)) if leased else Text()
+        way = Text(_way(record, reasons=reasons), style=_style(record)) if leased else Text()
         lines.append(line(_figure(wait_s(record)) + unit, way, _figure(record.body_s) + unit))
     for total_s, style in ((run.outside_s, "bold"), (run.wall_s, "")):
         lines.append(Text(f"{_figure(total_s) + unit:>{width}}", style=style, no_wrap=True))
@@ -229,8 +232,8 @@ def _figure(value_s: float) -> str:
     return f"{value_s:.2f}" if value_s < 100 else f"{value_s:.0f}"
 
 
-def _way(record: TaskRecord, *, full: bool) -> str:
-    return how(record) if full else record.outcome or record.how
+def _way(record: TaskRecord, *, reasons: bool) -> str:
+    return how(record) if reasons else record.outcome or record.how
 
 
 def _whys(runs: Sequence[Run]) -> list[str]:
