@@ -209,6 +209,27 @@ async def test_a_request_id_older_than_the_daemons_memory_is_known_by_the_store(
         daemon.state.ended[lease.id] = setup.disk.leases[lease.id]
 
 
+@in_virtual_time
+async def test_a_used_up_request_id_is_refused_as_it_queues_and_harms_nobody_else() -> None:
+    setup = Setup(make_rules(ceiling=Ceiling(clusters=1)))
+    async with setup.daemon() as daemon:
+        lease = await setup.lease(daemon, "once")
+        await daemon.submit(Release(lease.id, lease.epoch))
+        other = await setup.lease(daemon, "other")
+        ended = dict(daemon.state.ended)
+        daemon.state.requests.pop(("test", "once"))
+        del daemon.state.ended[lease.id]
+        refused = await daemon.acquire(setup.ask("once", lease_id="l-again"), 10.0)
+        assert isinstance(refused, Rejected)
+        assert refused.reason is Reason.REQUEST_ENDED
+        await daemon.submit(Release(other.id, other.epoch))
+        await asyncio.sleep(5)
+        assert [c.state for c in daemon.state.clusters.values()] == [ClusterState.IDLE]
+        daemon.state.requests["test", "once"] = lease.id
+        daemon.state.ended[lease.id] = ended[lease.id]
+        daemon.state.ended.move_to_end(lease.id, last=False)
+
+
 # --- the store fails -----------------------------------------------------------------------------------------------
 
 

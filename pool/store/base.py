@@ -15,6 +15,8 @@ _H = TypeVar("_H", Lease, Cluster)
 RESTORE_STEP = 1_000_000
 """By how much epochs, cluster numbers and the generation rise when a backup is restored."""
 
+USED_BEFORE = "The request id was used before by another lease."
+
 ENDED_LOADED = 2_000
 STARTS_LOADED = 500
 """How much of the recent past `Loaded` holds."""
@@ -60,7 +62,8 @@ class Store(Protocol):
 
         Raises:
             NotTheWriter: another daemon opened the store; nothing was written.
-            StoreConflict: a constraint refused it; nothing was written, and other changes may succeed.
+            StoreConflict: a constraint refused it (a lease or a waiter of a request id that another lease used);
+                nothing was written, and other changes may succeed.
             StoreFailed: the store itself failed.
         """
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pool.core.errors import PoolError, StoreConflict, StoreFailed
 from pool.core.reasons import Reason
+from pool.store.base import USED_BEFORE
 
 _KEPT = "Nothing that was committed is lost."
 
@@ -98,7 +99,7 @@ def translate(error: BaseException, where: str) -> PoolError:
 
 def _refused(text: str) -> StoreConflict:
     if "request_id" in text:
-        return StoreConflict("The request id was used before by another lease.", reason=Reason.CONFLICT)
+        return StoreConflict(USED_BEFORE, reason=Reason.CONFLICT)
     return StoreConflict(f"The store refused a value: {text.splitlines()[0]}.", remedy=_BAD_VALUE)
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from pool.core.errors import NotTheWriter, PoolError, StoreConflict, StoreFailed
 from pool.core.events import Change
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
-from pool.store.base import ENDED_LOADED, RESTORE_STEP, STARTS_LOADED, Loaded
+from pool.store.base import ENDED_LOADED, RESTORE_STEP, STARTS_LOADED, USED_BEFORE, Loaded
 from pool.store.batch import Batch, reduce
 
 _H = TypeVar("_H", Lease, Cluster)
@@ -115,7 +115,10 @@ class MemoryStore:
             if lease.id not in state.leases:
                 request = (lease.caller, lease.request_id)
                 if request in state.requests or asked.setdefault(request, lease.id) != lease.id:
-                    raise StoreConflict("The request id was used before by another lease.")
+                    raise StoreConflict(USED_BEFORE)
+        for waiter in batch.waiters.values():
+            if waiter is not None:
+                _refuse_used(waiter, state.requests.get((waiter.caller, waiter.request_id)))
         state.requests |= asked
         state.clusters |= batch.clusters
         state.leases |= batch.leases
@@ -175,6 +178,11 @@ class MemoryStore:
     async def close(self) -> None:
         """Let go of the store; what it holds stays in its state."""
         self._generation = None
+
+
+def _refuse_used(waiter: Waiter, lease_id: str | None) -> None:
+    if lease_id is not None and lease_id != waiter.id:
+        raise StoreConflict(USED_BEFORE)
 
 
 _T = TypeVar("_T")

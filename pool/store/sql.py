@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from pool.core.errors import NotTheWriter, StoreFailed
+from pool.core.errors import NotTheWriter, StoreConflict, StoreFailed
 from pool.core.events import Change
 from pool.core.model import Cluster, Lease
 from pool.store import loading, schema, tables
-from pool.store.base import RESTORE_STEP, Loaded
+from pool.store.base import RESTORE_STEP, USED_BEFORE, Loaded
 from pool.store.batch import Batch, reduce
 from pool.store.faults import translate
 from pool.store.link import Link, Tx
@@ -115,14 +115,25 @@ class SqlStore:
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Persist the durable ones of `changes` (see `pool.store.base.Store.commit`)."""
-        writes = self._writes(reduce(changes))
+        batch = reduce(changes)
+        writes = self._writes(batch)
 
         def write(tx: Tx) -> None:
             self._fence(tx)
+            self._refuse_used(tx, batch)
             for statement, rows in writes:
                 tx.write_all(statement, rows)
 
         await self._run(write)
+
+    def _refuse_used(self, tx: Tx, batch: Batch) -> None:
+        # A request id that is used up is refused as it queues: as it was granted, the conflict would be of the event
+        # that freed the cluster.
+        for waiter in batch.waiters.values():
+            if waiter is not None:
+                found = tx.rows(self._sql.lease_by_request, waiter.caller, waiter.request_id)
+                if any(lease.id != waiter.id for lease in leases_of(found)):
+                    raise StoreConflict(USED_BEFORE)
 
     def _writes(self, batch: Batch) -> list[tuple[str, list[tuple[Any, ...]]]]:
         sql = self._sql

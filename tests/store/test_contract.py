@@ -143,6 +143,18 @@ async def test_a_request_id_never_grants_again_and_nothing_of_its_batch_is_writt
     assert await store.find_lease(innocent.id) == innocent
 
 
+async def test_a_request_id_that_a_lease_used_up_cannot_wait_again(handle, make, new) -> None:
+    store = handle()
+    await store.open(0.0)
+    await store.commit(new(make.ended(5.0, request_id="once")))
+    innocent = make.waiter()
+    with pytest.raises(StoreConflict, match="request id"):
+        await store.commit(new(innocent, make.waiter(request_id="once")))
+    await store.commit(new(innocent, make.waiter(request_id="once", caller="another")))
+    await store.close()
+    assert len((await handle().open(0.0)).waiters) == 2
+
+
 async def test_two_leases_of_one_request_in_one_batch_conflict(handle, make, new) -> None:
     store = handle()
     await store.open(0.0)
