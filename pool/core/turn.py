@@ -25,8 +25,9 @@ class Turn:
 
     Attributes:
         touched: digests of pools whose queue or idle clusters changed: they are served at the end.
-        freed: room under a ceiling or a slot for a start came free, or could be made: pools that were blocked by it are
+        freed: room under a ceiling or a slot for a start came free: pools that were blocked by it are
             looked at again.
+        idled: ids of clusters that came idle: one that nobody took may be evicted for a blocked pool.
     """
 
     def __init__(self, state: State, event: Event, now: float) -> None:
@@ -35,6 +36,7 @@ class Turn:
         self.decision = Decision(event, now)
         self.touched: dict[str, None] = {}
         self.freed = False
+        self.idled: list[str] = []
 
     # --- primitives ------------------------------------------------------------------------------------------------
 
@@ -125,10 +127,10 @@ class Turn:
             fields["changed_at"] = self.now
         new = self.update(cluster, state=state, **fields)
         self.touch(cluster.pool)
-        if cluster.state is ClusterState.STARTING or state in (ClusterState.STOPPED, ClusterState.IDLE):
-            # What is idle now may be evicted for whoever is blocked by a ceiling.
+        if cluster.state is ClusterState.STARTING or state is ClusterState.STOPPED:
             self.freed = True
         if state is ClusterState.IDLE:
+            self.idled.append(new.id)
             self._watch_idle(new)
         return new
 
