@@ -7,6 +7,9 @@ FROM   ?= 0
 RAY    ?= 2.52.1
 UV     := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 
+# Without compiled bytecode Ray's processes take twice as long to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format soak test-ray lock build clean \
         bench bench-grant bench-decide bench-restart bench-chain

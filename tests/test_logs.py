@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -66,7 +65,7 @@ def test_libraries_are_heard_from_warnings_on_in_the_same_form() -> None:
     assert json.loads(out.getvalue())["event"] == "token=[hidden] is old"
 
 
-TOKEN = secrets.token_urlsafe(32)
+TOKEN = "jFN-ZygaUF0c7p8FUa5lge6R86DjDP_fHdzxbIJTK98"
 
 
 @pytest.mark.parametrize(
