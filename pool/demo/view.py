@@ -20,7 +20,8 @@ from pool.flyte.record import TaskRecord
 
 TITLES = {"cold": "cold pool", "warm": "warm pool", "fresh": "a cluster per task"}
 BASELINE = (
-    "a cluster per task: as Flyte's Ray plugin gives it on Kubernetes; here a process and a Ray of its own for each."
+    "own cluster: a cluster per task, as Flyte's Ray plugin gives it on Kubernetes; here a process and a Ray of its own "
+    "for each."
 )
 _TOTALS = ("outside", "in all")
 _STYLE = {"hit": "green", "waited": "yellow", "cold": "yellow", "shared": "green"}
@@ -213,7 +214,7 @@ def _block(run: Run, tasks: Sequence[str], *, units: bool, reasons: bool) -> lis
         return Text.assemble(*parts, no_wrap=True)
 
     width = 2 * number + len(gap) + way_width + 2
-    title = Text(TITLES[run.name] if units or leased else "own cluster", style="bold", no_wrap=True)
+    title = Text(TITLES[run.name] if leased else "own cluster", style="bold", no_wrap=True)
     title.align("center", max(width, title.cell_len))
     lines = [title, line("wait" if leased else "start", Text(), "body", "dim")]
     for task in tasks:
