@@ -20,8 +20,8 @@ from pool.flyte.record import TaskRecord
 
 TITLES = {"cold": "cold pool", "warm": "warm pool", "fresh": "a cluster per task"}
 BASELINE = (
-    "own cluster: a cluster per task, as Flyte's Ray plugin gives it on Kubernetes; here a process and a Ray of its own "
-    "for each."
+    "own cluster: a cluster per task, as Flyte's Ray plugin gives it on Kubernetes; here a process and a Ray of its "
+    "own for each."
 )
 _TOTALS = ("outside", "in all")
 _STYLE = {"hit": "green", "waited": "yellow", "cold": "yellow", "shared": "green"}
