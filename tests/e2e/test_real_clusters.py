@@ -1,0 +1,233 @@
+"""The daemon as it is served, with real Ray clusters: leases, kills at every side, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pool.client import Client, Lease, LeaseLost, LeaseRequest
+from pool.core.reasons import Reason
+from tests.serving import Served, environment
+
+pytestmark = pytest.mark.ray
+
+SESSION = "import ray; ray.init(log_to_driver=False); print(ray.get_runtime_context().gcs_address)"
+CONFIG = """
+listen: 127.0.0.1:{port}
+backend: {{type: local, cpu: 8, unclaimed: 5m}}
+reconcile_interval: 2s
+defaults: {{lease_ttl: 10s, pickup: 10s}}
+"""
+
+
+class Home:
+    """A place for daemons, whose real clusters are ended with it whatever happened."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def serve(self, name: str = "a", *arguments: str) -> Served:
+        """Start a daemon; the same name is the same state directory and address."""
+        home = self.root / name
+        home.mkdir(exist_ok=True)
+        chosen = home / "port"
+        if not chosen.exists():
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                chosen.write_text(str(free.getsockname()[1]))
+        (home / "state" / "daemon.json").unlink(missing_ok=True)
+        return Served(home, *arguments, config=CONFIG.format(port=chosen.read_text()))
+
+    def processes(self, name: str = "a", cluster_id: str = "") -> list[psutil.Process]:
+        """Return the living processes of a daemon's clusters."""
+        found = []
+        state = str(self.root / name / "state")
+        for process in psutil.process_iter():
+            try:
+                marks = process.environ()
+                mine = marks.get("WARMPOOL_CLUSTER", "").endswith(cluster_id) and "WARMPOOL_CLUSTER" in marks
+                ours = state in " ".join(process.cmdline()) or self._store_of(name) in marks.get("WARMPOOL_CLUSTER", "")
+                if mine and ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def _store_of(self, name: str) -> str:
+        # The clusters of a store lie below a directory that carries its id.
+        stores = [path.name for path in (self.root / name / "state" / "clusters").glob("*")]
+        return stores[0] if stores else "no cluster yet"
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    root = Path(f"/tmp/e{secrets.token_hex(3)}")
+    root.mkdir()
+    home = Home(root)
+    try:
+        yield home
+        for name in (path.name for path in root.iterdir()):
+            # A daemon that is told so stops every cluster of its store, also those that a killed one left.
+            with home.serve(name, "--stop-clusters"):
+                pass
+            assert until(lambda name=name: not home.processes(name)), home.processes(name)
+            assert not list((root / name / "state" / "clusters").glob("*/c-*"))
+    finally:
+        for name in (path.name for path in root.iterdir()):
+            for process in home.processes(name):
+                process.kill()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def until(holds: Callable[[], Any], bound_s: float = 60.0) -> bool:
+    """Wait until something holds, for a bounded time."""
+    end = time.monotonic() + bound_s
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def listed(served: Served, what: str) -> list[dict[str, Any]]:
+    done = served.run(what, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    return list(answer["items"] if isinstance(answer, dict) else answer)
+
+
+def client_of(served: Served) -> Client:
+    return Client(served.url, token_file=served.state_dir / "operator.token")
+
+
+def ask(holder: str, **fields: Any) -> LeaseRequest:
+    return LeaseRequest(image="local", tenant="me/dev", holder=holder, shape={"head": {"cpu": 1}}, **fields)
+
+
+def session_of(lease: Lease) -> str:
+    """Run a driver on the leased cluster and return the address that it found itself on."""
+    env = {**environment(), **lease.environment()}
+    done = subprocess.run([sys.executable, "-c", SESSION], env=env, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_two_tasks_in_a_row_run_on_one_cluster(home: Home) -> None:
+    with home.serve() as served:
+        first = served.run("lease", "--tenant", "me/dev", "--", sys.executable, "-c", SESSION, timeout_s=120)
+        assert first.returncode == 0, first.stderr
+        assert until(lambda: [c["state"] for c in listed(served, "clusters")] == ["idle"])
+        second = served.run("lease", "--tenant", "me/dev", "--", sys.executable, "-c", SESSION, timeout_s=120)
+        assert second.returncode == 0, second.stderr
+        assert first.stdout == second.stdout
+        assert [lease["outcome"] for lease in listed(served, "leases")] in ([], ["cold", "hit"], ["hit", "cold"])
+        (cluster,) = listed(served, "clusters")
+        assert cluster["uses"] == 2
+
+
+def test_a_killed_holder_loses_its_lease_and_its_cluster_is_recycled(home: Home) -> None:
+    with home.serve() as served:
+        command = [
+            sys.executable,
+            "-m",
+            "pool.cli",
+            "--state-dir",
+            str(served.state_dir),
+            "lease",
+            "--tenant",
+            "me/dev",
+        ]
+        holder = subprocess.Popen(
+            [*command, "--", sys.executable, "-c", "import time; time.sleep(600)"],
+            env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert until(lambda: [c["state"] for c in listed(served, "clusters")] == ["leased"], 90)
+        (before,) = listed(served, "clusters")
+        os.killpg(holder.pid, signal.SIGKILL)
+        holder.wait()
+        assert until(lambda: before["id"] not in [c["id"] for c in listed(served, "clusters")], 60)
+        assert until(lambda: not home.processes(cluster_id=before["id"]))
+        with client_of(served) as client, client.lease(ask("next")) as lease:
+            assert lease.cluster.id != before["id"]
+
+
+def test_two_daemons_side_by_side_never_touch_each_others_clusters(home: Home) -> None:
+    with home.serve("a") as a, home.serve("b", "--stop-clusters") as b:
+        with client_of(a) as client, client_of(b) as other, client.lease(ask("of a")) as lease:
+            with other.lease(ask("of b")) as beside:
+                assert beside.cluster.id == lease.cluster.id  # the same key: only the stores differ
+                assert beside.cluster.address != lease.cluster.address
+            assert b.end() == 0
+            assert until(lambda: not home.processes("b"))
+            assert session_of(lease) == lease.cluster.address
+            lease.check()
+
+
+def test_a_killed_daemon_leaves_leases_and_clusters_to_the_next_one(home: Home) -> None:
+    with home.serve() as served, client_of(served) as client:
+        with client.lease(ask("survivor")) as lease:
+            served.end(signal.SIGKILL)
+            with home.serve() as again:
+                assert until(lambda: lease.state == "active" and lease.remaining_s > 5)
+                lease.check()
+                (cluster,) = listed(again, "clusters")
+                assert (cluster["id"], cluster["epoch"]) == (lease.cluster.id, lease.epoch)
+                assert session_of(lease) == lease.cluster.address
+                lease.release()
+                assert until(lambda: [c["state"] for c in listed(again, "clusters")] == ["idle"])
+                with client.lease(ask("next")) as hit:
+                    assert (hit.outcome, hit.cluster.id) == ("hit", lease.cluster.id)
+                again.run("drain", lease.cluster.id)
+                # Killed while it stops the cluster: the next one finishes it.
+                again.end(signal.SIGKILL)
+        with home.serve() as third:
+            assert until(lambda: listed(third, "clusters") == [])
+            assert until(lambda: not home.processes())
+
+
+def test_a_daemon_killed_during_a_start_finishes_it_after_its_restart(home: Home) -> None:
+    with home.serve() as served, client_of(served) as client:
+        phases: list[str] = []
+        killed: list[Served] = []
+
+        def kill_once(progress: Any) -> None:
+            phases.append(progress.phase)
+            if "head" in progress.phase and not killed:
+                served.end(signal.SIGKILL)
+                killed.append(home.serve())
+
+        with client.lease(ask("patient"), progress=kill_once) as lease:
+            assert killed, phases
+            assert lease.cluster.id.endswith("-1")
+            assert session_of(lease) == lease.cluster.address
+        with killed[0] as again:
+            assert [c["id"] for c in listed(again, "clusters")] == [lease.cluster.id]
+
+
+def test_a_cluster_killed_under_its_lease_is_told_to_the_holder_and_replaced(home: Home) -> None:
+    with home.serve() as served, client_of(served) as client:
+        # By hand, not with `lease`: the loss is what is looked for, not an error.
+        lease = client.acquire(ask("unlucky"))
+        for process in home.processes(cluster_id=lease.cluster.id):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        assert lease.wait_lost(30)
+        with pytest.raises(LeaseLost) as told:
+            lease.check()
+        assert told.value.reason is Reason.CLUSTER_LOST
+        with client.lease(ask("next")) as replaced:
+            assert replaced.cluster.id != lease.cluster.id
