@@ -26,7 +26,7 @@ from pool.backends.simulated import INSTANT, SimulatedBackend, SimulatedCluster,
 from pool.clock import WallClock
 from pool.core.settings import PoolSettings, Rules
 from pool.daemon import Daemon
-from pool.garbage import long_lived_objects
+from pool.interpreter import answer_promptly, long_lived_objects
 from pool.store.sql import SqlStore
 from pool.tokens import Tokens
 
@@ -63,6 +63,7 @@ def world_of(directory: Path) -> SimulatedWorld:
 
 async def serve_pool(directory: Path) -> None:
     """Serve the daemon until the input closes."""
+    answer_promptly()
     daemon = make_daemon(directory, world_of(directory))
     with long_lived_objects():
         await daemon.start()

@@ -29,7 +29,7 @@ from pool.core.events import Reconfigure
 from pool.core.reasons import Reason
 from pool.core.settings import Rules
 from pool.daemon import Daemon
-from pool.garbage import long_lived_objects
+from pool.interpreter import answer_promptly, long_lived_objects
 from pool.journal import Journal
 from pool.logs import configure
 from pool.metrics import Metrics
@@ -193,6 +193,7 @@ class Service:
         Raises:
             PoolError: if the address is taken, or the store or the backend cannot be opened.
         """
+        answer_promptly()
         where = self.config.listen
         app = create_app(self.daemon, self.access, self.metrics.registry)
         server = await listen(app, where.host, where.port, allow_remote=self.config.listen_publicly)

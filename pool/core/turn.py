@@ -120,12 +120,12 @@ class Turn:
         reason = cluster.reason or Reason.SHUTDOWN
         self.effect(Stop(cluster.id, self.state.key_of(cluster), reason, cluster.detail))
 
-    def move(self, cluster: Cluster, move: ClusterMove, **fields: Any) -> Cluster:
+    def move(self, cluster: Cluster, move: ClusterMove, *, durable: bool = True, **fields: Any) -> Cluster:
         """Take a cluster through its table, and note that its pool is to be served."""
         state = cluster_after(cluster, move)
         if state is not cluster.state:
             fields["changed_at"] = self.now
-        new = self.update(cluster, state=state, **fields)
+        new = self.update(cluster, durable=durable, state=state, **fields)
         self.touch(cluster.pool)
         if cluster.state is ClusterState.STARTING or state is ClusterState.STOPPED:
             self.freed = True
