@@ -166,15 +166,20 @@ def test_a_killed_holder_loses_its_lease_and_its_cluster_is_recycled(home: Home)
 
 
 def test_two_daemons_side_by_side_never_touch_each_others_clusters(home: Home) -> None:
-    with home.serve("a") as a, home.serve("b", "--stop-clusters") as b:
-        with client_of(a) as client, client_of(b) as other, client.lease(ask("of a")) as lease:
-            with other.lease(ask("of b")) as beside:
-                assert beside.cluster.id == lease.cluster.id  # the same key: only the stores differ
-                assert beside.cluster.address != lease.cluster.address
-            assert b.end() == 0
-            assert until(lambda: not home.processes("b"))
-            assert session_of(lease) == lease.cluster.address
-            lease.check()
+    with (
+        home.serve("a") as a,
+        home.serve("b", "--stop-clusters") as b,
+        client_of(a) as client,
+        client_of(b) as other,
+        client.lease(ask("of a")) as lease,
+    ):
+        with other.lease(ask("of b")) as beside:
+            assert beside.cluster.id == lease.cluster.id  # the same key: only the stores differ
+            assert beside.cluster.address != lease.cluster.address
+        assert b.end() == 0
+        assert until(lambda: not home.processes("b"))
+        assert session_of(lease) == lease.cluster.address
+        lease.check()
 
 
 def test_a_killed_daemon_leaves_leases_and_clusters_to_the_next_one(home: Home) -> None:
