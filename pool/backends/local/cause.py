@@ -1,4 +1,4 @@
-"""Why a node did not start: the few lines of its log that say it."""
+"""Why a node did not start, or ended: the few lines of its log that say it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ _TAKEN = re.compile(
 _SPOKEN_BY = ("gcs_server.out", "raylet.out", "dashboard.log", "gcs_server.err", "raylet.err", "dashboard.err")
 
 
-def of(files: Files, trail: Trail, node: str) -> str:
-    """Return the cause of a failed start in a few lines, as far as the logs tell it.
+def of(files: Files, trail: Trail, node: str, *, was_ready: bool = False) -> str:
+    """Return why a node did not start, or ended, in a few lines, as far as the logs tell it.
 
     Args:
         files: of the cluster.
         trail: of the cluster.
         node: which of its nodes ended.
+        was_ready: it had started, so that what it said last need not have to do with its end.
     """
     lines = _lines(files.log(node))
     errors = _errors(lines)
@@ -35,6 +36,8 @@ def of(files: Files, trail: Trail, node: str) -> str:
         # `ray start` only says which of its children ended; the child says why.
         for name in _SPOKEN_BY:
             errors += _errors(_lines(Path(trail.temp_dir) / "session_latest" / "logs" / name))
+    if was_ready and not errors:
+        return "its logs name no error."
     said = errors[-3:] if errors else lines[-_TAIL_LINES:]
     return " | ".join(dict.fromkeys(said)) or "it left no log."
 

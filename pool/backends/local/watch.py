@@ -114,6 +114,6 @@ class Watch:
 
 def _how(watched: Watched, node: str) -> str:
     how = watched.files.running().ended.get(node, "is gone")
-    why = cause.of(watched.files, watched.trail, node)
+    why = cause.of(watched.files, watched.trail, node, was_ready=True)
     shape = "" if node == "head" else " The cluster no longer has the shape it was asked for."
     return f"{watched.trail.cluster_id}: {node} {how}: {why}{shape}"

@@ -61,3 +61,11 @@ def test_a_port_that_was_taken_is_recognised(tmp_path: Path) -> None:
 
 def test_a_node_that_left_no_log_is_no_further_error(tmp_path: Path) -> None:
     assert cause.of(Files(tmp_path), TRAIL, "head") == "it left no log."
+
+
+def test_a_killed_head_is_not_explained_by_what_it_said_when_it_was_well(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    files.log("head").write_text("INFO scripts.py:1265 -- --block\n")
+    assert cause.of(files, TRAIL, "head", was_ready=True) == "its logs name no error."
+    files.log("head").write_text(TIMED_OUT)
+    assert cause.of(files, TRAIL, "head", was_ready=True).startswith("Exception: ")
