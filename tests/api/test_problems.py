@@ -17,12 +17,13 @@ from pool.api.openapi import reasons_of
 from pool.api.problems import _REMEDIES, PROBLEMS, status_of
 from pool.api.routes import ROUTES
 from pool.core.errors import Refused, StoreFailed
-from pool.core.events import Cordon, Resize, Shutdown, StartFailed
+from pool.core.events import Cordon, Reconfigure, Resize, Shutdown, StartFailed
 from pool.core.key import key_from
 from pool.core.model import ClusterState
 from pool.core.reasons import Reason
+from pool.core.settings import Ceiling, Rules
 
-from .conftest import Hands, Http, Reading, proof, until, wish
+from .conftest import Hands, Http, Reading, proof, settings_for, until, wish
 
 KEY = key_from(wish()["key"])
 
@@ -206,6 +207,32 @@ async def test_a_prewarm_at_a_ceiling_is_refused(http: Http, hands: Hands) -> No
     hands.start_all()
     answer = await http.post("/v1/prewarm", {"key": wish()["key"], "count": 2}, as_="operator")
     refused(answer, Reason.POOL_CEILING)
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason", "says"),
+    [
+        ({"tenant_ceiling": lambda _tenant: Ceiling(clusters=1)}, Reason.TENANT_CEILING, "1 clusters and 1 more, of 1"),
+        ({"daemon": Ceiling(clusters=1)}, Reason.DAEMON_CEILING, "1 clusters and 1 more, of 1"),
+        ({"max_starting": 1}, Reason.MAX_STARTING, "1 clusters are starting, of 1"),
+    ],
+)
+async def test_a_prewarm_over_a_bound_of_many_pools_is_refused_with_the_arithmetic(
+    http: Http, hands: Hands, rules: dict[str, Any], reason: Reason, says: str
+) -> None:
+    hands.tell(Reconfigure(Rules(settings_for, **rules)))
+    other = wish(key={"image": "registry.example/other:1", "tenant": KEY.tenant})["key"]
+    assert (await http.post("/v1/prewarm", {"key": other}, as_="operator")).status == 200
+    refused(await http.post("/v1/prewarm", {"key": wish()["key"]}, as_="operator"), reason, says)
+
+
+async def test_a_prewarm_between_two_tries_of_a_start_is_told_when_to_come_back(http: Http, hands: Hands) -> None:
+    prewarm = {"key": wish()["key"]}
+    await http.post("/v1/prewarm", prewarm, as_="operator")
+    (cluster,) = hands.state.clusters.values()
+    hands.tell(StartFailed(cluster.id, Reason.START_FAILED, "no space left on device"))
+    answer = await http.post("/v1/prewarm", prewarm, as_="operator")
+    refused(answer, Reason.START_BACKOFF, "no space left on device")
 
 
 # --- leases --------------------------------------------------------------------------------------------------------
