@@ -14,7 +14,8 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from functools import partial
+from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,21 @@ _PRAGMAS = (
 )
 _COMMITS_PER_CHECKPOINT = 128
 
+_ROWS_AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
+"""How many rows one statement writes: few sizes, so that every statement stays prepared.
+
+Each step of a statement lets go of the interpreter's lock, and a busy event loop gives it back only after a while
+(`pool.interpreter.SWITCH_S`). Row by row, that wait is most of what a commit takes.
+"""
+
+
+@lru_cache(maxsize=128)
+def _for_rows(statement: str, count: int) -> str:
+    """Return an INSERT of one row as one of `count` rows."""
+    head, values, tail = statement.partition(" VALUES ")
+    row, end, rest = tail.partition(")")
+    return f"{head}{values}{', '.join([row + end] * count)}{rest}"
+
 
 class _Transaction:
     """A `Tx` on the connection's own thread."""
@@ -55,7 +71,15 @@ class _Transaction:
         return self._connection.execute(statement, values).rowcount
 
     def write_all(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        self._connection.executemany(statement, rows)
+        if " VALUES " not in statement:
+            self._connection.executemany(statement, rows)
+            return
+        done = 0
+        for size in _ROWS_AT_ONCE:
+            while len(rows) - done >= size:
+                some = rows[done : done + size]
+                self._connection.execute(_for_rows(statement, size), tuple(chain.from_iterable(some)))
+                done += size
 
 
 class _Driver(aiosqlite.Connection):

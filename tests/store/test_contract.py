@@ -74,6 +74,22 @@ async def test_a_waiter_or_pool_that_is_gone_is_deleted(handle, make, new) -> No
     assert (loaded.pools, loaded.waiters) == ([], [kept])
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 31, 64, 127, 200])
+async def test_a_batch_of_any_size_is_written_whole(handle, make, new, count: int) -> None:
+    leases, waiters = [make.lease() for _ in range(count)], [make.waiter() for _ in range(count)]
+    store = handle()
+    await store.open(0.0)
+    await store.commit(new(*leases, *waiters))
+    renewed = [lease._replace(expires_at=1000.0 + n) for n, lease in enumerate(leases)]
+    changes = [Change(old, lease) for old, lease in zip(leases, renewed, strict=True)]
+    await store.commit([*changes, *(Change(waiter, None) for waiter in waiters[1:])])
+    await store.close()
+
+    loaded = await handle().open(0.0)
+    assert sorted(loaded.leases) == sorted(renewed)
+    assert loaded.waiters == waiters[:1]
+
+
 async def test_a_waiter_becomes_the_lease_of_its_id(handle, make, new) -> None:
     waiter = make.waiter()
     lease = make.lease(id=waiter.id, request_id=waiter.request_id)
