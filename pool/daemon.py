@@ -318,11 +318,12 @@ class Daemon:
         if self._inbox:
             return
         wait_s = min(HEARTBEAT_S, max(0.0, self.state.timers.next_due() - now))
+        # Not `asyncio.timeout`: this is done once a commit, and to cancel the task costs more than to wake it.
+        alarm = asyncio.get_running_loop().call_later(wait_s, self._wake.set)
         try:
-            async with asyncio.timeout(wait_s):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+            await self._wake.wait()
+        finally:
+            alarm.cancel()
 
     async def _process(self, items: list[_Item], now: float) -> None:
         decided = [(item, decision) for item in items if (decision := self._decide(item, now)) is not None]
