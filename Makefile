@@ -11,7 +11,7 @@ UV     := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak test-ray lock build clean \
+.PHONY: help setup demo test check format soak test-ray test-kube lock build clean \
         bench bench-grant bench-decide bench-restart bench-chain
 
 help:  ## list the targets
@@ -48,10 +48,10 @@ soak: setup  ## more seeds of the whole-system simulation: make soak SEEDS=20000
 
 test-ray: setup  ## the tests on real Ray, with another version of it: make test-ray RAY=2.52.1
 	@[ -x .venv-ray-$(RAY)/bin/python ] || $(UV) venv --quiet --python $(BIN)/python .venv-ray-$(RAY)
-	@grep -v '^ray==' requirements.lock | sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*\( ;.*\) \\$$/\1\2/p; s/^\([A-Za-z0-9._-]*==[^ ;]*\) \\$$/\1/p' > .venv-ray-$(RAY)/pins
-	@VIRTUAL_ENV=.venv-ray-$(RAY) $(UV) pip install --quiet "ray[default]==$(RAY)" -c .venv-ray-$(RAY)/pins -r .venv-ray-$(RAY)/pins
-	@VIRTUAL_ENV=.venv-ray-$(RAY) $(UV) pip install --quiet --no-deps --editable .
-	@.venv-ray-$(RAY)/bin/pytest -m "ray and not flyte"
+	@VIRTUAL_ENV=.venv-ray-$(RAY) $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	@VIRTUAL_ENV=.venv-ray-$(RAY) $(UV) pip install --quiet --no-deps --compile-bytecode "ray==$(RAY)" --editable .
+	@VIRTUAL_ENV=.venv-ray-$(RAY) $(UV) pip check --quiet
+	@.venv-ray-$(RAY)/bin/pytest -n 2 --dist loadgroup -m ray
 
 bench: bench-decide bench-grant bench-restart bench-chain  ## all benchmarks, one after the other
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import structlog
 
@@ -22,7 +22,7 @@ from pool.backends.base import Backend
 from pool.clock import WallClock
 from pool.config import Config, build_rules, load, windows_of
 from pool.config.load import public_address
-from pool.config.model import SimulatedSection
+from pool.config.model import KuberaySection, SimulatedSection
 from pool.config.values import address
 from pool.core.errors import PoolError
 from pool.core.events import Reconfigure
@@ -37,6 +37,9 @@ from pool.schedule import Schedule
 from pool.statedir import OPERATOR_TOKEN_FILE, StateDir
 from pool.store.sql import SqlStore
 from pool.tokens import Tokens
+
+if TYPE_CHECKING:
+    from pool.backends.kuberay.options import KuberayOptions
 
 log = structlog.get_logger("warmpool")
 T = TypeVar("T")
@@ -100,6 +103,10 @@ def make_backend(config: Config) -> tuple[Backend, int | None]:
             reset_s=(section.reset, section.reset),
         )
         return SimulatedBackend(SimulatedWorld(behaviour=behaviour)), None
+    if isinstance(section, KuberaySection):
+        from pool.backends.kuberay.backend import KuberayBackend
+
+        return KuberayBackend(kuberay_options(section)), None
     from pool.backends.local.backend import LocalBackend
     from pool.backends.local.options import LocalOptions
 
@@ -118,6 +125,21 @@ def make_backend(config: Config) -> tuple[Backend, int | None]:
     )
     backend = LocalBackend(config.state_dir, options=options)
     return backend, int(backend.machine.milli_cpu * options.cpu_overcommit)
+
+
+def kuberay_options(section: KuberaySection) -> KuberayOptions:
+    """Return the settings of the kuberay backend that the configuration gives."""
+    from pool.backends.kuberay.options import KuberayOptions
+
+    return KuberayOptions(
+        namespace=section.namespace,
+        template=section.template,
+        ray_version=section.ray_version,
+        image_pull_policy=section.image_pull_policy,
+        addresses=section.addresses,
+        kubeconfig=str(section.kubeconfig or ""),
+        context=section.context,
+    )
 
 
 class Service:

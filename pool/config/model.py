@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, PlainValidator
 
@@ -21,6 +22,16 @@ def _path(value: object) -> Path:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"{value!r} is not a path")
     return Path(value).expanduser()
+
+
+def _namespace(value: object) -> str:
+    try:
+        named = value.format(project="p", domain="d", tenant="p-d") if isinstance(value, str) else ""
+    except (KeyError, IndexError, ValueError):
+        raise ValueError(f"{value!r} has another placeholder than {{project}}, {{domain}} and {{tenant}}") from None
+    if not re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", named):
+        raise ValueError(f"{value!r} is not a namespace")
+    return str(value)
 
 
 Directory = Annotated[Path, PlainValidator(_path), PlainSerializer(str)]
@@ -72,6 +83,31 @@ class SimulatedSection(Section):
     reset: Seconds = Field(0.1, description="How long a reset takes.")
 
 
+class KuberaySection(Section):
+    """Ray clusters on Kubernetes, run by the KubeRay operator."""
+
+    type: Literal["kuberay"] = "kuberay"
+    namespace: Annotated[str, BeforeValidator(_namespace)] = Field(
+        "default", description="Namespace of a tenant's clusters; {project}, {domain} and {tenant} are replaced."
+    )
+    template: dict[str, Any] = Field(
+        {}, description="A RayCluster laid under each one; a worker group without groupName is laid under every group."
+    )
+    ray_version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = Field(
+        "2.52.0", description="Ray's version where an image's tag does not say it."
+    )
+    image_pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = Field(
+        "", description="Of the Ray containers; left to Kubernetes if empty."
+    )
+    addresses: Literal["service", "pod"] = Field(
+        "service", description="What holders are told: names inside the cluster, or the addresses of pods."
+    )
+    kubeconfig: Directory | None = Field(
+        None, description="How to reach Kubernetes; the pod's service account, else KUBECONFIG, if not given."
+    )
+    context: str = Field("", description="Context of the kubeconfig; its current one if empty.")
+
+
 class TenantSection(Section):
     """Limits of the tenants that a pattern matches, each for itself. The first that matches counts."""
 
@@ -93,7 +129,7 @@ class Config(Section):
     listen_publicly: bool = Field(False, description="Must be true to listen where other machines can reach it.")
     state_dir: Directory = Field(default_factory=default_state_dir, description="Directory of tokens, store, clusters.")
     store: StoreSection = StoreSection()
-    backend: Annotated[LocalSection | SimulatedSection, Discriminator("type")] = LocalSection()
+    backend: Annotated[LocalSection | SimulatedSection | KuberaySection, Discriminator("type")] = LocalSection()
     ceiling: CeilingSection = Field(CeilingSection(), description="The most of everything.")
     max_starting: Annotated[Count, Field(ge=1)] = Field(4, description="Clusters that may be starting at once.")
     tenants: list[TenantSection] = Field([], description="Limits of tenants.")

@@ -15,7 +15,6 @@ import structlog
 
 from pool.backends.base import Clean, Report
 from pool.backends.local import census, commands
-from pool.backends.local.dashboard import Dashboard
 from pool.backends.local.launch import Home
 from pool.backends.local.machine import Machine
 from pool.backends.local.options import LocalOptions
@@ -24,6 +23,7 @@ from pool.backends.local.ready import PortTaken, Starting
 from pool.backends.local.reset import Reset
 from pool.backends.local.trail import Ready, Running, Trail
 from pool.backends.local.watch import Watch, Watched
+from pool.backends.rayapi.dashboard import Dashboard
 from pool.core.errors import InvalidKey, StartFailed
 from pool.core.events import Listing, Lost, Started
 from pool.core.key import ClusterKey

@@ -8,9 +8,9 @@ import aiohttp
 
 from pool.backends.base import Report
 from pool.backends.local import cause
-from pool.backends.local.dashboard import Dashboard, DashboardError
 from pool.backends.local.processes import Process, kernel_boot
 from pool.backends.local.trail import Files, Ready, Trail
+from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.core.errors import StartFailed
 from pool.core.reasons import Reason
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pool.backends.base import Clean
 from pool.backends.local.census import Census
-from pool.backends.local.dashboard import Dashboard, DashboardError
+from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 
 GRACE_S = 1.0
 """For so long things may be on their way out before they are taken for left behind."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pool.backends.local import cause
-from pool.backends.local.dashboard import Dashboard, DashboardError
 from pool.backends.local.options import LocalOptions
 from pool.backends.local.processes import Process
 from pool.backends.local.trail import Files, Ready, Running, Trail
+from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.core.events import Lost
 from pool.core.reasons import Reason
 

@@ -16,9 +16,9 @@ from aiohttp.test_utils import TestServer
 
 from pool.backends.base import Clean
 from pool.backends.local.census import Census
-from pool.backends.local.dashboard import Dashboard
 from pool.backends.local.processes import read
 from pool.backends.local.reset import Reset
+from pool.backends.rayapi.dashboard import Dashboard
 
 EMPTY = Census(frozenset(), (), ())
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pool.backends.local.dashboard import DashboardError
 from pool.backends.local.options import LocalOptions
 from pool.backends.local.processes import Process, read
 from pool.backends.local.trail import Files, Ports, Ready, Running, Trail
 from pool.backends.local.watch import Watch, Watched
+from pool.backends.rayapi.dashboard import DashboardError
 from pool.core.events import Lost
 from pool.core.reasons import Reason
 

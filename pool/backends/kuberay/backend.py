@@ -1,0 +1,190 @@
+"""`KuberayBackend`: Ray clusters that the KubeRay operator of a Kubernetes runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import structlog
+
+from pool.backends.base import Clean, Report
+from pool.backends.kuberay import pods, spec
+from pool.backends.kuberay.api import CORE, RAY, Api, ApiError
+from pool.backends.kuberay.options import KuberayOptions
+from pool.backends.kuberay.ready import Starting, refused
+from pool.backends.kuberay.reset import Reset
+from pool.backends.kuberay.view import View
+from pool.backends.rayapi.dashboard import Dashboard
+from pool.core.errors import InvalidKey, PoolError, StartFailed
+from pool.core.events import Listing, Lost, Seen, Started
+from pool.core.key import ClusterKey
+from pool.core.model import Cluster
+from pool.core.reasons import Reason
+
+log = structlog.get_logger(__name__)
+
+CLUSTERS = "rayclusters"
+GONE_S = 60.0
+Objects = list[dict[str, Any]]
+
+
+class KuberayBackend:
+    """Runs clusters as RayClusters. See `pool.backends.base.Backend` for the verbs."""
+
+    cluster_type = "ray"
+
+    def __init__(self, options: KuberayOptions | None = None) -> None:
+        self.options = options or KuberayOptions()
+
+    async def open(self, store_id: str, token_for: Callable[[str], str], on_lost: Callable[[Lost], None]) -> None:
+        """Begin to watch; the clusters of the store are known when this returns, if Kubernetes answers.
+
+        Raises:
+            PoolError: if there is nothing that says how to reach Kubernetes.
+        """
+        self._store_id, self._token_for = store_id, token_for
+        try:
+            self._api = await Api.connect(self.options)
+        except ApiError as error:
+            raise PoolError(
+                f"{error}.",
+                reason=Reason.INVALID_REQUEST,
+                remedy="Give `backend.kubeconfig`, set KUBECONFIG, or run the daemon in a pod.",
+            ) from error
+        self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self.view = View(self._api, store_id, self.options, on_lost)
+        await self.view.open()
+
+    async def close(self) -> None:
+        """Stop watching. Clusters go on."""
+        if hasattr(self, "view"):
+            await self.view.close()
+            await self._http.close()
+            await self._api.close()
+
+    @property
+    def writes(self) -> int:
+        """How many writes were sent to the Kubernetes API."""
+        return self._api.writes
+
+    def check(self, key: ClusterKey) -> None:
+        """Raise `InvalidKey` if a cluster of `key` can never be made here."""
+        if key.cluster_type != self.cluster_type:
+            raise InvalidKey(f"key.cluster_type: {key.cluster_type!r} cannot run here; known is {self.cluster_type}.")
+        spec.check(key, self.options)
+
+    async def start(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+        """Create `cluster`, or adopt it if it is there already, and return when it is ready.
+
+        Raises:
+            pool.core.errors.StartFailed: with the reason that Kubernetes or KubeRay gives.
+        """
+        report("creating")
+        token = self._token_for(cluster.id)
+        try:
+            made = await self._create(cluster.id, key, token)
+        except ApiError as error:
+            raise refused(cluster.id, error) from error
+        name, namespace = made["metadata"]["name"], made["metadata"]["namespace"]
+        starting = Starting(cluster.id, key, self.view, self._http, token, report)
+        ready = await starting.wait()
+        self.view.follow(cluster.id, ready.boot_id)
+        host = ready.host if self.options.addresses == "pod" else f"{name}-head-svc.{namespace}.svc"
+        return Started(
+            cluster_id=cluster.id,
+            boot_id=ready.boot_id,
+            address=f"{host}:6379",
+            client_address=f"ray://{host}:10001",
+            dashboard_url=f"http://{host}:8265",
+            ray_version=ready.ray_version,
+        )
+
+    async def stop(self, cluster_id: str) -> None:
+        """Delete the RayCluster and return once its pods are seen gone.
+
+        Raises:
+            PoolError: if Kubernetes cannot be asked, or does not end the pods in time.
+        """
+        self.view.unfollow(cluster_id)
+        try:
+            found = await self._ours(cluster_id)
+            for item in found:
+                meta = item["metadata"]
+                await self._api.delete(_path(RAY, meta["namespace"], CLUSTERS, meta["name"]), meta["uid"])
+        except ApiError as error:
+            raise PoolError(f"{cluster_id} could not be deleted: {error}.", remedy="It is tried again.") from error
+        try:
+            async with asyncio.timeout(GONE_S):
+                await self.view.gone(cluster_id)
+        except TimeoutError:
+            raise PoolError(
+                f"{cluster_id}: its pods were not gone {GONE_S:.0f} s after it was deleted.",
+                remedy="Look at its node; the deletion goes on.",
+            ) from None
+
+    async def reset(self, cluster: Cluster, key: ClusterKey) -> Clean:
+        """Stop what a holder left and prove the cluster free of it."""
+        head = self.view.head(cluster.id)
+        if head is None or pods.boot_id(head) != cluster.boot_id:
+            return Clean(False, "the cluster that was leased does not run any more")
+        url = f"http://{head['status']['podIP']}:8265"
+        dashboard = Dashboard(self._http, url, self._token_for(cluster.id))
+        found = await Reset(dashboard, self.options.settle_s).run()
+        head = self.view.head(cluster.id)
+        if found.clean and (head is None or pods.boot_id(head) != cluster.boot_id):
+            return Clean(False, "the head was replaced during the reset")
+        return found
+
+    async def list(self) -> Listing:
+        """Return every cluster of this store. Complete only while the watch stands."""
+        seen = []
+        for cluster_id in self.view.cluster_ids():
+            head = self.view.head(cluster_id)
+            seen.append(Seen(cluster_id, pods.boot_id(head) if head is not None else ""))
+        return Listing(0.0, self.view.fresh, tuple(seen))
+
+    async def _create(self, cluster_id: str, key: ClusterKey, token: str) -> dict[str, Any]:
+        """Create the Secret and the RayCluster, as far as they are not there. The Secret goes with the RayCluster."""
+        manifest = spec.ray_cluster(self._store_id, cluster_id, key, self.options)
+        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        path = _path(RAY, namespace, CLUSTERS)
+        if (known := self.view.cluster(cluster_id)) is None:
+            secret = spec.secret(self._store_id, cluster_id, key, token, self.options)
+            await _unless_there(self._api.create(_path(CORE, namespace, "secrets"), secret))
+        try:
+            made: dict[str, Any] = known or await self._api.create(path, manifest)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            made = await self._api.get(f"{path}/{name}")
+        meta = made["metadata"]
+        if meta["labels"].get(spec.STORE) != self._store_id:
+            raise StartFailed(f"{cluster_id}: {namespace} has a RayCluster {name} that is not this daemon's.")
+        if meta.get("deletionTimestamp"):
+            raise StartFailed(f"{cluster_id} was being deleted when it was to be started.")
+        if known is None:
+            owner = {"apiVersion": spec.API_VERSION, "kind": "RayCluster", "name": name, "uid": meta["uid"]}
+            await self._api.patch(_path(CORE, namespace, "secrets", name), {"metadata": {"ownerReferences": [owner]}})
+        return made
+
+    async def _ours(self, cluster_id: str) -> Objects:
+        """Return the cluster's RayClusters as the API has them now: the cache may not know of a create yet."""
+        selector = f"{spec.STORE}={self._store_id},{spec.CLUSTER}={cluster_id}"
+        found = await self._api.get(_path(RAY, self.view.namespace, CLUSTERS), labelSelector=selector)
+        items: Objects = found["items"]
+        return items
+
+
+def _path(api: str, namespace: str, plural: str, name: str = "") -> str:
+    where = f"/namespaces/{namespace}" if namespace else ""
+    return f"{api}{where}/{plural}" + (f"/{name}" if name else "")
+
+
+async def _unless_there(create: Any) -> None:
+    try:
+        await create
+    except ApiError as error:
+        if error.status != 409:
+            raise

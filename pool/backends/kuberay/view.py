@@ -1,0 +1,208 @@
+"""The clusters of this store as Kubernetes has them: RayClusters, their pods, and what is warned of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from pool.backends.kuberay import pods, spec
+from pool.backends.kuberay.api import CORE, RAY, Api
+from pool.backends.kuberay.cache import Cache
+from pool.backends.kuberay.options import KuberayOptions
+from pool.core.events import Lost
+from pool.core.reasons import Reason
+
+log = structlog.get_logger(__name__)
+
+OPEN_S = 15.0
+WARNINGS = 8
+
+
+class View:
+    """Follows the clusters of one store, and tells when a ready one is lost.
+
+    Attributes:
+        namespace: that is watched; empty for all of them.
+        foreign: how many RayClusters there are that are not of this store.
+    """
+
+    def __init__(self, api: Api, store_id: str, options: KuberayOptions, on_lost: Callable[[Lost], None]) -> None:
+        self.namespace = "" if "{" in options.namespace else options.namespace
+        self._store_id, self._on_lost = store_id, on_lost
+        self._followed: dict[str, str] = {}
+        self._told: dict[str, deque[str]] = {}
+        self._clusters: dict[str, dict[str, Any]] = {}
+        self._pods: dict[str, dict[str, dict[str, Any]]] = {}
+        self._changed = asyncio.Condition()
+        self._waking: asyncio.Task[None] | None = None
+        where = f"/namespaces/{self.namespace}" if self.namespace else ""
+        bounds: Any = {"watch_s": options.watch_s, "silence_s": options.silence_s}
+        ours = {"labelSelector": f"{spec.STORE}={store_id}"}
+        self._ray = Cache(api, f"{RAY}{where}/rayclusters", _cluster, self._on_cluster, **bounds)
+        self._pod = Cache(api, f"{CORE}{where}/pods", _pod, self._on_pod, query=ours, **bounds)
+        warnings = {"fieldSelector": "type=Warning,involvedObject.kind=RayCluster"}
+        self._event = Cache(api, f"{CORE}{where}/events", _event, self._on_event, query=warnings, **bounds)
+        self._caches = (self._ray, self._pod, self._event)
+
+    async def open(self) -> None:
+        """Begin to watch, and wait a bounded time for the first answer."""
+        for cache in self._caches:
+            cache.start()
+        await asyncio.gather(*(cache.listed(OPEN_S) for cache in self._caches))
+        for cluster_id in self.cluster_ids():
+            head = self.head(cluster_id)
+            if head is not None and (boot_id := pods.boot_id(head)):
+                self.follow(cluster_id, boot_id)
+
+    async def close(self) -> None:
+        """Stop watching."""
+        for cache in self._caches:
+            await cache.close()
+        if self._waking is not None:
+            await self._waking
+
+    @property
+    def fresh(self) -> bool:
+        """Tell whether absence means anything: both watches stand."""
+        return self._ray.fresh and self._pod.fresh
+
+    @property
+    def foreign(self) -> int:
+        """How many RayClusters are there that are not of this store."""
+        return len(self._ray.items) - len(self._clusters)
+
+    def cluster_ids(self) -> set[str]:
+        """Return the ids of all clusters of which anything is there."""
+        return self._clusters.keys() | {cluster_id for cluster_id, found in self._pods.items() if found}
+
+    def cluster(self, cluster_id: str) -> dict[str, Any] | None:
+        """Return the RayCluster."""
+        return self._clusters.get(cluster_id)
+
+    def pods(self, cluster_id: str) -> list[dict[str, Any]]:
+        """Return the cluster's pods."""
+        return list(self._pods.get(cluster_id, {}).values())
+
+    def head(self, cluster_id: str) -> dict[str, Any] | None:
+        """Return the cluster's head pod, the living one if there are two."""
+        heads = [pod for pod in self.pods(cluster_id) if pods.is_head(pod)]
+        return min(heads, key=pods.going, default=None)
+
+    def warnings(self, cluster_id: str) -> list[str]:
+        """Return what was warned of the cluster, as ``Reason: message``, the latest last."""
+        item = self._clusters.get(cluster_id)
+        return list(self._told.get(item["metadata"]["uid"], ())) if item is not None else []
+
+    def follow(self, cluster_id: str, boot_id: str) -> None:
+        """Tell from now on when this run of the cluster's head is over."""
+        self._followed[cluster_id] = boot_id
+        self._look(cluster_id)
+
+    def unfollow(self, cluster_id: str) -> None:
+        """Do not tell any more."""
+        self._followed.pop(cluster_id, None)
+
+    async def changed(self, timeout_s: float) -> None:
+        """Wait until anything changes, at most for `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def gone(self, cluster_id: str) -> None:
+        """Wait until nothing of the cluster is there any more, as far as a standing watch tells."""
+        while not self.fresh or cluster_id in self.cluster_ids():
+            await self.changed(1.0)
+
+    def _on_cluster(self, item: dict[str, Any], deleted: bool) -> None:
+        cluster_id = item["metadata"]["labels"].get(spec.CLUSTER)
+        if item["metadata"]["labels"].get(spec.STORE) != self._store_id or not cluster_id:
+            return
+        if not deleted:
+            self._clusters[cluster_id] = item
+        elif self._clusters.get(cluster_id, item)["metadata"]["uid"] == item["metadata"]["uid"]:
+            self._clusters.pop(cluster_id, None)
+            self._told.pop(item["metadata"]["uid"], None)
+        self._look(cluster_id, "somebody deleted its RayCluster" if _ending(item, deleted) else "")
+        self._wake()
+
+    def _on_pod(self, item: dict[str, Any], deleted: bool) -> None:
+        cluster_id = item["metadata"]["labels"].get(spec.CLUSTER, "")
+        found = self._pods.setdefault(cluster_id, {})
+        if not deleted:
+            found[item["metadata"]["uid"]] = item
+        else:
+            found.pop(item["metadata"]["uid"], None)
+            if not found:
+                del self._pods[cluster_id]
+        if pods.is_head(item):
+            self._look(cluster_id, pods.ending(item) if _ending(item, deleted) or pods.going(item) else "")
+        elif cluster_id in self._followed and (deleted or pods.going(item)):
+            log.warning("a cluster lost a worker, KubeRay replaces it", cluster=cluster_id, cause=pods.ending(item))
+        self._wake()
+
+    def _on_event(self, item: dict[str, Any], deleted: bool) -> None:
+        if deleted:
+            # Kubernetes forgets events after an hour.
+            self._told.pop(item["about"], None)
+            return
+        told = self._told.setdefault(item["about"], deque(maxlen=WARNINGS))
+        if item["said"] not in told:
+            told.append(item["said"])
+        self._wake()
+
+    def _look(self, cluster_id: str, why: str = "") -> None:
+        """Tell if the run of the head that is followed is over."""
+        boot_id = self._followed.get(cluster_id)
+        if boot_id is None:
+            return
+        head, item = self.head(cluster_id), self._clusters.get(cluster_id)
+        now = pods.boot_id(head) if head is not None else ""
+        if now == boot_id and item is not None and not item["metadata"].get("deletionTimestamp"):
+            return
+        self.unfollow(cluster_id)
+        reason = Reason.HEAD_REPLACED if now and now != boot_id else Reason.PROCESS_GONE
+        if not why:
+            why = pods.ending(head) if head is not None and not now else reason.sentence.rstrip(".").lower()
+        self._on_lost(Lost(cluster_id, boot_id, reason, f"{cluster_id}: {why}."))
+
+    def _wake(self) -> None:
+        if self._waking is None or self._waking.done():
+            self._waking = asyncio.get_running_loop().create_task(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+def _ending(item: dict[str, Any], deleted: bool) -> bool:
+    return deleted or bool(item["metadata"].get("deletionTimestamp"))
+
+
+_META = ("name", "namespace", "uid", "deletionTimestamp")
+
+
+def _meta(item: dict[str, Any]) -> dict[str, Any]:
+    meta = item["metadata"]
+    return {**{name: meta[name] for name in _META if name in meta}, "labels": meta.get("labels", {})}
+
+
+def _cluster(item: dict[str, Any]) -> dict[str, Any]:
+    status = item.get("status", {})
+    kept = {"conditions": status.get("conditions", []), "reason": status.get("reason", "")}
+    return {"metadata": _meta(item), "status": kept}
+
+
+def _pod(item: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": _meta(item), "status": item.get("status", {})}
+
+
+def _event(item: dict[str, Any]) -> dict[str, Any]:
+    about = item.get("involvedObject", {}).get("uid", "")
+    said = f"{item.get('reason', '')}: {item.get('message', '')}"
+    return {"metadata": {"uid": item["metadata"]["uid"]}, "about": about, "said": said}

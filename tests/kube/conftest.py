@@ -1,0 +1,56 @@
+"""A namespace of its own on a real Kubernetes with KubeRay, for each test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from pool.backends.kuberay.api import Api
+from pool.backends.kuberay.backend import KuberayBackend
+from pool.backends.kuberay.options import KuberayOptions
+from pool.core.events import Lost
+
+WITHOUT = "needs a Kubernetes with KubeRay: make test-kube KUBECONFIG=~/.kube/config"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "kube" in item.keywords and not os.environ.get("KUBECONFIG"):
+            item.add_marker(pytest.mark.skip(reason=WITHOUT))
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    made = await Api.connect(KuberayOptions())
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def namespace(api: Api) -> AsyncIterator[str]:
+    name = f"warmpool-test-{uuid.uuid4().hex[:8]}"
+    await api.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    await api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def store_id() -> str:
+    return uuid.uuid4().hex[:16]
+
+
+@pytest.fixture
+def lost() -> list[Lost]:
+    return []
+
+
+@pytest.fixture
+async def backend(namespace: str, store_id: str, lost: list[Lost]) -> AsyncIterator[KuberayBackend]:
+    options = KuberayOptions(namespace=namespace, addresses="pod", image_pull_policy="IfNotPresent")
+    made = KuberayBackend(options)
+    await made.open(store_id, lambda cluster_id: f"token-of-{cluster_id}-{'x' * 20}", lost.append)
+    yield made
+    await made.close()

@@ -1,0 +1,146 @@
+"""Real RayClusters on a real Kubernetes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from pool.backends.kuberay.api import Api
+from pool.backends.kuberay.backend import KuberayBackend
+from pool.core.errors import StartFailed
+from pool.core.events import Lost, Started
+from pool.core.reasons import Reason
+from tests.kube.kit import cluster_of, small
+
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(180), pytest.mark.xdist_group("kube")]
+
+
+async def until(look: Callable[[], Any], what: str, bound_s: float = 60.0) -> Any:
+    end = asyncio.get_running_loop().time() + bound_s
+    while not (found := look()):
+        assert asyncio.get_running_loop().time() < end, f"waited {bound_s:.0f} s for {what}"
+        await asyncio.sleep(0.05)
+    return found
+
+
+async def submit(started: Started, token: str, entrypoint: str) -> str:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        async with http.post(f"{started.dashboard_url}/api/jobs/", json={"entrypoint": entrypoint}) as answer:
+            job = (await answer.json())["submission_id"]
+        while True:
+            async with http.get(f"{started.dashboard_url}/api/jobs/{job}") as answer:
+                status = (await answer.json())["status"]
+            if status not in ("PENDING", "RUNNING"):
+                return str(status)
+            await asyncio.sleep(0.2)
+
+
+def token_of(cluster_id: str) -> str:
+    return f"token-of-{cluster_id}-{'x' * 20}"
+
+
+async def test_a_cluster_is_created_used_reset_adopted_and_deleted_with_four_writes(
+    backend: KuberayBackend, namespace: str, api: Api
+) -> None:
+    key = small(workers=1)
+    cluster = cluster_of(key)
+    phases: list[str] = []
+    started = await backend.start(cluster, key, phases.append)
+    assert phases[0] == "creating"
+    assert "workers 0 of 1" in phases
+    assert (await backend.list()).seen[0].boot_id == started.boot_id
+    assert await submit(started, token_of(cluster.id), "python -c 'import ray; ray.init()'") == "SUCCEEDED"
+    clean = await backend.reset(cluster._replace(boot_id=started.boot_id), key)
+    assert (clean.clean, clean.left) == (True, "")
+    assert await backend.start(cluster, key, phases.append) == started
+    await backend.stop(cluster.id)
+    assert (await backend.list()).seen == ()
+    assert backend.writes == 4
+    await until_gone(api, f"/api/v1/namespaces/{namespace}/secrets")
+
+
+async def until_gone(api: Api, path: str) -> None:
+    async with asyncio.timeout(30):
+        while (await api.get(path))["items"]:  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.2)
+
+
+async def test_a_detached_actor_is_not_clean(backend: KuberayBackend) -> None:
+    key = small(workers=0)
+    cluster = cluster_of(key)
+    started = await backend.start(cluster, key, lambda phase: None)
+    make = "ray.remote(type('A', (), {})).options(name='kept', lifetime='detached').remote()"
+    leave = f'python -c "import ray, time; ray.init(); a = {make}; time.sleep(2)"'
+    assert await submit(started, token_of(cluster.id), leave) == "SUCCEEDED"
+    clean = await backend.reset(cluster._replace(boot_id=started.boot_id), key)
+    assert not clean.clean
+    assert "kept" in clean.left
+    await backend.stop(cluster.id)
+
+
+async def kill_head(api: Api, backend: KuberayBackend, cluster_id: str, namespace: str) -> None:
+    head = backend.view.head(cluster_id)
+    assert head is not None
+    await api.delete(f"/api/v1/namespaces/{namespace}/pods/{head['metadata']['name']}")
+
+
+async def delete_cluster(api: Api, backend: KuberayBackend, cluster_id: str, namespace: str) -> None:
+    item = backend.view.cluster(cluster_id)
+    assert item is not None
+    await api.delete(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{item['metadata']['name']}")
+
+
+@pytest.mark.parametrize("harm", [kill_head, delete_cluster])
+async def test_a_lost_cluster_is_told_within_five_seconds(
+    harm: Callable[[Api, KuberayBackend, str, str], Awaitable[None]],
+    backend: KuberayBackend,
+    namespace: str,
+    api: Api,
+    lost: list[Lost],
+) -> None:
+    key = small(workers=0)
+    cluster = cluster_of(key)
+    started = await backend.start(cluster, key, lambda phase: None)
+    await harm(api, backend, cluster.id, namespace)
+    await until(lambda: lost, "the loss", 5.0)
+    assert (lost[0].cluster_id, lost[0].boot_id) == (cluster.id, started.boot_id)
+    clean = await backend.reset(cluster._replace(boot_id=started.boot_id), key)
+    assert not clean.clean
+    await backend.stop(cluster.id)
+    assert (await backend.list()).seen == ()
+
+
+async def failure(backend: KuberayBackend, **shape: Any) -> StartFailed:
+    key = small(**shape)
+    cluster = cluster_of(key)
+    with pytest.raises(StartFailed) as failed:
+        await backend.start(cluster, key, lambda phase: None)
+    await backend.stop(cluster.id)
+    return failed.value
+
+
+async def test_an_image_that_is_not_there_is_the_reason(backend: KuberayBackend) -> None:
+    failed = await failure(backend, workers=0, image="warmpool.invalid/none:2.60.0")
+    assert "the image warmpool.invalid/none:2.60.0 cannot be pulled" in failed.detail
+
+
+async def test_a_quota_is_the_reason_and_means_no_room(backend: KuberayBackend, namespace: str, api: Api) -> None:
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    await api.create(f"/api/v1/namespaces/{namespace}/resourcequotas", quota)
+    await asyncio.sleep(0.5)
+    failed = await failure(backend, workers=0)
+    assert failed.reason is Reason.NO_CAPACITY
+    assert "exceeded quota" in failed.detail
+
+
+async def test_a_spec_that_kuberay_refuses_is_told_by_its_event(backend: KuberayBackend) -> None:
+    # The daemon allows the parameter; KubeRay's own validation refuses the combination.
+    failed = await failure(
+        backend, workers=0, start_params={"num-cpus": "0"}, pod={"labels": {"ray.io/cluster": "x y"}}
+    )
+    assert failed.reason is Reason.START_FAILED

@@ -1,0 +1,202 @@
+"""What is sent to Kubernetes for a key."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+import yaml
+
+from pool.backends.kuberay import spec
+from pool.backends.kuberay.merge import merged
+from pool.backends.kuberay.options import KuberayOptions
+from pool.core.errors import InvalidKey
+from pool.core.key import ClusterKey, key_from
+
+STORE = "0123456789abcdef"
+IMAGE = "rayproject/ray:2.60.0-py311"
+
+
+def key(image: str = IMAGE, tenant: str = "ml/production", **shape: Any) -> ClusterKey:
+    return key_from({"image": image, "tenant": tenant, "shape": shape})
+
+
+def render(asked: ClusterKey, **options: Any) -> dict[str, Any]:
+    return spec.ray_cluster(STORE, f"c-{asked.digest}-1", asked, KuberayOptions(**options))
+
+
+def ray(template: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = template["template"]["spec"]["containers"][0]
+    return found
+
+
+def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
+    asked = key(head={"cpu": 1, "memory": "2Gi"}, workers=[{"name": "w", "cpu": "500m", "replicas": 2}])
+    manifest = render(asked, image_pull_policy="IfNotPresent")
+    name = f"wp-01234567-{asked.digest}-1"
+    marks = {
+        "warmpool/store": STORE,
+        "warmpool/cluster": f"c-{asked.digest}-1",
+        "warmpool/pool": asked.digest,
+        "warmpool/tenant": "ml.production",
+    }
+    env = yaml.safe_load(f"""
+    - {{name: RAY_AUTH_MODE, value: token}}
+    - {{name: RAY_AUTH_TOKEN, valueFrom: {{secretKeyRef: {{name: {name}, key: auth_token}}}}}}
+    - {{name: RAY_USAGE_STATS_ENABLED, value: '0'}}
+    """)
+    expected = yaml.safe_load(f"""
+    apiVersion: ray.io/v1
+    kind: RayCluster
+    metadata: {{name: {name}, namespace: default, annotations: {{warmpool/tenant: ml/production}}}}
+    spec:
+      rayVersion: 2.60.0
+      authOptions: {{mode: token}}
+      headGroupSpec:
+        rayStartParams: {{dashboard-host: 0.0.0.0, num-cpus: '1', num-gpus: '0', memory: '2147483648'}}
+        template:
+          metadata: {{}}
+          spec:
+            restartPolicy: Never
+            containers:
+            - name: ray-head
+              image: {IMAGE}
+              imagePullPolicy: IfNotPresent
+              resources:
+                limits: {{cpu: 1000m, memory: '2147483648'}}
+                requests: {{cpu: 1000m, memory: '2147483648'}}
+              readinessProbe:
+                httpGet: {{path: /api/gcs_healthz, port: 8265}}
+                initialDelaySeconds: 1
+                periodSeconds: 2
+                timeoutSeconds: 4
+                failureThreshold: 8
+              ports:
+              - {{name: gcs-server, containerPort: 6379}}
+              - {{name: dashboard, containerPort: 8265}}
+              - {{name: client, containerPort: 10001}}
+              - {{name: metrics, containerPort: 8080}}
+      workerGroupSpecs:
+      - groupName: w
+        replicas: 2
+        minReplicas: 2
+        maxReplicas: 2
+        rayStartParams: {{num-cpus: '1', num-gpus: '0'}}
+        template:
+          metadata: {{}}
+          spec:
+            restartPolicy: Never
+            containers:
+            - name: ray-worker
+              image: {IMAGE}
+              imagePullPolicy: IfNotPresent
+              resources: {{limits: {{cpu: 500m}}, requests: {{cpu: 500m}}}}
+              readinessProbe:
+                httpGet: {{path: /api/local_raylet_healthz, port: 52365}}
+                initialDelaySeconds: 1
+                periodSeconds: 2
+                timeoutSeconds: 4
+                failureThreshold: 8
+    """)
+    expected["metadata"]["labels"] = marks
+    for group in (expected["spec"]["headGroupSpec"], *expected["spec"]["workerGroupSpecs"]):
+        ray(group)["env"] = env
+        group["template"]["metadata"]["labels"] = marks
+    assert manifest == expected
+
+
+def test_the_token_is_in_a_secret_under_the_clusters_own_name() -> None:
+    asked = key()
+    made = spec.secret(STORE, "c-1-1", asked, "the token", KuberayOptions())
+    assert made["metadata"]["name"] == spec.name_of(STORE, "c-1-1")
+    assert base64.b64decode(made["data"]["auth_token"]) == b"the token"
+
+
+def test_the_longest_name_fits() -> None:
+    assert len(spec.name_of(STORE, f"c-{'f' * 12}-{10**9}")) <= spec.LONGEST_NAME
+
+
+def test_the_operators_template_lies_under_the_lease_and_both_under_what_the_daemon_needs() -> None:
+    template = yaml.safe_load("""
+    metadata: {labels: {team: core, warmpool/store: forged}}
+    spec:
+      headGroupSpec:
+        serviceType: ClusterIP
+        template:
+          spec:
+            nodeSelector: {disk: ssd}
+            serviceAccountName: ray
+            containers: [{name: ray-head, env: [{name: A, value: operator}, {name: B, value: operator}]}]
+      workerGroupSpecs:
+      - template: {spec: {nodeSelector: {disk: ssd}, tolerations: [{key: gpu, operator: Exists}]}}
+      - {groupName: w, template: {spec: {nodeSelector: {zone: a}}}}
+      - {groupName: other, template: {spec: {nodeSelector: {zone: b}}}}
+    """)
+    pod = {
+        "primary_container_name": "main",
+        "labels": {"mine": "yes"},
+        "spec": {
+            "containers": [
+                {"name": "side", "image": "busybox"},
+                {"name": "main", "env": [{"name": "A", "value": "lease"}, {"name": "RAY_AUTH_MODE", "value": "off"}]},
+            ]
+        },
+    }
+    manifest = render(key(head={"pod": pod}, workers=[{"name": "w"}]), template=template)
+    assert manifest["metadata"]["labels"] | {"warmpool/store": STORE, "team": "core"} == manifest["metadata"]["labels"]
+    head = manifest["spec"]["headGroupSpec"]
+    assert head["serviceType"] == "ClusterIP"
+    assert head["template"]["metadata"]["labels"]["mine"] == "yes"
+    assert head["template"]["spec"]["serviceAccountName"] == "ray"
+    env = {item["name"]: item.get("value") for item in ray(head)["env"]}
+    assert (env["A"], env["B"], env["RAY_AUTH_MODE"]) == ("lease", "operator", "token")
+    assert [item["name"] for item in head["template"]["spec"]["containers"]] == ["ray-head", "side"]
+    worker = manifest["spec"]["workerGroupSpecs"][0]["template"]["spec"]
+    assert worker["nodeSelector"] == {"disk": "ssd", "zone": "a"}
+    assert worker["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+
+
+def test_requests_below_limits_and_other_resources_are_the_containers() -> None:
+    pod = {"requests": {"cpu": "100m"}, "limits": {"ephemeral-storage": "1Gi", "shm": "1Gi"}}
+    head = render(key(head={"cpu": 1, "gpu": 2, "accelerator": "A100", "pod": pod}))["spec"]["headGroupSpec"]
+    limits = {"cpu": "1000m", "nvidia.com/gpu": "2", "ephemeral-storage": "1Gi"}
+    assert ray(head)["resources"] == {"limits": limits, "requests": {**limits, "cpu": "100m"}}
+    assert head["rayStartParams"]["resources"] == """'{"accelerator_type:A100": 1.0}'"""
+
+
+def test_an_autoscaled_group_has_its_bounds_and_the_autoscaler_the_token() -> None:
+    group = {"name": "w", "replicas": 1, "min_replicas": 0, "max_replicas": 3}
+    made = render(key(workers=[group], autoscaling=True, autoscaler_options={"idleTimeoutSeconds": 30}))["spec"]
+    assert made["enableInTreeAutoscaling"] is True
+    assert made["autoscalerOptions"]["idleTimeoutSeconds"] == 30
+    assert [item["name"] for item in made["autoscalerOptions"]["env"]][:2] == ["RAY_AUTH_MODE", "RAY_AUTH_TOKEN"]
+    assert [made["workerGroupSpecs"][0][name] for name in ("minReplicas", "replicas", "maxReplicas")] == [0, 1, 3]
+
+
+def test_a_ray_too_old_for_tokens_is_refused_with_a_sentence() -> None:
+    with pytest.raises(InvalidKey, match=r"has Ray 2\.51\.1, which knows no token authentication"):
+        spec.check(key(image="rayproject/ray:2.51.1-py311"), KuberayOptions())
+
+
+def test_an_image_without_a_version_takes_the_one_of_the_options() -> None:
+    assert render(key(image="registry:5000/team/trainer"), ray_version="2.55.0")["spec"]["rayVersion"] == "2.55.0"
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [({"workers": [{"name": "A_b"}]}, "workers.A_b"), ({"head": {"pod": {"name": "gpu-template"}}}, "gpu-template")],
+)
+def test_what_kuberay_can_never_make_is_refused(shape: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidKey, match=said):
+        spec.check(key(**shape), KuberayOptions())
+
+
+def test_a_tenant_has_the_namespace_of_the_template() -> None:
+    assert spec.namespace_of("ml/production", KuberayOptions(namespace="{project}-{domain}")) == "ml-production"
+    with pytest.raises(InvalidKey, match="Ünsinn"):
+        spec.namespace_of("Ünsinn/x", KuberayOptions(namespace="{tenant}"))
+
+
+def test_a_null_takes_away_and_a_list_of_unnamed_things_is_replaced() -> None:
+    assert merged({"a": 1, "args": [1, 2]}, {"a": None, "args": [3]}) == {"args": [3]}
