@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 
+from pool.backends.kuberay import ready
 from pool.backends.kuberay.api import Api
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.core.errors import StartFailed
@@ -139,8 +141,28 @@ async def test_a_quota_is_the_reason_and_means_no_room(backend: KuberayBackend, 
 
 
 async def test_a_spec_that_kuberay_refuses_is_told_by_its_event(backend: KuberayBackend) -> None:
-    # The daemon allows the parameter; KubeRay's own validation refuses the combination.
-    failed = await failure(
-        backend, workers=0, start_params={"num-cpus": "0"}, pod={"labels": {"ray.io/cluster": "x y"}}
-    )
+    off = {"annotations": {"ray.io/ft-enabled": "false"}}
+    template = {"metadata": off, "spec": {"gcsFaultToleranceOptions": {"redisAddress": "redis:6379"}}}
+    backend.options = replace(backend.options, template=template)
+    failed = await failure(backend, workers=0)
     assert failed.reason is Reason.START_FAILED
+    assert "KubeRay refuses its spec" in failed.detail
+
+
+async def test_a_cluster_that_finds_no_node_tells_why(backend: KuberayBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready, "PATIENCE_S", 2.0)
+    failed = await failure(backend, workers=0, pod={"spec": {"nodeSelector": {"there-is": "none"}}})
+    assert failed.reason is Reason.NO_CAPACITY
+    assert "finds no node" in failed.detail
+
+
+async def test_a_program_that_needs_more_memory_than_it_has_is_the_reason(backend: KuberayBackend) -> None:
+    failed = await failure(backend, workers=0, memory="40Mi", pod={"requests": {"cpu": "100m", "memory": "40Mi"}})
+    assert failed.reason is Reason.START_FAILED
+    assert "ran out of memory" in failed.detail
+
+
+async def test_a_namespace_that_is_not_there_is_the_reason(backend: KuberayBackend) -> None:
+    backend.options = replace(backend.options, namespace="warmpool-test-none")
+    failed = await failure(backend, workers=0)
+    assert "warmpool-test-none" in failed.detail
