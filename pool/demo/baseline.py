@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -111,17 +112,23 @@ def _run_alone(name: str, place: Path) -> None:
 
 
 def _end_what_is_left(place: Path) -> None:
-    """End the processes whose Ray keeps its session in `place`."""
+    """Kill the processes whose Ray keeps its session in `place`, and return once none runs."""
     left = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process.pid != os.getpid() and process.environ().get("RAY_TMPDIR") == str(place):
-                process.terminate()
+                process.kill()
                 left.append(process)
-    for process in psutil.wait_procs(left, timeout=_GRACE_S)[1]:
-        with suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(left, timeout=_GRACE_S)
+    for process in left:
+        _wait_until_dead(process)
+
+
+def _wait_until_dead(process: psutil.Process) -> None:
+    # Whoever adopts orphans here may reap them late: `psutil.wait_procs` would wait for that, and the run with it.
+    deadline = time.monotonic() + _GRACE_S
+    with suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+            time.sleep(0.005)
 
 
 def main() -> None:
