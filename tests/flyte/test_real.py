@@ -15,7 +15,12 @@ import ray
 from pool.flyte.connect import connected
 from pool.wire import ClusterAccess
 
-pytestmark = [pytest.mark.ray, pytest.mark.flyte]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.flyte,
+    # Older Rays tell on every ray.init what a later one will do.
+    pytest.mark.filterwarnings("ignore:Tip. In future versions of Ray:FutureWarning"),
+]
 
 FLYTE1 = """
 import os
