@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
 
 from pool.core.key import ClusterKey, key_from
 from pool.core.model import Cluster, ClusterState
@@ -31,3 +36,24 @@ def cluster_of(key: ClusterKey, seq: int = 1, boot_id: str = "") -> Cluster:
         changed_at=0.0,
         boot_id=boot_id,
     )
+
+
+async def until(look: Callable[[], Any], what: str, bound_s: float = 60.0) -> Any:
+    end = asyncio.get_running_loop().time() + bound_s
+    while not (found := look()):
+        assert asyncio.get_running_loop().time() < end, f"waited {bound_s:.0f} s for {what}"
+        await asyncio.sleep(0.05)
+    return found
+
+
+async def submit(dashboard_url: str, token: str, entrypoint: str) -> str:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        async with http.post(f"{dashboard_url}/api/jobs/", json={"entrypoint": entrypoint}) as answer:
+            job = (await answer.json())["submission_id"]
+        while True:
+            async with http.get(f"{dashboard_url}/api/jobs/{job}") as answer:
+                status = (await answer.json())["status"]
+            if status not in ("PENDING", "RUNNING"):
+                return str(status)
+            await asyncio.sleep(0.2)

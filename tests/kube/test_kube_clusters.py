@@ -7,39 +7,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
 import pytest
 
 from pool.backends.kuberay import ready
 from pool.backends.kuberay.api import Api
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.core.errors import StartFailed
-from pool.core.events import Lost, Started
+from pool.core.events import Lost
 from pool.core.reasons import Reason
-from tests.kube.kit import cluster_of, small
+from tests.kube.kit import cluster_of, small, submit, until
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(180), pytest.mark.xdist_group("kube")]
-
-
-async def until(look: Callable[[], Any], what: str, bound_s: float = 60.0) -> Any:
-    end = asyncio.get_running_loop().time() + bound_s
-    while not (found := look()):
-        assert asyncio.get_running_loop().time() < end, f"waited {bound_s:.0f} s for {what}"
-        await asyncio.sleep(0.05)
-    return found
-
-
-async def submit(started: Started, token: str, entrypoint: str) -> str:
-    headers = {"Authorization": f"Bearer {token}"}
-    async with aiohttp.ClientSession(headers=headers) as http:
-        async with http.post(f"{started.dashboard_url}/api/jobs/", json={"entrypoint": entrypoint}) as answer:
-            job = (await answer.json())["submission_id"]
-        while True:
-            async with http.get(f"{started.dashboard_url}/api/jobs/{job}") as answer:
-                status = (await answer.json())["status"]
-            if status not in ("PENDING", "RUNNING"):
-                return str(status)
-            await asyncio.sleep(0.2)
 
 
 def token_of(cluster_id: str) -> str:
@@ -56,7 +34,9 @@ async def test_a_cluster_is_created_used_reset_adopted_and_deleted_with_four_wri
     assert phases[0] == "creating"
     assert "workers 0 of 1" in phases
     assert (await backend.list()).seen[0].boot_id == started.boot_id
-    assert await submit(started, token_of(cluster.id), "python -c 'import ray; ray.init()'") == "SUCCEEDED"
+    assert (
+        await submit(started.dashboard_url, token_of(cluster.id), "python -c 'import ray; ray.init()'") == "SUCCEEDED"
+    )
     clean = await backend.reset(cluster._replace(boot_id=started.boot_id), key)
     assert (clean.clean, clean.left) == (True, "")
     assert await backend.start(cluster, key, phases.append) == started
@@ -78,7 +58,7 @@ async def test_a_detached_actor_is_not_clean(backend: KuberayBackend) -> None:
     started = await backend.start(cluster, key, lambda phase: None)
     make = "ray.remote(type('A', (), {})).options(name='kept', lifetime='detached').remote()"
     leave = f'python -c "import ray, time; ray.init(); a = {make}; time.sleep(2)"'
-    assert await submit(started, token_of(cluster.id), leave) == "SUCCEEDED"
+    assert await submit(started.dashboard_url, token_of(cluster.id), leave) == "SUCCEEDED"
     clean = await backend.reset(cluster._replace(boot_id=started.boot_id), key)
     assert not clean.clean
     assert "kept" in clean.left
