@@ -107,6 +107,8 @@ def _run_alone(name: str, place: Path) -> None:
         process.kill()
         process.wait()
         _end_what_is_left(place)
+        # The next task would look for the cluster that Ray noted there, and wait for its answer.
+        shutil.rmtree(place / "ray", ignore_errors=True)
     if code:
         raise TaskFailed(f"Task {name} failed:\n{log.read_text(errors='replace')[-4000:]}")
 
