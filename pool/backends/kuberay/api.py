@@ -43,7 +43,6 @@ class Api:
             ApiError: if none of them is there.
         """
         settings = client.Configuration()
-        settings.retries = False
         # The client's own configuration functions carry no types.
         load: Any = config
         in_pod = await asyncio.to_thread(Path(SERVICE_TOKEN_FILENAME).exists)
@@ -90,23 +89,19 @@ class Api:
             if error.status not in (404, 409):
                 raise
 
-    async def watch(self, path: str, silence_s: float, **query: Any) -> AsyncIterator[dict[str, Any]]:
-        """Yield the events of a watch until the server ends it.
+    async def watch(self, path: str, silence_s: float, **query: Any) -> aiohttp.ClientResponse:
+        """Return a watch that the server has accepted; close it in the end.
 
         Raises:
-            ApiError: if it is refused, breaks off, or says nothing for `silence_s`.
+            ApiError: if it is refused. Its `events` raise it too.
         """
         query |= {"watch": "true", "allowWatchBookmarks": "true"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._request_s, sock_read=silence_s)
-        response = await self._send("GET", path, query, timeout=timeout)
         try:
-            async for line in response.content:
-                if line.strip():
-                    yield json.loads(line)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise ApiError(0, f"the watch of {path} broke: {error or 'it said nothing'}") from error
-        finally:
-            response.close()
+            async with asyncio.timeout(self._request_s):
+                return await self._send("GET", path, query, timeout=timeout)
+        except TimeoutError as error:
+            raise ApiError(0, f"the watch of {path} was not answered in time") from error
 
     async def _ask(
         self,
@@ -152,6 +147,20 @@ class Api:
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             raise ApiError(0, f"{method} {path}: {error or 'no answer in time'}") from error
         raise ApiError(response.status, _message(text))
+
+
+async def events(watch: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    """Yield the events of a watch until the server ends it.
+
+    Raises:
+        ApiError: if it breaks off, or says nothing for too long.
+    """
+    try:
+        async for line in watch.content:
+            if line.strip():
+                yield json.loads(line)
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise ApiError(0, f"a watch broke: {error or 'it said nothing'}") from error
 
 
 def _message(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from pool.backends.kuberay.api import Api, ApiError
+from pool.backends.kuberay.api import Api, ApiError, events
 
 log = structlog.get_logger(__name__)
 
@@ -127,10 +127,10 @@ class Cache:
     async def _follow(self) -> None:
         query = {**self._query, "resourceVersion": self._version, "timeoutSeconds": str(int(self._watch_s))}
         # Bookmarks come about once a minute: a connection that is silent for longer is half open.
-        events = self._api.watch(self._path, min(self._watch_s, 75.0) + self._silence_s, **query)
-        async with contextlib.aclosing(events):  # type: ignore[type-var]
+        watch = await self._api.watch(self._path, min(self._watch_s, 75.0) + self._silence_s, **query)
+        with contextlib.closing(watch):
             self.failed = ""
-            async for event in events:
+            async for event in events(watch):
                 self._take(event)
 
     def _take(self, event: dict[str, Any]) -> None:
