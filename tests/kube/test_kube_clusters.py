@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pool.backends.kuberay import ready
+from pool.backends.kuberay import ready, spec
 from pool.backends.kuberay.api import Api
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.core.errors import StartFailed
@@ -44,6 +44,17 @@ async def test_a_cluster_is_created_used_reset_adopted_and_deleted_with_four_wri
     assert (await backend.list()).seen == ()
     assert backend.writes == 4
     await until_gone(api, f"/api/v1/namespaces/{namespace}/secrets")
+
+
+async def test_a_secret_whose_cluster_was_never_made_goes_with_the_stop(
+    backend: KuberayBackend, namespace: str, store_id: str, api: Api
+) -> None:
+    key = small(workers=0)
+    cluster = cluster_of(key)
+    secrets = f"/api/v1/namespaces/{namespace}/secrets"
+    await api.create(secrets, spec.secret(store_id, cluster.id, key, token_of(cluster.id), backend.options))
+    await backend.stop(cluster.id)
+    await until_gone(api, secrets)
 
 
 async def until_gone(api: Api, path: str) -> None:

@@ -37,6 +37,7 @@ class KuberayBackend:
 
     def __init__(self, options: KuberayOptions | None = None) -> None:
         self.options = options or KuberayOptions()
+        self._owned: set[str] = set()
 
     async def open(self, store_id: str, token_for: Callable[[str], str], on_lost: Callable[[Lost], None]) -> None:
         """Begin to watch; the clusters of the store are known when this returns, if Kubernetes answers.
@@ -113,6 +114,7 @@ class KuberayBackend:
             for item in found:
                 meta = item["metadata"]
                 await self._api.delete(_path(RAY, meta["namespace"], CLUSTERS, meta["name"]), meta["uid"])
+            await self._delete_secret(cluster_id, {item["metadata"]["namespace"] for item in found})
         except ApiError as error:
             raise PoolError(f"{cluster_id} could not be deleted: {error}.", remedy="It is tried again.") from error
         try:
@@ -167,7 +169,17 @@ class KuberayBackend:
         if known is None:
             owner = {"apiVersion": spec.API_VERSION, "kind": "RayCluster", "name": name, "uid": meta["uid"]}
             await self._api.patch(_path(CORE, namespace, "secrets", name), {"metadata": {"ownerReferences": [owner]}})
+            self._owned.add(cluster_id)
         return made
+
+    async def _delete_secret(self, cluster_id: str, namespaces: set[str]) -> None:
+        """Delete the token's Secret, unless it is known to go with its RayCluster."""
+        if cluster_id in self._owned:
+            self._owned.discard(cluster_id)
+            return
+        name = spec.name_of(self._store_id, cluster_id)
+        for namespace in namespaces or ({self.view.namespace} - {""}):
+            await self._api.delete(_path(CORE, namespace, "secrets", name))
 
     async def _ours(self, cluster_id: str) -> Objects:
         """Return the cluster's RayClusters as the API has them now: the cache may not know of a create yet."""
