@@ -77,12 +77,11 @@ def _literal(value: int) -> Literal:
 
 @contextmanager
 def _place() -> Iterator[Path]:
-    """Make a directory for everything that the run leaves; end what still runs in it, and delete it, afterwards."""
+    """Make a directory for everything that the run leaves, and delete it afterwards."""
     place = Path(tempfile.mkdtemp(prefix="b-", dir=temp_root(_LONGEST_ROOT)))
     try:
         yield place
     finally:
-        _end_what_is_left(place)
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -100,25 +99,26 @@ def _run_alone(name: str, place: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         code = process.wait()
     finally:
         process.kill()
         process.wait()
-        _end_what_is_left(place)
+        _end_what_is_left(process.pid)
         # The next task would look for the cluster that Ray noted there, and wait for its answer.
         shutil.rmtree(place / "ray", ignore_errors=True)
     if code:
         raise TaskFailed(f"Task {name} failed:\n{log.read_text(errors='replace')[-4000:]}")
 
 
-def _end_what_is_left(place: Path) -> None:
-    """Kill the processes whose Ray keeps its session in `place`, and return once none runs."""
+def _end_what_is_left(session: int) -> None:
+    """Kill the processes of a session, as workers that changed their title cannot be told by their environment."""
     left = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get("RAY_TMPDIR") == str(place):
+            if os.getsid(process.pid) == session:
                 process.kill()
                 left.append(process)
     for process in left:
