@@ -53,10 +53,6 @@ class View:
         for cache in self._caches:
             cache.start()
         await asyncio.gather(*(cache.listed(OPEN_S) for cache in self._caches))
-        for cluster_id in self.cluster_ids():
-            head = self.head(cluster_id)
-            if head is not None and (boot_id := pods.boot_id(head)):
-                self.follow(cluster_id, boot_id)
 
     async def close(self) -> None:
         """Stop watching."""
@@ -128,7 +124,8 @@ class View:
         elif self._clusters.get(cluster_id, item)["metadata"]["uid"] == item["metadata"]["uid"]:
             self._clusters.pop(cluster_id, None)
             self._told.pop(item["metadata"]["uid"], None)
-        self._look(cluster_id, "somebody deleted its RayCluster" if _ending(item, deleted) else "")
+        if _ending(item, deleted):
+            self._look(cluster_id, "somebody deleted its RayCluster")
         self._wake()
 
     def _on_pod(self, item: dict[str, Any], deleted: bool) -> None:
@@ -141,7 +138,10 @@ class View:
             if not found:
                 del self._pods[cluster_id]
         if pods.is_head(item):
-            self._look(cluster_id, pods.ending(item) if _ending(item, deleted) or pods.going(item) else "")
+            # Also what no start of this process saw: a restarted daemon's clusters, whenever Kubernetes answers.
+            if (boot_id := pods.boot_id(item)) and not deleted and not self._is_going(cluster_id):
+                self._followed.setdefault(cluster_id, boot_id)
+            self._look(cluster_id, pods.ending(item) if deleted or pods.going(item) else "")
         elif cluster_id in self._followed and (deleted or pods.going(item)):
             log.warning("a cluster lost a worker, KubeRay replaces it", cluster=cluster_id, cause=pods.ending(item))
         self._wake()
@@ -156,17 +156,24 @@ class View:
             told.append(item["said"])
         self._wake()
 
+    def _is_going(self, cluster_id: str) -> bool:
+        item = self._clusters.get(cluster_id)
+        return item is not None and bool(item["metadata"].get("deletionTimestamp"))
+
     def _look(self, cluster_id: str, why: str = "") -> None:
-        """Tell if the run of the head that is followed is over."""
+        """Tell if the run of the head that is followed is over; `why` says what was seen to end.
+
+        That something is not there yet proves nothing: one watch may be behind the other.
+        """
         boot_id = self._followed.get(cluster_id)
         if boot_id is None:
             return
-        head, item = self.head(cluster_id), self._clusters.get(cluster_id)
+        head = self.head(cluster_id)
         now = pods.boot_id(head) if head is not None else ""
-        if now == boot_id and item is not None and not item["metadata"].get("deletionTimestamp"):
+        if not why and (head is None or now == boot_id):
             return
         self.unfollow(cluster_id)
-        reason = Reason.HEAD_REPLACED if now and now != boot_id else Reason.PROCESS_GONE
+        reason = Reason.HEAD_REPLACED if now not in ("", boot_id) else Reason.PROCESS_GONE
         if not why:
             why = pods.ending(head) if head is not None and not now else reason.sentence.rstrip(".").lower()
         self._on_lost(Lost(cluster_id, boot_id, reason, f"{cluster_id}: {why}."))
