@@ -53,6 +53,10 @@ test-ray: setup  ## the tests on real Ray, with another version of it: make test
 	@VIRTUAL_ENV=.venv-ray-$(RAY) $(UV) pip check --quiet
 	@.venv-ray-$(RAY)/bin/pytest -n 2 --dist loadgroup -m ray
 
+test-kube: setup  ## the tests on a real Kubernetes with KubeRay: make test-kube KUBECONFIG=~/.kube/config
+	@[ -n "$$KUBECONFIG" ] || { echo "Say which Kubernetes: make test-kube KUBECONFIG=~/.kube/config"; exit 1; }
+	@$(BIN)/pytest -n 2 --dist loadgroup -m kube
+
 bench: bench-decide bench-grant bench-restart bench-chain  ## all benchmarks, one after the other
 
 bench-grant: setup  ## grants over HTTP, durable, beside a bare endpoint
