@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ import structlog
 
 from pool.backends.base import Clean, Report
 from pool.backends.local import census, commands
+from pool.backends.local.calls import Calls
 from pool.backends.local.launch import Home
 from pool.backends.local.machine import Machine
 from pool.backends.local.options import LocalOptions
@@ -54,6 +54,7 @@ class LocalBackend:
         self._state_dir = state_dir
         self._locks: dict[str, asyncio.Lock] = {}
         self._tending: asyncio.Task[None] | None = None
+        self._prestarts: set[asyncio.Task[None]] = set()
 
     async def open(self, store_id: str, token_for: Callable[[str], str], on_lost: Callable[[Lost], None]) -> None:
         """Claim the store's clusters and watch those that are ready."""
@@ -70,9 +71,9 @@ class LocalBackend:
         """Stop watching and claiming. Clusters go on until their unclaimed time is over."""
         if self._tending is None:
             return
-        self._tending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._tending
+        for task in (self._tending, *self._prestarts):
+            task.cancel()
+        await asyncio.gather(self._tending, *self._prestarts, return_exceptions=True)
         self._tending = None
         self._watch.close()
         await self._http.close()
@@ -96,7 +97,8 @@ class LocalBackend:
             trail = files.trail()
             if trail is None:
                 raise _stopped(cluster.id)
-            starting = Starting(files, trail, supervisor, self._http, self._token_for(cluster.id), report)
+            calls = Calls(files, trail, self.options)
+            starting = Starting(files, trail, supervisor, self._http, self._token_for(cluster.id), calls, report)
             try:
                 ready = await starting.wait()
             except PortTaken as taken:
@@ -134,7 +136,22 @@ class LocalBackend:
             self._http, trail.dashboard_url, self._token_for(cluster.id), self.options.probe_timeout_s
         )
         take = partial(census.take, self._home.store_id, cluster.id, files)
-        return await Reset(dashboard, ready.session_name, take, self.options.settle_s).run()
+        clean = await Reset(dashboard, ready.session_name, take, self.options.settle_s).run()
+        if clean.clean and self.options.prestart_workers:
+            task = asyncio.create_task(self._prestart(take, Calls(files, trail, self.options)))
+            self._prestarts.add(task)
+            task.add_done_callback(self._prestarts.discard)
+        return clean
+
+    async def _prestart(self, take: Callable[[], census.Census], calls: Calls) -> None:
+        """Give the next holder workers that wait for it: Ray ends those of a driver with it, and starts none itself."""
+        try:
+            idle = (await asyncio.to_thread(take)).idle
+            if not await calls.prestart_workers(idle):
+                log.debug("workers could not be started ahead of their use")
+        except OSError as error:
+            # The cluster is being stopped, or the machine is full: the next holder's Ray starts its workers itself.
+            log.debug("workers could not be started ahead of their use", cause=str(error))
 
     async def list(self) -> Listing:
         """Return every cluster of this store, also half-started and half-stopped ones."""

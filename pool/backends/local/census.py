@@ -15,7 +15,8 @@ from pool.backends.local.trail import Files, Running
 
 # A worker that runs something carries its name: "ray::train", "ray::Actor.step".
 _RAYS_OWN = re.compile(r"^ray::(IDLE\w*|DashboardAgent|RuntimeEnvAgent|\w*(Spill|Restore)Worker)$")
-_NO_TITLE_YET = ("default_worker.py", "setup_worker.py", "agent.py", "main.py")
+_WORKERS = frozenset(("default_worker.py", "setup_worker.py"))
+_NO_TITLE_YET = _WORKERS | {"agent.py", "main.py"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,13 @@ class Census:
         own: process ids of Ray itself, its idle workers among them.
         busy: workers that run something of a holder, with their titles.
         left: what a holder started itself, with its command line.
+        idle: how many workers wait for something to do.
     """
 
     own: frozenset[int]
     busy: tuple[tuple[Process, str], ...]
     left: tuple[tuple[Process, str], ...]
+    idle: int = 0
 
 
 def take(store_id: str, cluster_id: str, files: Files) -> Census:
@@ -64,23 +67,26 @@ def sort(entries: dict[int, Entry], running: Running) -> Census:
             else:
                 waiting.append(child)
     busy: list[tuple[Process, str]] = []
+    idle = 0
     for worker in (child for raylet in raylets for child in children.get(raylet, [])):
         title = _title(worker.pid)
         if _RAYS_OWN.match(title):
             own.add(worker.pid)
             if "Agent" in title:
                 own |= _below(worker.pid, children)
+            idle += title.startswith("ray::IDLE")
         elif title.startswith("ray::"):
             busy.append((worker.process, title))
-        elif any(PurePath(part).name in _NO_TITLE_YET for part in command(worker.pid)):
+        elif programs := {PurePath(part).name for part in command(worker.pid)} & _NO_TITLE_YET:
             own.add(worker.pid)
+            idle += not programs.isdisjoint(_WORKERS)
     workers = {process.pid for process, _ in busy}
     left = [
         (entry.process, " ".join(command(pid))[:120])
         for pid, entry in sorted(entries.items())
         if pid not in own and pid not in workers
     ]
-    return Census(frozenset(own), tuple(busy), tuple(left))
+    return Census(frozenset(own), tuple(busy), tuple(left), idle)
 
 
 def _title(pid: int) -> str:

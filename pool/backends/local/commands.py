@@ -95,6 +95,15 @@ def starts(
     return tuple(found)
 
 
+def node_managers(trail: Trail) -> list[tuple[int, int]]:
+    """Return for each node its cpus and the port of its node manager."""
+    found = []
+    for node in trail.nodes:
+        options = dict(part.removeprefix("--").split("=", 1) for part in node.command if "=" in part)
+        found.append((int(float(options["num-cpus"])), int(options["node-manager-port"])))
+    return found
+
+
 def _with_ports(name: str, command: list[str], ports: Iterator[int]) -> NodeStart:
     agent_port = next(ports)
     own = [

@@ -8,6 +8,7 @@ import aiohttp
 
 from pool.backends.base import Report
 from pool.backends.local import cause
+from pool.backends.local.calls import Calls
 from pool.backends.local.processes import Process, kernel_boot
 from pool.backends.local.trail import Files, Ready, Trail
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
@@ -32,6 +33,7 @@ class Starting:
         supervisor: Process,
         http: aiohttp.ClientSession,
         token: str,
+        calls: Calls,
         report: Report,
     ) -> None:
         self._files = files
@@ -39,6 +41,7 @@ class Starting:
         self._supervisor = supervisor
         self._http = http
         self._dashboard = Dashboard(http, trail.dashboard_url, token)
+        self._calls = calls
         self._report = report
         self._phase = ""
 
@@ -67,7 +70,7 @@ class Starting:
         self._say("checking")
         while (head_ip := await self._all_alive()) is None:
             await self._pause()
-        await self._refuses_strangers()
+        await asyncio.gather(self._refuses_strangers(), self._calls.check_strangers())
         head = self._files.running().head
         if head is None or not head.alive():
             await self._pause()  # tells why

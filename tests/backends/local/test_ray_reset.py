@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from pool.backends.base import Clean
+from pool.backends.local import census
 from pool.backends.local.backend import LocalBackend
 from pool.backends.local.processes import read
+from pool.backends.local.trail import Files
 from pool.core.events import Started
 
-from .conftest import Bench, drive, make_cluster, make_key, submit
+from .conftest import Bench, drive, make_cluster, make_key, submit, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -102,3 +104,18 @@ async def busy(leased: Leased) -> None:
     async with asyncio.timeout(60):
         while (await dashboard.get("/api/component_activities"))["driver"]["is_active"] != "ACTIVE":  # noqa: ASYNC110
             await asyncio.sleep(0.1)
+
+
+async def test_after_a_reset_workers_wait_for_the_next_holder(leased: Leased) -> None:
+    cluster_id = leased.started.cluster_id
+
+    def idle() -> int:
+        return census.take(leased.bench.store_id, cluster_id, Files(leased.bench.files(cluster_id))).idle
+
+    await leased.drive("ray.get(ray.remote(lambda: 1).remote())")
+    assert await leased.reset() == Clean(True)
+    await until(lambda: idle() == 2)
+    # They are no reason to take the cluster for dirty, nor to start more of them.
+    assert await leased.reset() == Clean(True)
+    await asyncio.gather(*leased.backend._prestarts)
+    assert idle() == 2
