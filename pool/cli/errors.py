@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -51,7 +52,9 @@ def _sentence(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{(error.strerror or str(error)).lower()}"
+        # Python does not say which file it could not write to; only who runs the command knows the disk.
+        remedy = ". Free disk space, then run it again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return f"{name}{(error.strerror or str(error)).lower()}{remedy}"
     if type(error).__module__ == "pool.client.errors":
         return str(error)
     if "click" in type(error).__module__ or isinstance(error, typer.Exit | typer.Abort):
