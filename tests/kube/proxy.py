@@ -38,11 +38,6 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._passing, return_exceptions=True)
 
-    def fall_silent(self) -> None:
-        """Keep the connections, and pass nothing on any more: they are half open. New ones work."""
-        for task in list(self._passing):
-            task.cancel()
-
     def kubeconfig(self, file: Path) -> Path:
         """Write a kubeconfig that leads through this proxy."""
         cluster = self._config["clusters"][0]["cluster"]
