@@ -146,13 +146,16 @@ def test_an_end_reaches_children_that_hid_their_marks(home: Home, state_dir: Pat
         home.end(ID)
         assert not hidden.alive()
     finally:
+        parent.kill()
         parent.wait()
 
 
 def unmarked_child(parent: int) -> Process:
     def find() -> list[Process]:
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        entries = [read(int(pid)) for pid in children if not marks(int(pid))]
+        # While `env` becomes `sleep`, its environment cannot be read for a moment: only the latter hid its marks.
+        sleeping = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "sleep\n"]
+        entries = [read(int(pid)) for pid in sleeping if not marks(int(pid))]
         return [entry.process for entry in entries if entry is not None]
 
     wait_for(find)
