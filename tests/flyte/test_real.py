@@ -149,23 +149,6 @@ def test_remotely_the_working_directory_is_uploaded(
         assert ray.get(uses_it.remote(), timeout=60) == 42
 
 
-def test_a_task_on_another_host_reaches_its_cluster_through_ray_client(
-    real_clusters: list[dict[str, Any]], project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(project)
-    monkeypatch.setattr("pool.flyte.connect._is_here", lambda address: False)
-
-    @ray.remote
-    def uses_it() -> int:
-        return __import__("beside_it").product(6, 7)
-
-    for cluster in real_clusters:
-        with connected(access(cluster), None, local=False):
-            assert ray.util.client.ray.is_connected()
-            assert ray.get(uses_it.remote(), timeout=60) == 42
-    assert not ray.is_initialized()
-
-
 def test_pyflyte_run_chains_and_maps_tasks_over_leases(
     real_daemon: Any, project: Path, task_log: Callable[[], list[Any]]
 ) -> None:
