@@ -49,6 +49,7 @@ from pool.core.recover import restore
 from pool.core.settings import Rules
 from pool.core.state import State
 from pool.effects import Effects
+from pool.pulse import Pulse
 from pool.store.base import Store
 from pool.tokens import Tokens
 
@@ -117,6 +118,7 @@ class Daemon:
         self._store = store
         self._backend = backend
         self._reconcile_s = reconcile_s
+        self._pulse = Pulse()
         self._effects = Effects(backend, self.tell)
         self._inbox: deque[_Item] = deque()
         self._wake = asyncio.Event()
@@ -129,6 +131,12 @@ class Daemon:
     def __repr__(self) -> str:
         condition = self.failed or ("ready" if self.ready else "starting")
         return f"<Daemon {self.store_id} {condition} {self.state!r}>"
+
+    @property
+    def pulse(self) -> Pulse:
+        """Signs of life of the writer, as of now."""
+        self._pulse.waiting = len(self._inbox)
+        return self._pulse
 
     # --- life ------------------------------------------------------------------------------------------------------
 
@@ -371,9 +379,14 @@ class Daemon:
         # that was replaced would stop the clusters of the one that replaced it.
         if not changes and not any(isinstance(effect, ACTS) for d in decisions for effect in d.effects):
             return
+        self._pulse.committing_since = self.clock.now()
         began = time.perf_counter()
-        await self._store.commit(changes)
+        try:
+            await self._store.commit(changes)
+        finally:
+            self._pulse.committing_since = None
         seconds = time.perf_counter() - began
+        self._pulse.committed_at = self.clock.now()
         for observer in self._commit_observers:
             observer(len(decisions), seconds)
 
@@ -443,6 +456,8 @@ class Daemon:
     async def _listing(self) -> Listing:
         started_at, busy = self.clock.now(), self._effects.busy
         listing = await self._backend.list()
+        if listing.complete:
+            self._pulse.listed_at = started_at
         return replace(listing, started_at=started_at, busy=busy | self._effects.busy)
 
     async def _reconcile(self) -> None:

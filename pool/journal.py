@@ -15,11 +15,11 @@ import structlog
 from pool.core.events import Acquire, Answer, Decision, Done, Rejected
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Outcome, Pool, Waiter
 from pool.core.reasons import Reason
+from pool.core.reconcile import EXPECTED_DRIFTS
 from pool.core.state import State
 
 # How a lease ends when all is well: nobody asks why.
 _QUIET_ENDS = (Reason.RELEASED, Reason.CANCELLED)
-_EXPECTED_DRIFT = ("start_again", "stop_again", "reset_again")
 
 
 class Journal:
@@ -161,7 +161,7 @@ class Journal:
             self._tell(logging.INFO, f"starts of pool {new.name} ({new.digest}) work again", **fields)
 
     def _drift(self, drift: dict[str, int]) -> None:
-        level = logging.INFO if all(kind in _EXPECTED_DRIFT for kind in drift) else logging.WARNING
+        level = logging.INFO if all(kind in EXPECTED_DRIFTS for kind in drift) else logging.WARNING
         found = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(drift.items()))
         self._tell(level, f"reconcile found the backend and the pool to differ: {found}", **drift)
 

@@ -165,7 +165,13 @@ class Service:
             WallClock(),
             reconcile_s=config.reconcile_interval,
         )
-        self.metrics = Metrics(lambda: self.daemon.state, ready=lambda: self.daemon.ready)
+        # The daemon's clock: after a step of the system's time, ages and times in a state would be wrong by it.
+        self.metrics = Metrics(
+            lambda: self.daemon.state,
+            clock_now=self.daemon.clock.now,
+            ready=lambda: self.daemon.ready,
+            pulse=lambda: self.daemon.pulse,
+        )
         self.metrics.announce(pool.name for pool in config.pools)
         self.daemon.observe(_guarded(self.metrics.observe, "metrics"))
         self._journal = Journal(lambda: self.daemon.state, debug=config.log.level == "debug")
@@ -199,14 +205,14 @@ class Service:
             await self.daemon.submit(Reconfigure(rules))
         except PoolError as error:
             self._schedule.floors(windows_of(self.config))
-            self.metrics.series.reloads.labels("refused").inc()
+            self.metrics.observe_reload(ok=False)
             log.error(f"the configuration was not reloaded, the old one stays in force: {error}")
             return
         self.config = config
         configure(config.log.level, config.log.format)
         self._journal.debug = config.log.level == "debug"
         self.metrics.announce(pool.name for pool in config.pools)
-        self.metrics.series.reloads.labels("ok").inc()
+        self.metrics.observe_reload(ok=True)
         log.info("the configuration was reloaded", pools=[pool.name for pool in config.pools])
 
     async def run(self, home: StateDir, say: Callable[[str], None]) -> int:

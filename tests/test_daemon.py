@@ -327,6 +327,52 @@ async def test_nothing_is_believed_before_the_backend_was_seen_once() -> None:
     await again.stop()
 
 
+# --- signs of life ---------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_commit_that_hangs_shows_with_what_waits_behind_it() -> None:
+    setup = Setup()
+    async with setup.daemon() as daemon:
+        store = setup.stores[-1]
+        go_on = asyncio.Event()
+        commit = store.commit
+
+        async def slow(changes: Sequence[Change]) -> None:
+            await go_on.wait()
+            await commit(changes)
+
+        store.commit = slow  # type: ignore[method-assign]
+        first = setup.loop.create_task(setup.lease(daemon, "first"))
+        await asyncio.sleep(1.0)
+        second = setup.loop.create_task(setup.lease(daemon, "second"))
+        await asyncio.sleep(3.0)
+        assert daemon.pulse.committing_s(setup.clock.now()) == pytest.approx(4.0, abs=0.1)
+        assert daemon.pulse.waiting == 1
+        go_on.set()
+        await asyncio.gather(first, second)
+        assert daemon.pulse.committing_s(setup.clock.now()) == 0
+        assert daemon.pulse.waiting == 0
+        assert daemon.pulse.committed_at == pytest.approx(setup.clock.now(), abs=0.1)
+
+
+@in_virtual_time
+async def test_only_a_complete_listing_counts_as_having_seen_the_backend() -> None:
+    setup = Setup()
+    async with setup.daemon(reconcile_s=10.0) as daemon:
+        await asyncio.sleep(25.0)
+        assert setup.clock.now() - daemon.pulse.listed_at == pytest.approx(5.0, abs=0.1)
+        setup.world.behaviour = replace(STEADY, list_fails=1.0)
+        await asyncio.sleep(60.0)
+        assert setup.clock.now() - daemon.pulse.listed_at == pytest.approx(65.0, abs=0.1)
+        setup.world.unreachable = True
+        await asyncio.sleep(60.0)
+        assert setup.clock.now() - daemon.pulse.listed_at == pytest.approx(125.0, abs=0.1)
+        setup.world.unreachable, setup.world.behaviour = False, STEADY
+        await asyncio.sleep(10.0)
+        assert setup.clock.now() - daemon.pulse.listed_at <= 10.0
+
+
 # --- those who wait ------------------------------------------------------------------------------------------------
 
 

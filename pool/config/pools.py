@@ -97,6 +97,8 @@ class PoolOptions(Section):
     pickup: Annotated[Seconds, Field(ge=1)] = Field(15.0, description="A grant nobody claims within it expires.")
     max_wait: Seconds = Field(3600.0, description="The longest an acquire may wait.")
     max_waiting: Count = Field(10_000, description="Length of the queue; further acquires are refused.")
+    wait_target: Seconds = Field(300.0, description="A longer wait raises an alert, and nothing else; 0 for none.")
+    queue_target: Count = Field(20, description="More waiters raise an alert, and nothing else; 0 for none.")
     aging: Annotated[Seconds, Field(ge=1)] = Field(60.0, description="Waiting so long counts as one step of priority.")
     hold: Seconds = Field(0.0, description="A released cluster is kept for its group so long, unless the lease says.")
     hold_max: Seconds = Field(600.0, description="The longest hold that a lease may ask for.")

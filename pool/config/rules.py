@@ -89,6 +89,8 @@ def settings_of(pool: PoolSection) -> PoolSettings:
         pickup_s=pool.pickup,
         max_wait_s=pool.max_wait,
         max_waiting=pool.max_waiting,
+        wait_target_s=pool.wait_target,
+        queue_target=pool.queue_target,
         aging_s=pool.aging,
         hold_s=pool.hold,
         hold_max_s=pool.hold_max,

@@ -103,6 +103,9 @@ class Reason(StrEnum):
         return _SENTENCES[self]
 
 
+START_FAILURES = (Reason.START_FAILED, Reason.START_TIMEOUT, Reason.NO_CAPACITY, Reason.OPEN_CLUSTER)
+"""Why a start failed, as metrics announce it."""
+
 _SENTENCES: dict[Reason, str] = {
     Reason.NO_CLUSTER: "The pool has no cluster yet.",
     Reason.ALL_LEASED: "Every warm cluster of the pool is leased.",

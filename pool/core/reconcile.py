@@ -13,6 +13,12 @@ from pool.core.model import Cluster, ClusterState
 from pool.core.reasons import Reason
 from pool.core.turn import Turn
 
+EXPECTED_DRIFTS = ("start_again", "stop_again", "reset_again")
+"""Kinds that every restart of the daemon brings: effects that were under way are taken up again."""
+
+DRIFTS = (*EXPECTED_DRIFTS, "orphan", "gone", "replaced")
+"""Every kind of difference between the backend and the pool."""
+
 
 def listing(turn: Turn, event: Listing) -> Reply:
     """Act on what the backend has. Absence counts only in a complete listing younger than our last change."""

@@ -37,6 +37,8 @@ class PoolSettings:
         pickup_s: a grant that is not claimed (renewed once) within it expires.
         max_wait_s: the longest an acquire may wait.
         max_waiting: length of the queue; further acquires are refused.
+        wait_target_s, queue_target: a longer wait, and more waiters, are alerted; 0 for no alert. No decision looks
+            at them.
         aging_s: a waiter gains one step of priority per so many seconds (used by the queue order).
         hold_s: hold after a release when the lease does not say; `hold_max_s` bounds what a lease may ask.
         hold_yield_s: under a ceiling a hold older than this may be evicted.
@@ -64,6 +66,8 @@ class PoolSettings:
     pickup_s: float = 15.0
     max_wait_s: float = 3600.0
     max_waiting: int = 10_000
+    wait_target_s: float = 300.0
+    queue_target: int = 20
     aging_s: float = 60.0
     hold_s: float = 0.0
     hold_max_s: float = 600.0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -11,6 +12,9 @@ from prometheus_client.registry import Collector
 from pool.core.model import Cluster, ClusterState
 from pool.core.state import State
 from pool.metrics.series import Row
+from pool.pulse import Pulse
+
+K = TypeVar("K", bound=Hashable)
 
 READY = Row("warmpool_ready", "gauge", (), "1 once clusters were adopted and the daemon serves, else 0.")
 CLUSTERS = Row("warmpool_clusters", "gauge", ("pool", "state"), "Clusters by state.")
@@ -25,7 +29,41 @@ SPENT = Row(
     ("pool", "state"),
     "Time that clusters spent in each state while this daemon ran; state idle is what warmth costs.",
 )
-ROWS = (READY, CLUSTERS, LEASES, QUEUE, BREAKERS, SPENT)
+OLDEST = Row("warmpool_oldest_cluster_seconds", "gauge", ("pool",), "Age of the oldest cluster; 0 without one.")
+OVERDUE = Row(
+    "warmpool_cluster_overdue_seconds",
+    "gauge",
+    ("pool",),
+    "How long ago a cluster that still serves reached its max_lifetime: the longest of them; 0 if none did.",
+)
+LONGEST = Row(
+    "warmpool_longest_in_state_seconds",
+    "gauge",
+    ("pool", "state"),
+    "For how long the cluster that is longest in a state has been in it; 0 if none is.",
+)
+QUEUE_WAIT = Row(
+    "warmpool_longest_wait_seconds", "gauge", ("pool",), "For how long the waiter that waits longest has waited."
+)
+QUEUE_TARGET = Row("warmpool_queue_target", "gauge", ("pool",), "The setting queue_target; absent where it is 0.")
+WAIT_TARGET = Row("warmpool_wait_target_seconds", "gauge", ("pool",), "The setting wait_target; absent where it is 0.")
+EVENTS = Row("warmpool_events_waiting", "gauge", (), "Events that wait to be decided.")
+COMMITTING = Row(
+    "warmpool_commit_running_seconds", "gauge", (), "For how long the commit now under way has run; 0 if none is."
+)
+COMMITTED = Row(
+    "warmpool_last_commit_timestamp_seconds", "gauge", (), "When the last commit ended; absent before the first."
+)
+LISTED = Row(
+    "warmpool_last_listing_timestamp_seconds",
+    "gauge",
+    (),
+    "When the backend was last asked what it has and answered completely; absent before that.",
+)
+ROWS = (
+    READY, CLUSTERS, LEASES, QUEUE, BREAKERS, SPENT, OLDEST, OVERDUE, LONGEST, QUEUE_WAIT, QUEUE_TARGET, WAIT_TARGET,
+    EVENTS, COMMITTING, COMMITTED, LISTED,
+)  # fmt: skip
 
 SHOWN = tuple(state for state in ClusterState if state is not ClusterState.STOPPED)
 
@@ -50,6 +88,30 @@ class TimeInStates:
         return totals
 
 
+class Extremes:
+    """The oldest and the longest of a state's clusters and waiters, by configured pool name, in seconds."""
+
+    def __init__(self, state: State, now: float) -> None:
+        self.names = names = {digest: pool.name for digest, pool in state.pools.items()}
+        self.oldest_s: defaultdict[str, float] = defaultdict(float)
+        self.overdue_s: defaultdict[str, float] = defaultdict(float)
+        self.longest_s: defaultdict[tuple[str, ClusterState], float] = defaultdict(float)
+        self.wait_s: defaultdict[str, float] = defaultdict(float)
+        for cluster in state.clusters.values():
+            name = names[cluster.pool]
+            _raise(self.oldest_s, name, now - cluster.created_at)
+            _raise(self.longest_s, (name, cluster.state), now - cluster.changed_at)
+            if cluster.retires_at and cluster.state is not ClusterState.STOPPING:
+                _raise(self.overdue_s, name, now - cluster.retires_at)
+        for waiter in state.waiters.values():
+            _raise(self.wait_s, names[waiter.pool], now - waiter.asked_at)
+
+
+def _raise(most: defaultdict[K, float], key: K, value: float) -> None:
+    if value > most[key]:
+        most[key] = value
+
+
 class StateCollector(Collector):
     """Shows the state as it is now."""
 
@@ -59,11 +121,13 @@ class StateCollector(Collector):
         clock_now: Callable[[], float],
         ready: Callable[[], bool],
         spent: TimeInStates,
+        pulse: Callable[[], Pulse],
     ) -> None:
         self._state = state
         self._now = clock_now
         self._ready = ready
         self._spent = spent
+        self._pulse = pulse
 
     def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """Yield the families without samples, so that registering them looks at nothing."""
@@ -81,11 +145,30 @@ class StateCollector(Collector):
         yield _gauge(QUEUE, {(name,): length for name, length in state.queue_lengths().items()})
         broken = Counter(pool.name for pool in state.pools.values() if pool.breaker_until > now)
         yield _gauge(BREAKERS, {(name,): broken[name] for name in names})
+        yield from self._extremes(state, now, names)
+        yield from self._signs_of_life(now)
         totals = _counter(SPENT)
         for (name, one), spent_s in sorted(self._spent.totals(state, now).items()):
             if one is not ClusterState.STOPPED:
                 totals.add_metric((name, one.value), spent_s)
         yield totals
+
+    def _extremes(self, state: State, now: float, names: list[str]) -> Iterator[GaugeMetricFamily]:
+        most = Extremes(state, now)
+        yield _gauge(OLDEST, {(name,): most.oldest_s[name] for name in names})
+        yield _gauge(OVERDUE, {(name,): most.overdue_s[name] for name in names})
+        yield _gauge(LONGEST, {(name, one.value): most.longest_s[name, one] for name in names for one in SHOWN})
+        yield _gauge(QUEUE_WAIT, {(name,): most.wait_s[name] for name in names})
+        settings = {name: state.settings(digest) for digest, name in most.names.items()}
+        yield _gauge(QUEUE_TARGET, {(name,): s.queue_target for name, s in sorted(settings.items()) if s.queue_target})
+        yield _gauge(WAIT_TARGET, {(name,): s.wait_target_s for name, s in sorted(settings.items()) if s.wait_target_s})
+
+    def _signs_of_life(self, now: float) -> Iterator[GaugeMetricFamily]:
+        pulse = self._pulse()
+        yield _gauge(EVENTS, {(): pulse.waiting})
+        yield _gauge(COMMITTING, {(): pulse.committing_s(now)})
+        yield _gauge(COMMITTED, {(): pulse.committed_at} if pulse.committed_at else {})
+        yield _gauge(LISTED, {(): pulse.listed_at} if pulse.listed_at else {})
 
 
 def _gauge(row: Row, values: dict[tuple[str, ...], float] | None = None) -> GaugeMetricFamily:

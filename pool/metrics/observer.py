@@ -9,9 +9,22 @@ from typing import Any
 from pool import __version__
 from pool.core.events import Acquire, Answer, Decision, Rejected
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Outcome, Waiter
+from pool.core.reasons import START_FAILURES, Reason
+from pool.core.reconcile import DRIFTS
 from pool.core.state import State
 from pool.metrics.gauges import StateCollector, TimeInStates
 from pool.metrics.series import Series
+from pool.pulse import Pulse
+
+ANNOUNCED = {
+    "start_failures": START_FAILURES,
+    "rejections": (Reason.WAIT_TIMEOUT, Reason.QUEUE_FULL, Reason.START_FAILED, Reason.BREAKER_OPEN),
+    "leases_ended": (Reason.RELEASED, Reason.EXPIRED, Reason.CLUSTER_LOST),
+}
+"""What alerts watch the increase of: to Prometheus a series that is born at 1 has not increased."""
+
+CALLED_OFF = (Reason.DRAINED, Reason.SHUTDOWN)
+"""Why a start ends that somebody took back: nothing failed."""
 
 STARTING, IDLE, RESETTING = ClusterState.STARTING, ClusterState.IDLE, ClusterState.RESETTING
 
@@ -30,14 +43,19 @@ class Metrics:
         *,
         clock_now: Callable[[], float] = time.time,
         ready: Callable[[], bool] = lambda: True,
+        pulse: Callable[[], Pulse] = Pulse,
     ) -> None:
         self.series = Series(__version__, clock_now())
         self.registry = self.series.registry
         self._spent = TimeInStates(since=clock_now())
-        self.registry.register(StateCollector(state, clock_now, ready, self._spent))
+        self.registry.register(StateCollector(state, clock_now, ready, self._spent, pulse))
         self._state = state
         # `labels()` costs more than the counting itself: each child is looked up once.
         self._children: dict[tuple[Any, ...], Any] = {}
+        for kind in DRIFTS:
+            self._child(self.series.drift, kind)
+        for result in ("ok", "refused"):
+            self._child(self.series.reloads, result)
 
     def announce(self, pools: Iterable[str]) -> None:
         """Show the series of these configured pools at 0, so that the first event is an increase and not a birth."""
@@ -49,6 +67,9 @@ class Metrics:
                 self._child(one, name)
             for result in ("clean", "failed"):
                 self._child(self.series.resets, name, result)
+            for metric, reasons in ANNOUNCED.items():
+                for reason in reasons:
+                    self._child(getattr(self.series, metric), name, reason.value)
 
     def observe(self, decision: Decision) -> None:
         """Count what a committed decision did."""
@@ -67,6 +88,11 @@ class Metrics:
         """Count one commit of so many events."""
         self.series.commit_batch.observe(events)
         self.series.commit.observe(seconds)
+
+    def observe_reload(self, *, ok: bool) -> None:
+        """Count one reload of the configuration: taken, or refused as a whole."""
+        self._child(self.series.reloads, "ok" if ok else "refused").inc()
+        self.series.reload_ok.set(ok)
 
     def _child(self, metric: Any, *labels: str) -> Any:
         key = (metric, *labels)
@@ -112,7 +138,7 @@ class Metrics:
         if is_ is ClusterState.STOPPING:
             reason = new.reason.value if new.reason is not None else "none"
             self._child(self.series.stops, name, reason).inc()
-            if was is STARTING:
+            if was is STARTING and new.reason not in CALLED_OFF:
                 self._child(self.series.start_failures, name, reason).inc()
 
     def _answers(self, decision: Decision) -> None:

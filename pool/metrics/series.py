@@ -91,6 +91,10 @@ class Series:
         self.commit_batch = histogram("commit_batch_events", "Events committed at once.", BATCH_BUCKETS)
         self.commit = histogram("commit_seconds", "Time of a commit to the store.", COMMIT_BUCKETS_S)
         self.reloads = counter("config_reloads", "Reloads of the configuration, by result (ok, refused).", "result")
+        self.reload_ok = gauge(
+            "config_last_reload_ok", "1 if the last reload of the configuration was taken (or none was tried), else 0."
+        )
+        self.reload_ok.set(1)
         gauge("build_info", "Always 1; the version is its label.", "version").labels(version).set(1)
         gauge("start_time_seconds", "When the daemon started, in seconds since the epoch.").set(started_at)
         ProcessCollector(registry=r)

@@ -61,6 +61,8 @@ def test_every_setting_of_the_core_can_be_set() -> None:
         pickup: 13
         max_wait: 14
         max_waiting: 15
+        wait_target: 16s
+        queue_target: 17
         aging: 16
         hold: 17
         hold_max: 18

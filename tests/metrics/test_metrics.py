@@ -9,21 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from pool.core.events import Listing, Release, Renew, Revoke, Seen, StartFailed, Stopped
+from pool.core.events import Cordon, Listing, Release, Renew, Revoke, Seen, StartFailed, Stopped
 from pool.core.key import key_from
 from pool.core.model import Mode
-from pool.core.reasons import Reason
+from pool.core.reasons import START_FAILURES, Reason
+from pool.core.reconcile import DRIFTS
 from pool.metrics import Metrics
 from pool.metrics.document import page
 from pool.metrics.gauges import ROWS
+from pool.pulse import Pulse
 from tests.by_hand import KEY, Core
 
 C1 = f"c-{KEY.digest}-1"
 
 
 class Watched(Core):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *config: str) -> None:
+        super().__init__(*config)
         self.metrics = Metrics(lambda: self.state, clock_now=lambda: self.now)
         self.observers.append(self.metrics.observe)
 
@@ -155,6 +157,95 @@ def test_drift_is_counted_by_kind(core: Watched) -> None:
     assert core.value("drift_total", kind="orphan") == 2
 
 
+def test_a_start_that_an_operator_took_back_is_no_failure(core: Watched) -> None:
+    core.metrics.announce(["small"])
+    core.acquire("l-1")
+    core(Cordon(C1, on=True, drain=True))
+    assert core.value("cluster_stops_total", pool="small", reason="drained") == 1
+    assert core.value("cluster_start_failures_total", pool="small", reason="drained") is None
+
+
+def test_what_alerts_watch_is_at_0_before_it_happens(core: Watched) -> None:
+    core.metrics.announce(["small"])
+    for reason in START_FAILURES:
+        assert core.value("cluster_start_failures_total", pool="small", reason=reason) == 0
+    for reason in ("wait_timeout", "queue_full", "start_failed", "breaker_open"):
+        assert core.value("rejections_total", pool="small", reason=reason) == 0
+    for reason in ("expired", "cluster_lost"):
+        assert core.value("leases_ended_total", pool="small", reason=reason) == 0
+    assert [core.value("drift_total", kind=kind) for kind in DRIFTS] == [0] * len(DRIFTS)
+    assert core.value("config_reloads_total", result="refused") == 0
+
+
+def test_the_oldest_cluster_and_the_longest_in_each_state_are_shown(core: Watched) -> None:
+    core.acquire("l-1")
+    core.after(8)
+    core.acquire("l-2")
+    core.after(2)
+    assert core.value("longest_in_state_seconds", pool="small", state="starting") == 10
+    core.started()
+    core.after(3)
+    assert core.value("oldest_cluster_seconds", pool="small") == 13
+    assert core.value("longest_in_state_seconds", pool="small", state="leased") == 3
+    assert core.value("longest_in_state_seconds", pool="small", state="starting") == 5
+    assert core.value("longest_in_state_seconds", pool="small", state="stopping") == 0
+
+
+def test_a_leased_cluster_past_its_lifetime_is_overdue_until_it_stops() -> None:
+    core = Watched("pools: [{name: small, max_lifetime: 100, lifetime_jitter: 0, lease_ttl: 1h}]")
+    leased(core)
+    core(Renew("l-1", 1))
+    core.after(92)
+    assert core.value("cluster_overdue_seconds", pool="small") == 0
+    core.after(30)
+    assert core.value("cluster_overdue_seconds", pool="small") == 30
+    core(Release("l-1", 1))
+    assert core.value("cluster_stops_total", pool="small", reason="max_lifetime") == 1
+    assert core.value("cluster_overdue_seconds", pool="small") == 0
+
+
+def test_the_longest_wait_is_shown_while_it_lasts_beside_its_target() -> None:
+    core = Watched("pools: [{name: small, wait_target: 90, queue_target: 7}]")
+    core.acquire("l-1", mode=Mode.WAIT)
+    core.after(12)
+    core.acquire("l-2", mode=Mode.WAIT)
+    core.after(5)
+    assert core.value("longest_wait_seconds", pool="small") == 17
+    assert core.value("wait_target_seconds", pool="small") == 90
+    assert core.value("queue_target", pool="small") == 7
+
+
+def test_a_target_of_0_is_no_target() -> None:
+    core = Watched("pools: [{name: small, wait_target: 0, queue_target: 0}]")
+    core.acquire("l-1", mode=Mode.WAIT)
+    assert core.value("queue_length", pool="small") == 1
+    assert core.value("wait_target_seconds", pool="small") is None
+    assert core.value("queue_target", pool="small") is None
+
+
+def test_signs_of_life_are_shown(core: Watched) -> None:
+    pulse = Pulse()
+    metrics = Metrics(lambda: core.state, clock_now=lambda: core.now, pulse=lambda: pulse)
+    read = metrics.registry.get_sample_value
+    assert read("warmpool_last_commit_timestamp_seconds") is None
+    assert read("warmpool_last_listing_timestamp_seconds") is None
+    assert read("warmpool_commit_running_seconds") == 0
+    pulse.committing_since, pulse.committed_at, pulse.listed_at, pulse.waiting = core.now - 40, 900.0, 950.0, 3
+    assert read("warmpool_commit_running_seconds") == 40
+    assert read("warmpool_last_commit_timestamp_seconds") == 900
+    assert read("warmpool_last_listing_timestamp_seconds") == 950
+    assert read("warmpool_events_waiting") == 3
+
+
+def test_a_refused_reload_shows_until_one_is_taken(core: Watched) -> None:
+    assert core.value("config_last_reload_ok") == 1
+    core.metrics.observe_reload(ok=False)
+    assert core.value("config_last_reload_ok") == 0
+    core.metrics.observe_reload(ok=True)
+    assert core.value("config_last_reload_ok") == 1
+    assert core.value("config_reloads_total", result="refused") == 1
+
+
 def test_commits_are_counted_by_size_and_time(core: Watched) -> None:
     core.metrics.observe_commit(3, 0.004)
     assert core.value("commit_batch_events_sum") == 3
@@ -169,7 +260,8 @@ def test_announced_pools_show_their_series_before_anything_happened(core: Watche
 
 
 def test_no_label_ever_holds_a_digest_a_tenant_or_an_id(core: Watched) -> None:
-    known = {"small", *(r.value for r in Reason), "none", "hit", "waited", "cold", "clean", "failed", "orphan"}
+    known = {"small", *(r.value for r in Reason), "none", "hit", "waited", "cold", "clean", "failed", *DRIFTS}
+    known |= {"ok", "refused"}
     for n in range(30):
         key = key_from({"image": f"image-{n}", "tenant": f"tenant-{n}/d"})
         core.acquire(f"l-{n}", key=key)
