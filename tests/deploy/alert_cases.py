@@ -55,17 +55,17 @@ CASES = [
     Case(
         "WarmpoolDown", "20m", {READY: "1x20 stale _x40"}, ({READY: "1x60"}, {READY: "1x36 0 0 1x20"},
         {READY: "1x20 stale _x40", _of("warmpool_ready", OTHER): "_x20 1x40"}),
-        "No daemon of warmpool has been ready for 10m 0s. Leased clusters go on; nothing is granted, renewed or stopped.",
+        "No daemon of warmpool has been ready for 10m 0s. Leased clusters go on; nothing is granted or stopped.",
         {},
     ),
     Case(
         "WarmpoolDown", "20m", {READY: "0x60", STARTED: "60x60"}, ({READY: "0x10 1x50", STARTED: "60x60"},),
-        "No daemon of warmpool has been ready for 19m 0s. Leased clusters go on; nothing is granted, renewed or stopped.",
+        "No daemon of warmpool has been ready for 19m 0s. Leased clusters go on; nothing is granted or stopped.",
         {},
     ),
     Case(
         "WarmpoolDown", "20m", {"up": "1x60"}, ({READY: "1x60"},),
-        "No daemon has been ready for 6h 0m 0s. Leased clusters go on; nothing is granted, renewed or stopped.",
+        "No daemon has been ready for 6h 0m 0s. Leased clusters go on; nothing is granted or stopped.",
         {}, job=False,
     ),
     Case(
