@@ -101,6 +101,8 @@ def make_backend(config: Config) -> tuple[Backend, int | None]:
             start_s=(section.start, section.start),
             stop_s=(section.stop, section.stop),
             reset_s=(section.reset, section.reset),
+            start_fails=section.start_fails,
+            reset_dirty=section.reset_fails,
         )
         return SimulatedBackend(SimulatedWorld(behaviour=behaviour)), None
     if isinstance(section, KuberaySection):
@@ -223,7 +225,7 @@ class Service:
         """
         answer_promptly()
         where = self.config.listen
-        app = create_app(self.daemon, self.access, self.metrics.registry)
+        app = create_app(self.daemon, self.access, self.metrics.registry, refused=self.metrics.observe_refusal)
         server = await listen(app, where.host, where.port, allow_remote=self.config.listen_publicly)
         signals = _Signals(self.reload)
         try:

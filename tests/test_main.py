@@ -141,3 +141,30 @@ def test_a_store_that_fails_while_it_runs_ends_it_with_1(tmp_path: Path) -> None
         assert done.returncode == 1
         assert served.process.wait(WAIT_S) == 1
         assert "the daemon stops" in served.said()
+
+
+def test_what_the_api_refuses_is_counted_once_and_acquires_by_their_pool(tmp_path: Path) -> None:
+    with Served(tmp_path) as served:
+        token = (served.state_dir / "client.token").read_text().strip()
+        http = httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        with http:
+            key = {"image": "local", "tenant": "p/d"}
+            ask = {"request_id": "r-1", "key": key, "holder": "h", "wait_s": 30}
+            while (granted := http.post("/v1/leases", json=ask, timeout=60).json())["status"] != "granted":
+                pass
+            proof = {"token": granted["token"], "epoch": granted["epoch"] + 1}
+            assert http.post(f"/v1/leases/{granted['lease_id']}/renew", json=proof).status_code == 409
+            many = {"leases": [{"lease_id": granted["lease_id"], **proof}]}
+            assert http.post("/v1/renew", json=many).json()["results"][0]["reason"] == "stale_epoch"
+            assert http.post("/v1/leases", json=ask | {"request_id": "r-2", "mode": "warm_only"}).status_code == 409
+            assert http.post("/v1/leases", json=ask | {"holder": 7}).status_code == 400
+            assert http.post("/v1/leases", headers={"Authorization": "Bearer nobody"}).status_code == 401
+            unknown = http.post("/v1/leases/l-0/release", json=proof)
+            assert unknown.status_code == 404
+        text = scrape(served)
+    assert 'warmpool_refusals_total{reason="stale_epoch"} 2.0' in text
+    assert 'warmpool_refusals_total{reason="invalid_request"} 1.0' in text
+    assert 'warmpool_refusals_total{reason="unauthenticated"} 1.0' in text
+    assert 'warmpool_refusals_total{reason="unknown_lease"} 1.0' in text
+    assert 'warmpool_refusals_total{reason="warm_only_miss"}' not in text
+    assert 'warmpool_rejections_total{pool="default",reason="warm_only_miss"} 1.0' in text

@@ -29,16 +29,24 @@ API: web.AppKey[Api] = web.AppKey("api", Api)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def create_app(daemon: Daemon, access: Access, registry: CollectorRegistry | None = None) -> web.Application:
+def create_app(
+    daemon: Daemon,
+    access: Access,
+    registry: CollectorRegistry | None = None,
+    *,
+    refused: Callable[[Reason], None] = lambda reason: None,
+) -> web.Application:
     """Return the application.
 
     Args:
         daemon: decides what is asked.
         access: knows who may ask.
         registry: of the metrics behind `/metrics`.
+        refused: called with the reason of each refused request, but for acquires that the daemon itself rejected:
+            those are in its decisions.
     """
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    api = app[API] = Api(daemon, access, registry)
+    api = app[API] = Api(daemon, access, registry, refused)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _bound(api, route), name=route.name)
     app.router.add_route("GET", "/openapi.json", _openapi_handler())
@@ -72,8 +80,11 @@ def _bound(api: Api, route: Route) -> _Handler:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except ValidationError as error:
+            api.refused(Reason.INVALID_REQUEST)
             return problem_response(ApiError(Reason.INVALID_REQUEST, sentence_of(error)), request.path)
         except Exception as error:
+            if not (isinstance(error, ApiError) and error.is_rejection):
+                api.refused(error.reason if isinstance(error, PoolError) else Reason.INTERNAL)
             return problem_response(error, request.path)
 
     return handle

@@ -31,14 +31,22 @@ class Api:
         daemon: decides.
         access: knows the callers.
         registry: of the metrics, None if there are none.
+        refused: told the reason of each request that was refused.
         keys: normalised keys, remembered.
         listening: the connections that wait for a grant.
     """
 
-    def __init__(self, daemon: Daemon, access: Access, registry: CollectorRegistry | None) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        access: Access,
+        registry: CollectorRegistry | None,
+        refused: Callable[[Reason], None] = lambda reason: None,
+    ) -> None:
         self.daemon = daemon
         self.access = access
         self.registry = registry
+        self.refused = refused
         self.keys = Keys()
         self.listening = Listening(daemon)
 

@@ -78,7 +78,9 @@ async def acquire(api: Api, ask: Ask) -> web.Response:
 
 def _acquired(api: Api, reply: Granted | Queued | Rejected) -> Message:
     if isinstance(reply, Rejected):
-        raise api.refusal(reply, "")
+        error = api.refusal(reply, "")
+        error.is_rejection = True
+        raise error
     if isinstance(reply, Granted):
         return grant_answer(api.daemon, reply)
     return queued_answer(reply, api.daemon.clock.now())
@@ -115,6 +117,7 @@ async def renew_many(api: Api, ask: Ask) -> RenewManyAnswer:
         try:
             return await _renew(api, ask.known, item.lease_id, item)
         except ApiError as error:
+            api.refused(error.reason)
             reason = error.end_reason or error.reason
             return EndedAnswer(lease_id=item.lease_id, reason=reason, explanation=error.detail)
 

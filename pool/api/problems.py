@@ -102,6 +102,7 @@ class ApiError(PoolError):
     Attributes:
         headers: to send with it.
         end_reason: with `lease_ended`, why it ended.
+        is_rejection: the daemon decided it, of an acquire.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class ApiError(PoolError):
         super().__init__(detail, reason=reason, remedy=remedy or _REMEDIES.get(reason))
         self.headers = dict(headers or {})
         self.end_reason = end_reason
+        self.is_rejection = False
 
 
 def rejected(reply: Rejected) -> ApiError:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, PlainValidator
 
 from pool.config.pools import CeilingSection, PoolOptions, PoolSection, Section
-from pool.config.values import Address, Count, Cpu, Listen, Memory, Seconds, finite
+from pool.config.values import Address, Count, Cpu, Listen, Memory, Seconds, Share, finite
 
 DEFAULT_POOL = "default"
 
@@ -75,12 +75,14 @@ class LocalSection(Section):
 
 
 class SimulatedSection(Section):
-    """Clusters that only exist in the daemon's memory, to try policies and clients."""
+    """Clusters that only exist in the daemon's memory, to try policies, clients and alerts."""
 
     type: Literal["simulated"] = "simulated"
     start: Seconds = Field(2.0, description="How long a start takes.")
     stop: Seconds = Field(0.2, description="How long a stop takes.")
     reset: Seconds = Field(0.1, description="How long a reset takes.")
+    start_fails: Share = Field(0.0, description="Share of the starts that fail.")
+    reset_fails: Share = Field(0.0, description="Share of the resets that find the cluster not clean.")
 
 
 class KuberaySection(Section):

@@ -89,6 +89,10 @@ class Metrics:
         self.series.commit_batch.observe(events)
         self.series.commit.observe(seconds)
 
+    def observe_refusal(self, reason: Reason) -> None:
+        """Count one request that the API refused, other than an acquire that a decision rejected."""
+        self._child(self.series.refusals, reason.value).inc()
+
     def observe_reload(self, *, ok: bool) -> None:
         """Count one reload of the configuration: taken, or refused as a whole."""
         self._child(self.series.reloads, "ok" if ok else "refused").inc()
@@ -154,8 +158,6 @@ class Metrics:
         reply, event = decision.reply, decision.event
         if not isinstance(reply, Rejected):
             return
-        if not isinstance(event, Acquire):
-            self._child(self.series.refusals, reply.reason.value).inc()
-        elif not counted:
+        if isinstance(event, Acquire) and not counted:
             name = self._state().rules.settings_for(event.key).name
             self._child(self.series.rejections, name, reply.reason.value).inc()

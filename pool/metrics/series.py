@@ -73,7 +73,9 @@ class Series:
         )
         self.rejections = counter("rejections", "Acquires that ended without a grant, by reason.", "pool", "reason")
         self.refusals = counter(
-            "refusals", "Other requests refused, by reason: stale_epoch counts the refused epochs.", "reason"
+            "refusals",
+            "Other requests refused, by reason: stale_epoch counts refused epochs, unauthenticated unknown tokens.",
+            "reason",
         )
         self.leases_ended = counter(
             "leases_ended", "Leases ended, by reason: expired counts expiries.", "pool", "reason"
