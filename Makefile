@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format soak test-ray test-kube lock build clean \
-        bench bench-grant bench-decide bench-restart bench-chain
+        bench bench-grant bench-decide bench-restart bench-sizing bench-chain
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +57,7 @@ test-kube: setup  ## the tests on a real Kubernetes with KubeRay: make test-kube
 	@[ -n "$$KUBECONFIG" ] || { echo "Say which Kubernetes: make test-kube KUBECONFIG=~/.kube/config"; exit 1; }
 	@$(BIN)/pytest -n 2 --dist loadgroup -m kube
 
-bench: bench-decide bench-grant bench-restart bench-chain  ## all benchmarks, one after the other
+bench: bench-decide bench-grant bench-restart bench-sizing bench-chain  ## all benchmarks, one after the other
 
 bench-grant: setup  ## grants over HTTP, durable, beside a bare endpoint
 	@$(BIN)/python -m benchmarks.grant
@@ -67,6 +67,9 @@ bench-decide: setup  ## the cost of a decision as the pool grows
 
 bench-restart: setup  ## a restart with 10,000 clusters and 50,000 leases, and a daemon at rest
 	@$(BIN)/python -m benchmarks.restart
+
+bench-sizing: setup  ## what a daemon needs: memory, processor, bytes in the store
+	@$(BIN)/python -m benchmarks.sizing
 
 bench-chain: setup  ## the example workflow on a warm pool, against a cluster per task
 	@$(BIN)/python -m benchmarks.chain
