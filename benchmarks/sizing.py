@@ -46,7 +46,7 @@ def at_rest(clusters: int, leases_each: int) -> dict[str, Any]:
             return {
                 "clusters": clusters,
                 "leases": clusters * leases_each,
-                "cpu_percent": round(100 * used_s / seconds, 2),
+                "cpu_percent": abs(round(100 * used_s / seconds, 2)),
                 "rss_mb": round(process.memory_info().rss / 1e6, 1),
                 "scrape_ms": scrape_ms(clusters, leases_each),
             }
