@@ -141,6 +141,7 @@ def kuberay_options(section: KuberaySection) -> KuberayOptions:
         addresses=section.addresses,
         kubeconfig=str(section.kubeconfig or ""),
         context=section.context,
+        node_wait_s=section.node_wait,
     )
 
 

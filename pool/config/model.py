@@ -108,6 +108,9 @@ class KuberaySection(Section):
         None, description="How to reach Kubernetes; the pod's service account, else KUBECONFIG, if not given."
     )
     context: str = Field("", description="Context of the kubeconfig; its current one if empty.")
+    node_wait: Seconds = Field(
+        30.0, description="A pod may find no node for so long; longer than a node takes to come, where nodes come."
+    )
 
 
 class TenantSection(Section):

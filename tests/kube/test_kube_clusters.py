@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pool.backends.kuberay import ready, spec
+from pool.backends.kuberay import spec
 from pool.backends.kuberay.api import Api
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.core.errors import StartFailed
@@ -140,8 +140,8 @@ async def test_a_spec_that_kuberay_refuses_is_told_by_its_event(backend: Kuberay
     assert "KubeRay refuses its spec" in failed.detail
 
 
-async def test_a_cluster_that_finds_no_node_tells_why(backend: KuberayBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "PATIENCE_S", 2.0)
+async def test_a_cluster_that_finds_no_node_tells_why(backend: KuberayBackend) -> None:
+    backend.options = replace(backend.options, node_wait_s=2.0)
     failed = await failure(backend, workers=0, pod={"spec": {"nodeSelector": {"there-is": "none"}}})
     assert failed.reason is Reason.NO_CAPACITY
     assert "finds no node" in failed.detail

@@ -89,7 +89,7 @@ class KuberayBackend:
         except ApiError as error:
             raise refused(cluster.id, error) from error
         name, namespace = made["metadata"]["name"], made["metadata"]["namespace"]
-        starting = Starting(cluster.id, key, self.view, self._http, token, report)
+        starting = Starting(cluster.id, key, self.view, self._http, token, report, self.options.node_wait_s)
         ready = await starting.wait()
         self.view.follow(cluster.id, ready.boot_id)
         host = ready.host if self.options.addresses == "pod" else f"{name}-head-svc.{namespace}.svc"

@@ -19,6 +19,8 @@ class KuberayOptions:
         addresses: what holders are told: ``service`` (names inside the cluster) or ``pod`` (addresses of pods).
         kubeconfig: the file that says how to reach Kubernetes; empty takes the pod's own account, else the default.
         context: of the kubeconfig; empty for its current one.
+        node_wait_s: for so long something may keep a pod from running that could go by itself, such as a node that is
+            still to come.
         watch_s: a watch is renewed after so long; one that is silent for `silence_s` longer is given up.
         request_s: bounds one request to the Kubernetes API.
         settle_s: how long a reset waits for what goes by itself.
@@ -31,6 +33,7 @@ class KuberayOptions:
     addresses: str = "service"
     kubeconfig: str = ""
     context: str = ""
+    node_wait_s: float = 30.0
     watch_s: float = 240.0
     silence_s: float = 15.0
     request_s: float = 15.0

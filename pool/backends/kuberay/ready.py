@@ -18,8 +18,6 @@ from pool.core.key import ClusterKey
 from pool.core.reasons import Reason
 
 LOOK_S = 0.25
-PATIENCE_S = 30.0
-"""For so long something may stand in the way that could go by itself, such as a node that is still to come."""
 PROTECTED = ("/api/version", "/api/jobs/", "/api/v0/nodes")
 _INVALID = ("InvalidRayCluster",)
 _REFUSED = ("FailedToCreate",)
@@ -38,13 +36,21 @@ class Starting:
     """One cluster on its way to ready."""
 
     def __init__(
-        self, cluster_id: str, key: ClusterKey, view: View, http: aiohttp.ClientSession, token: str, report: Report
+        self,
+        cluster_id: str,
+        key: ClusterKey,
+        view: View,
+        http: aiohttp.ClientSession,
+        token: str,
+        report: Report,
+        patience_s: float,
     ) -> None:
         self._cluster_id, self._view, self._http = cluster_id, view, http
         self._token, self._report = token, report
         self._workers = sum(group.replicas for group in key.shape.workers)
         self._phase = ""
         self._seen = False
+        self._patience_s = patience_s
         self._troubled_since = 0.0
 
     async def wait(self) -> Ready:
@@ -107,7 +113,7 @@ class Starting:
             self._troubled_since = 0.0
             return
         self._troubled_since = self._troubled_since or now
-        if trouble.lasting or now - self._troubled_since > PATIENCE_S:
+        if trouble.lasting or now - self._troubled_since > self._patience_s:
             raise StartFailed(f"{self._cluster_id}: {trouble.detail}", reason=trouble.reason)
 
     async def _answers(self, dashboard: Dashboard) -> str | None:
