@@ -307,6 +307,7 @@ class PoolView(Message):
     failures: int
     breaker: Literal["closed", "open", "half_open"]
     last_error: str
+    next_start_s: float | None = Field(description="In how long a start is tried again after failures; null if now.")
     start_typical_s: float | None
     lease_typical_s: float | None
 
@@ -389,6 +390,14 @@ class Explanation(Message):
     lease: LeaseView | None = None
     waiter: WaiterView | None = None
     cluster: ClusterView | None = None
+
+
+class ClusterExplanation(Message):
+    """Why a cluster was started, what it served, why it is as it is: sentences, with the record they are drawn from."""
+
+    cluster_id: str
+    sentences: list[str]
+    cluster: ClusterView
 
 
 class PrewarmRequest(Request):

@@ -45,6 +45,54 @@ def explain_waiter(state: State, queued: Queued, now: float) -> list[str]:
     return out
 
 
+def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
+    """Return the story of a cluster, living or stopped: started, ready, served, and how it is now."""
+    pool = state.pools.get(cluster.pool)
+    what = f" ({describe(pool.key.shape)}, image {pool.key.image})" if pool else ""
+    out = [
+        f"{cluster.id} of tenant {cluster.tenant} was started at {clock(cluster.created_at)} for pool"
+        f" {cluster.pool}{what}. Why: {_lower(cluster.cause.sentence)}"
+    ]
+    if cluster.ready_at is not None:
+        ray = f", with Ray {cluster.ray_version}" if cluster.ray_version else ""
+        out.append(f"It was ready after {span(cluster.ready_at - cluster.created_at)}{ray}.")
+        out.append(f"It has served {cluster.uses} lease{'' if cluster.uses == 1 else 's'}.")
+    elif cluster.state is not ClusterState.STARTING:
+        out.append("It was never ready.")
+    if cluster.state is ClusterState.STOPPED:
+        out.append(f"It was gone at {clock(cluster.changed_at)}.")
+    else:
+        out.append(f"It has been {cluster.state} for {span(now - cluster.changed_at)}.")
+    if cluster.phase:
+        out.append(f"Its start has come to: {cluster.phase}.")
+    out += [_holder(state.leases[lease_id], now) for lease_id in cluster.leases if lease_id in state.leases]
+    if cluster.hold_until > now:
+        out.append(f"It is held for group {cluster.group} for another {span(cluster.hold_until - now)}.")
+    if cluster.reason is not None:
+        out.append(f"Why: {_lower(cluster.reason.sentence)}")
+        if cluster.detail and cluster.detail != cluster.reason.sentence:
+            out.append(_sentence(cluster.detail))
+    if cluster.state in (ClusterState.STOPPING, ClusterState.STOPPED):
+        return out
+    if cluster.doom is not None:
+        out.append(f"It will be stopped when its lease ends: {_lower(cluster.doom.sentence)}")
+    elif cluster.cordoned:
+        out.append("It is cordoned: it is granted to nobody new.")
+    if cluster.retires_at and cluster.state in (ClusterState.IDLE, ClusterState.LEASED):
+        out.append(_retires(cluster, now))
+    return out
+
+
+def _holder(lease: Lease, now: float) -> str:
+    return f"{lease.holder} has had it for {span(now - lease.granted_at)}, by lease {lease.id}."
+
+
+def _retires(cluster: Cluster, now: float) -> str:
+    if now < cluster.retires_at:
+        return f"By its max_lifetime it is replaced in {span(cluster.retires_at - now)}."
+    return f"It passed its max_lifetime {span(now - cluster.retires_at)} ago, and is replaced when its lease ends."
+
+
 def _asked(state: State, record: Lease | Waiter) -> list[str]:
     pool = state.pools.get(record.pool)
     what = f" ({describe(pool.key.shape)}, image {pool.key.image})" if pool else ""

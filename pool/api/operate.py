@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pool.api.core import Api, Ask
+from pool.api.explain import explain_cluster
 from pool.api.paging import page
 from pool.api.views import cluster_view, pool_view
 from pool.core.events import Cordon, Done, Event, Prewarm, Resize
 from pool.wire import (
+    ClusterExplanation,
     ClusterList,
     ClusterQuery,
     ClusterView,
@@ -59,6 +61,17 @@ async def get_cluster(api: Api, ask: Ask) -> ClusterView:
     """Return one cluster, also a stopped one."""
     cluster = await api.cluster(ask.known, ask.id)
     return cluster_view(api.daemon.state, cluster, api.daemon.clock.now())
+
+
+async def explain(api: Api, ask: Ask) -> ClusterExplanation:
+    """Return in sentences why a cluster was started, what it served and why it is as it is, also of a stopped one."""
+    cluster = await api.cluster(ask.known, ask.id)
+    state, now = api.daemon.state, api.daemon.clock.now()
+    return ClusterExplanation(
+        cluster_id=cluster.id,
+        sentences=explain_cluster(state, cluster, now),
+        cluster=cluster_view(state, cluster, now),
+    )
 
 
 async def cordon_cluster(api: Api, ask: Ask) -> DoneAnswer:

@@ -9,6 +9,7 @@ from pool.core.reasons import Reason
 from pool.wire import (
     AcquireAnswer,
     AcquireRequest,
+    ClusterExplanation,
     ClusterList,
     ClusterQuery,
     ClusterView,
@@ -136,6 +137,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET", "/v1/clusters/{id}", "getCluster", operate.get_cluster, "Get a cluster", "clusters", Role.CLIENT,
         answer=ClusterView, reasons=(Reason.UNKNOWN_CLUSTER,),
+    ),
+    Route(
+        "GET", "/v1/clusters/{id}/explain", "explainCluster", operate.explain, "Explain a cluster", "clusters",
+        Role.CLIENT, answer=ClusterExplanation, reasons=(Reason.UNKNOWN_CLUSTER,),
     ),
     _verb(
         "/v1/clusters/{id}/cordon", "cordonCluster", operate.cordon_cluster, "Cordon a cluster",

@@ -187,6 +187,7 @@ def pool_view(state: State, pool: Pool, now: float) -> PoolView:
         failures=pool.failures,
         breaker=breaker,
         last_error=pool.last_error,
+        next_start_s=_until(max(pool.breaker_until, pool.retry_at), now) or None,
         start_typical_s=state.typical_start_s(pool.digest),
         lease_typical_s=state.typical_lease_s(pool.digest),
     )

@@ -105,9 +105,9 @@ class SimulatedBackend:
             await self._spend(world.behaviour.start_s)
             self._reach()
             if world.random.random() < world.behaviour.start_fails:
-                raise errors.StartFailed("the simulated head exited with code 1")
+                raise errors.StartFailed("The simulated head exited with code 1.")
             if world.clusters.get(cluster.id) is not found:
-                raise errors.StartFailed("the simulated cluster vanished while it started")
+                raise errors.StartFailed("The simulated cluster vanished while it started.")
             found.ready = True
         return Started(
             cluster.id, found.boot_id, f"{cluster.id}.invalid:6379", dashboard_url=f"http://{cluster.id}.invalid:8265"
@@ -130,9 +130,9 @@ class SimulatedBackend:
         await self._spend(self.world.behaviour.reset_s)
         found = self.world.clusters.get(cluster.id)
         if found is None or found.broken:
-            return Clean(False, "the simulated cluster does not answer")
+            return Clean(False, "The simulated cluster does not answer.")
         if found.dirty or self.world.random.random() < self.world.behaviour.reset_dirty:
-            return Clean(False, found.dirty or "a simulated actor is left")
+            return Clean(False, found.dirty or "A simulated actor is left.")
         return Clean(True)
 
     async def list(self) -> Listing:
@@ -149,7 +149,7 @@ class SimulatedBackend:
         """Break a cluster; `told` says whether the watch notices, else only the next listing does."""
         found = self.world.clusters.pop(cluster_id, None)
         if found is not None and told and found.ready and self._on_lost is not None:
-            self._on_lost(Lost(cluster_id, found.boot_id, Reason.PROCESS_GONE, "the simulated head died"))
+            self._on_lost(Lost(cluster_id, found.boot_id, Reason.PROCESS_GONE, "The simulated head died."))
 
     def replace(self, cluster_id: str) -> None:
         """Replace a head silently by an empty one, as KubeRay does."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pool.cli.context import JSON, where
+from pool.cli.errors import CommandError
 from pool.cli.show import as_json, span, table
 from pool.cli.talk import Operator
 
@@ -41,15 +42,21 @@ def _pool_row(item: dict[str, Any]) -> tuple[object, ...]:
     notes = []
     if item["cordoned"]:
         notes.append("cordoned")
-    if item["breaker"] != "closed":
-        notes.append(f"breaker {item['breaker'].replace('_', ' ')}")
-    elif item["failures"]:
-        notes.append(f"{item['failures']} failed starts")
+    if item["failures"]:
+        notes.append(_failures(item))
     other = sum(counts.values())
     return (
         item["digest"], item["name"], item["image"], item["shape"], item["tenant"], idle, leased, other,
         item["waiters"], ", ".join(notes),
     )  # fmt: skip
+
+
+def _failures(item: dict[str, Any]) -> str:
+    count = item["failures"]
+    starts = "1 start failed" if count == 1 else f"{count} starts failed in a row"
+    breaker = "breaker open, " if item["breaker"] == "open" else ""
+    again = f"next try in {span(item['next_start_s'])}" if item["next_start_s"] else "next try when one is needed"
+    return f"{starts} ({breaker}{again}): {item['last_error']}"
 
 
 def clusters(
@@ -66,6 +73,10 @@ def clusters(
       warmpool clusters
       warmpool clusters --state idle
     """
+    if state == "stopped":
+        raise CommandError(
+            "Stopped clusters are not listed.", remedy="`warmpool explain c-...` tells of one by its id, also later."
+        )
     with Operator(where(ctx)) as daemon:
         items = list(daemon.items("/v1/clusters", pool=pool, state=state, tenant=tenant))
     if json:
@@ -158,17 +169,21 @@ def queue(ctx: typer.Context, pool: PoolName = None, tenant: Tenant = None, json
 
 def explain(
     ctx: typer.Context,
-    lease: Annotated[str, typer.Argument(help="Id of a lease, or of a waiter (they are the same).")],
+    what: Annotated[str, typer.Argument(help="Id of a lease or waiter (they are the same), or of a cluster (c-...).")],
     json: JSON = False,
 ) -> None:
-    """Tell why a lease waited, why it missed, and why it ended.
+    """Tell why a lease waited, missed and ended, or what became of a cluster and why.
+
+    Those that ended are known as long as history keeps them.
 
     \b
-    Example:
-      warmpool explain 3f1c2a...
+    Examples:
+      warmpool explain l-3f1c2a0b9d8e7f60
+      warmpool explain c-7f3a01b2c3d4-2
     """
+    kind = "clusters" if what.startswith("c-") else "leases"
     with Operator(where(ctx)) as daemon:
-        answer = daemon.get(f"/v1/leases/{_segment(lease)}/explain")
+        answer = daemon.get(f"/v1/{kind}/{_segment(what)}/explain")
     if json:
         as_json(answer)
         return

@@ -146,7 +146,7 @@ class Turn:
 
     def stop_cluster(self, cluster: Cluster, reason: Reason, detail: str, **fields: Any) -> Cluster:
         """Stop a cluster whose leases have ended (`fields` are what `end_lease` returned)."""
-        new = self.move(cluster, ClusterMove.STOP, reason=reason, detail=detail, hold_until=0.0, **fields)
+        new = self.move(cluster, ClusterMove.STOP, reason=reason, detail=detail, hold_until=0.0, phase="", **fields)
         self.begin_stop(new)
         return new
 

@@ -64,6 +64,7 @@ async def test_what_belongs_to_another_tenant_is_not_there(warm: Http) -> None:
         f"/v1/leases/{queued['lease_id']}",
         f"/v1/leases/{queued['lease_id']}/explain",
         f"/v1/clusters/{grant['cluster']['id']}",
+        f"/v1/clusters/{grant['cluster']['id']}/explain",
         f"/v1/pools/{grant['pool']}",
     ):
         assert (await warm.get(path)).status == 200
@@ -115,6 +116,7 @@ async def test_secrets_are_in_grants_alone(warm: Http, hands: Hands) -> None:
         f"/v1/leases/{grant['lease_id']}",
         f"/v1/leases/{grant['lease_id']}/explain",
         f"/v1/clusters/{cluster_id}",
+        f"/v1/clusters/{cluster_id}/explain",
         "/v1/leases",
         "/v1/clusters",
         "/v1/pools",

@@ -11,7 +11,7 @@ from pool.access import Access
 from pool.api.app import NotLoopback, create_app, is_loopback, serve
 from pool.api.explain import clock, span
 from pool.core.errors import PoolError
-from pool.core.events import Lost, Renew, StartFailed
+from pool.core.events import Lost, Progress, Renew, StartFailed
 from pool.core.model import ClusterState
 from pool.core.reasons import Reason
 
@@ -168,6 +168,59 @@ async def test_a_cold_start_is_explained_to_the_end(http: Http, hands: Hands) ->
     assert "It served this lease alone." in " ".join(await told(http, lease_id))
     hands.gone_clusters.clear()
     assert f"Nothing is kept any more about {cluster_id}." in await told(http, lease_id)
+
+
+async def story_of(http: Http, cluster_id: str) -> list[str]:
+    answer = await http.get(f"/v1/clusters/{cluster_id}/explain")
+    assert answer.status == 200, answer.text
+    assert answer.json["cluster_id"] == answer.json["cluster"]["id"] == cluster_id
+    return list(answer.json["sentences"])
+
+
+async def test_a_cluster_is_explained_from_its_start_to_its_end(warm: Http, hands: Hands) -> None:
+    grant = await warm.granted()
+    cluster_id = grant["cluster"]["id"]
+    hands.tell(Renew(grant["lease_id"], grant["epoch"]))
+    hands.pass_time(10)
+    begun = [
+        f"{cluster_id} of tenant flytesnacks/development was started at 2023-11-14 22:13:20 UTC for pool"
+        f" {grant['pool']} (1 cpu, image local). Why: an operator asked for it.",
+        "It was ready after less than a millisecond.",
+        "It has served 1 lease.",
+    ]
+    assert await story_of(warm, cluster_id) == [
+        *begun,
+        "It has been leased for 10 s.",
+        f"demo/train-0 has had it for 10 s, by lease {grant['lease_id']}.",
+    ]
+    await warm.post(f"/v1/clusters/{cluster_id}/drain", as_="operator")
+    assert (await story_of(warm, cluster_id))[-1] == (
+        "It will be stopped when its lease ends: an operator drained the cluster."
+    )
+    await warm.post(f"/v1/leases/{grant['lease_id']}/release", proof(grant))
+    hands.pass_time(5)
+    assert (await story_of(warm, cluster_id))[3:] == [
+        "It has been stopping for 5.0 s.",
+        "Why: an operator drained the cluster.",
+    ]
+    hands.clean_all()
+    assert cluster_id not in hands.state.clusters
+    assert "It was gone at 2023-11-14 22:13:35 UTC." in await story_of(warm, cluster_id)
+
+
+async def test_a_start_that_failed_is_explained_by_what_the_backend_said(http: Http, hands: Hands) -> None:
+    lease_id = (await http.acquire()).json["lease_id"]
+    (cluster_id,) = hands.state.clusters
+    hands.tell(Progress(cluster_id, "pulling image"))
+    assert "Its start has come to: pulling image." in await story_of(http, cluster_id)
+    hands.tell(StartFailed(cluster_id, Reason.START_FAILED, "the image cannot be pulled"))
+    story = await story_of(http, cluster_id)
+    assert story[1] == "It was never ready."
+    assert story[-2:] == ["Why: the cluster could not be started.", "The image cannot be pulled."]
+    (pool,) = (await http.get("/v1/pools")).json["items"]
+    assert (pool["failures"], pool["last_error"]) == (1, "the image cannot be pulled")
+    assert 1.0 <= pool["next_start_s"] <= 2.0
+    assert (await http.get(f"/v1/leases/{lease_id}")).json["state"] == "queued"
 
 
 async def test_a_wait_for_a_release_is_explained(warm: Http, hands: Hands) -> None:

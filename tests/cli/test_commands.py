@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.serving import WAIT_S, Served, environment
+from tests.serving import SIMULATED, WAIT_S, Served, environment
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,30 @@ def test_explain_tells_in_sentences_what_happened(daemon: Served) -> None:
     assert done.returncode == 0
     assert "explain/d" in done.stdout
     assert json.loads(daemon.run("explain", lease["id"], "--json").stdout)["lease_id"] == lease["id"]
+    done = daemon.run("explain", lease["cluster"])
+    assert done.returncode == 0
+    assert "It has served 1 lease." in done.stdout
+    assert json.loads(daemon.run("explain", lease["cluster"], "--json").stdout)["cluster_id"] == lease["cluster"]
+
+
+def test_stopped_clusters_are_not_listed_as_if_there_were_none(daemon: Served) -> None:
+    done = daemon.run("clusters", "--state", "stopped")
+    assert done.returncode == 1
+    assert "`warmpool explain c-...`" in done.stderr
+
+
+def test_pools_tells_why_starts_fail_and_when_the_next_one_is_tried(tmp_path: Path) -> None:
+    config = SIMULATED.replace("reset: 10ms", "reset: 10ms, start_fails: 1")
+    config += "defaults: {breaker_failures: 2, breaker_open: 10m, backoff: 10ms}\n"
+    with Served(tmp_path, config=config) as failing:
+        assert failing.run("lease", "--", "true").returncode == 1
+        note = failing.run("pools").stdout.splitlines()[1]
+        assert "2 starts failed in a row (breaker open, next try in " in note
+        assert note.rstrip().endswith("The simulated head exited with code 1.")
+        (pool,) = listed(failing, "pools")
+        done = failing.run("explain", f"c-{pool['digest']}-1")
+        assert "It was never ready." in done.stdout
+        assert "Its start has come to" not in done.stdout
 
 
 @pytest.mark.parametrize(
