@@ -153,6 +153,7 @@ class Hands:
                 self.tell(ResetDone(cluster.id, cluster.epoch, clean=True))
             elif cluster.state is ClusterState.STOPPING:
                 self.tell(Stopped(cluster.id))
+                self.gone_clusters[cluster.id] = cluster._replace(state=ClusterState.STOPPED, changed_at=self._now)
 
 
 async def until(condition: Any, what: str) -> None:

@@ -157,6 +157,8 @@ def test_pools_tells_why_starts_fail_and_when_the_next_one_is_tried(tmp_path: Pa
         (pool,) = listed(failing, "pools")
         done = failing.run("explain", f"c-{pool['digest']}-1")
         assert "It was never ready." in done.stdout
+        assert "It was gone at " in done.stdout
+        assert "Why: the cluster could not be started." in done.stdout
         assert "Its start has come to" not in done.stdout
 
 
