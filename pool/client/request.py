@@ -118,8 +118,9 @@ class Progress:
     """How an acquire goes. ``str()`` says it in one line.
 
     Attributes:
-        phase: ``queued``, a phase of the start it waits for (``starting``, ...), or ``granted``.
-        position: 1 for the next one to be served; 0 when granted.
+        phase: ``queued``, a phase of the start it waits for (``starting``, ...), ``granted``, or ``unanswered`` while the
+            daemon is away or cannot serve.
+        position: 1 for the next one to be served; 0 when granted or unknown.
         reason: why it waits, or why the grant was not a hit; None for a hit.
         explanation: the reason with names and numbers.
         expected_s: until a cluster is expected; None if nothing is known.
@@ -152,7 +153,15 @@ class Progress:
         why = answer.explanation or (answer.reason.sentence if answer.reason else "")
         return cls("granted", 0, answer.reason, why, 0.0, answer.waited_s, answer.cluster.id, answer.outcome)
 
+    @classmethod
+    def unanswered(cls, cause: str, left_s: float, waited_s: float) -> Progress:
+        """Return the progress of an acquire that got no answer because of `cause` and is tried for `left_s` more."""
+        said = f"{cause}; trying for {seconds(left_s)} more"
+        return cls("unanswered", 0, None, said, None, waited_s)
+
     def __str__(self) -> str:
+        if self.phase == "unanswered":
+            return f"the daemon cannot answer: {self.explanation}"
         why = _inner(self.explanation)
         if self.phase == "granted":
             outcome = f": {self.outcome}" if self.outcome else ""

@@ -142,6 +142,9 @@ class Asking:
             limit_s = min(limit_s, self._connect_timeout_s)
         if waited_s + pause_s < limit_s:
             log.debug("no answer from %s (%s): trying again in %.1f s", self._url, cause, pause_s)
+            if self._progress:
+                # Who watches would take the silence of a daemon that is away for the waiting for a cluster.
+                self._progress(Progress.unanswered(cause, limit_s - waited_s, waited_s))
             return pause_s
         if self._reached:
             raise Unreachable(

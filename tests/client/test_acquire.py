@@ -155,6 +155,17 @@ def test_a_daemon_that_is_not_ready_is_asked_again(fake, client, wanted):
     assert len({body["request_id"] for body in fake.bodies("/v1/leases")}) == 1
 
 
+def test_a_daemon_that_cannot_answer_is_told_as_progress(fake, client, wanted):
+    fake.acquires = [fake.queued(), fake.problem(503, "store_failed"), fake.granted()]
+    seen: list[Progress] = []
+    with client.lease(wanted, progress=seen.append):
+        pass
+    assert [progress.phase for progress in seen] == ["queued", "unanswered", "granted"]
+    assert str(seen[1]).startswith("the daemon cannot answer: ")
+    assert "store_failed" in str(seen[1])
+    assert "trying for" in str(seen[1])
+
+
 def test_a_daemon_that_never_becomes_ready_is_unreachable_in_the_end(fake, client, wanted):
     fake.acquires = [fake.problem(503, "store_failed")]
     with pytest.raises(Unreachable, match="It is store_failed"), client.lease(wanted, timeout_s=0.3):
