@@ -1,0 +1,98 @@
+"""The operator's guide: a section for each alert, and nothing in it that does not exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from typer.core import TyperGroup
+
+from pool.cli.app import app
+from pool.config import load_text
+from pool.config.pools import PoolOptions
+from pool.core.reasons import Reason
+from pool.core.reconcile import DRIFTS
+from pool.metrics.gauges import ROWS
+from pool.metrics.series import Series
+from tests.deploy.test_alerts import RULES
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operating.md").read_text()
+SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S))
+BLOCKS = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", PAGE, re.M | re.S)
+IN_BLOCKS = [line for _, kind, text in BLOCKS if not kind for line in text.splitlines() if line.startswith("warmpool ")]
+INLINE = re.findall(r"`(warmpool [^`]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.S))
+COMMANDS = sorted(
+    {line.partition(" #")[0].strip() for line in [*IN_BLOCKS, *(" ".join(one.split()) for one in INLINE)]}
+)
+
+
+def test_every_alert_has_a_section_and_every_section_an_alert() -> None:
+    assert set(SECTIONS) == set(RULES)
+
+
+@pytest.mark.parametrize("alert", RULES)
+def test_the_section_says_what_to_do_with_a_command_or_a_place_to_look(alert: str) -> None:
+    assert len(SECTIONS[alert].split()) > 30
+    assert "`" in SECTIONS[alert]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_guide_exists_with_its_options(command: str) -> None:
+    group = typer.main.get_command(app)
+    words = shlex.split(command)[1:]
+    while words:
+        assert isinstance(group, TyperGroup)
+        found = group.get_command(None, words[0])  # type: ignore[arg-type]
+        assert found is not None, f"there is no command {words[0]}"
+        if not isinstance(found, TyperGroup):
+            with found.make_context(words[0], words[1:]):
+                return
+        group, words = found, words[1:]
+
+
+def test_links_lead_somewhere() -> None:
+    anchors = {
+        re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", PAGE, re.M)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
+        file, _, anchor = target.partition("#")
+        assert not file or (ROOT / "docs" / file).exists(), target
+        assert file or anchor in anchors, target
+
+
+def test_the_configurations_of_the_guide_are_valid() -> None:
+    shown = [text for _, kind, text in BLOCKS if kind == "yaml" and "backend:" in text]
+    assert len(shown) >= 4
+    for text in shown:
+        load_text(yaml.safe_dump(yaml.safe_load(text)), "guide")
+
+
+def test_every_code_and_setting_that_the_guide_names_is_one() -> None:
+    words = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", PAGE))
+    known = {reason.value for reason in Reason} | set(DRIFTS) | set(PoolOptions.model_fields)
+    known |= {row.name for row in [*Series("", 0.0).rows, *ROWS]}
+    # Of the daemon, of the backend kuberay, and of PostgreSQL.
+    known |= {"max_starting", "node_wait", "image_pull_policy", "reconcile_interval", "pg_dump", "pg_stat_activity"}
+    assert words <= known
+
+
+def test_the_backup_of_the_guide_is_one_that_opens(tmp_path: Path) -> None:
+    (command,) = re.findall(r"^(python3 -c .*)$", PAGE, re.M)
+    with sqlite3.connect(tmp_path / "warmpool.sqlite") as database:
+        database.execute("pragma journal_mode = wal")
+        database.execute("create table t (n int)")
+        database.execute("insert into t values (7)")
+        database.commit()
+        # The database is open and its last change is still in the log: a copy of the file would miss it.
+        subprocess.run(shlex.split(command), cwd=tmp_path, check=True, timeout=60)
+    database.close()
+    with sqlite3.connect(tmp_path / "backup.sqlite") as backup:
+        assert backup.execute("select n from t").fetchall() == [(7,)]
+    backup.close()
