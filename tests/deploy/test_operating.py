@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from pool.core.reasons import Reason
 from pool.core.reconcile import DRIFTS
 from pool.metrics.gauges import ROWS
 from pool.metrics.series import Series
+from pool.store.base import RESTORE_STEP
 from tests.deploy.test_alerts import RULES
+from tests.serving import Served
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operating.md").read_text()
@@ -83,16 +85,22 @@ def test_every_code_and_setting_that_the_guide_names_is_one() -> None:
     assert words <= known
 
 
-def test_the_backup_of_the_guide_is_one_that_opens(tmp_path: Path) -> None:
-    (command,) = re.findall(r"^(python3 -c .*)$", PAGE, re.M)
-    with sqlite3.connect(tmp_path / "warmpool.sqlite") as database:
-        database.execute("pragma journal_mode = wal")
-        database.execute("create table t (n int)")
-        database.execute("insert into t values (7)")
-        database.commit()
-        # The database is open and its last change is still in the log: a copy of the file would miss it.
-        subprocess.run(shlex.split(command), cwd=tmp_path, check=True, timeout=60)
-    database.close()
-    with sqlite3.connect(tmp_path / "backup.sqlite") as backup:
-        assert backup.execute("select n from t").fetchall() == [(7,)]
-    backup.close()
+def test_a_backup_made_and_restored_as_the_guide_says_serves_again(tmp_path: Path) -> None:
+    (backup,) = [text for _, kind, text in BLOCKS if not kind and "sqlite3" in text]
+    (restore,) = [line for line in IN_BLOCKS if "--restored" in line]
+    safe = tmp_path / "restored" / "state"
+    safe.mkdir(parents=True)
+    with Served(tmp_path / "first") as first:
+        assert first.run("lease", "--", "true").returncode == 0
+        script = backup.replace("~/.local/state/warmpool", str(first.state_dir)).replace("/some/where/safe", str(safe))
+        subprocess.run(["bash", "-euc", script], check=True, timeout=60)
+    (safe / "backup.sqlite").rename(safe / "warmpool.sqlite")
+    before = (first.state_dir / "operator.token").read_text()
+    with Served(tmp_path / "restored", *shlex.split(restore)[2:3]) as again:
+        assert (again.state_dir / "operator.token").read_text() == before
+        assert '"end_reason": "released"' in again.run("leases", "--state", "ended", "--json").stdout
+        assert again.run("lease", "--", "true").returncode == 0
+        ended = json.loads(again.run("leases", "--state", "ended", "--json").stdout)
+    numbers = sorted(int(lease["cluster"].rpartition("-")[2]) for lease in ended)
+    assert numbers[0] == 1
+    assert numbers[1] > RESTORE_STEP, "cluster numbers jump ahead"
