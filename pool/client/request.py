@@ -118,8 +118,8 @@ class Progress:
     """How an acquire goes. ``str()`` says it in one line.
 
     Attributes:
-        phase: ``queued``, a phase of the start it waits for (``starting``, ...), ``granted``, or ``unanswered`` while the
-            daemon is away or cannot serve.
+        phase: ``queued``, a phase of the start it waits for (``starting``, ...), ``granted``, or ``unanswered`` while
+            the daemon is away or cannot serve.
         position: 1 for the next one to be served; 0 when granted or unknown.
         reason: why it waits, or why the grant was not a hit; None for a hit.
         explanation: the reason with names and numbers.
