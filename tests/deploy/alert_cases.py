@@ -53,8 +53,9 @@ def _waits(seconds: str, most: str) -> dict[str, str]:
 
 CASES = [
     Case(
-        "WarmpoolDown", "20m", {READY: "1x20 stale _x40"}, ({READY: "1x60"}, {READY: "1x36 0 0 1x20"},
-        {READY: "1x20 stale _x40", _of("warmpool_ready", OTHER): "_x20 1x40"}),
+        "WarmpoolDown", "20m", {READY: "1x20 stale _x40"},
+        ({READY: "1x60"}, {READY: "1x36 0 0 1x20"}, {READY: "1x35 stale _x40"},
+         {READY: "1x20 stale _x40", _of("warmpool_ready", OTHER): "_x20 1x40"}),
         "No daemon of warmpool has been ready for 10m 0s. Leased clusters go on; nothing is granted or stopped.",
         {},
     ),
@@ -75,7 +76,8 @@ CASES = [
     ),
     Case(
         "WarmpoolNoCommits", "10m", {_of("warmpool_commit_running_seconds", DAEMON): "0x10 0+30x20"},
-        ({_of("warmpool_commit_running_seconds", DAEMON): "0x15 40 0 0.5x10"},),
+        ({_of("warmpool_commit_running_seconds", DAEMON): "0x15 40 0 0.5x10"},
+         {_of("warmpool_commit_running_seconds", DAEMON): "0x19 40 0x10"}),
         "warmpool has work and has committed nothing for 4m 30s. Every acquire and release waits for the store.", {},
     ),
     Case(
@@ -87,7 +89,7 @@ CASES = [
             _of("warmpool_last_commit_timestamp_seconds", DAEMON): "30x40",
             _of("warmpool_events_waiting", DAEMON): "0x40",
         }, {
-            _of("warmpool_last_commit_timestamp_seconds", DAEMON): "30+30x40",
+            _of("warmpool_last_commit_timestamp_seconds", DAEMON): "0+30x16 480x40",
             _of("warmpool_events_waiting", DAEMON): "9x40",
         }),
         "warmpool has work and has committed nothing for 9m 30s. Every acquire and release waits for the store.", {},
@@ -102,6 +104,7 @@ CASES = [
         "WarmpoolConfigRefused", "5m", {
             _of("warmpool_config_last_reload_ok", DAEMON): "1 1 0x20",
             _of("warmpool_config_reloads_total", DAEMON, 'result="refused"'): "0 0 2x20",
+            _of("warmpool_config_reloads_total", DAEMON, 'result="ok"'): "9x22",
         },
         ({
             _of("warmpool_config_last_reload_ok", DAEMON): "1 0 1x20",
@@ -139,7 +142,8 @@ CASES = [
     ),
     Case(
         "WarmpoolWaitOverTarget", "10m", {LONGEST: "0+30x40", WAIT_TARGET: "300x40"},
-        ({LONGEST: "0+30x9 0+30x9 0+30x9", WAIT_TARGET: "300x40"}, {LONGEST: "0+30x40"}),
+        ({LONGEST: "0+30x9 0+30x9 0+30x9", WAIT_TARGET: "300x40"}, {LONGEST: "0+30x40"},
+         {LONGEST: "0x18 400x20", WAIT_TARGET: "300x40"}),
         "Waits for a cluster of pool small reach 10m 0s, longer than its wait_target.",
     ),
     Case(
@@ -157,7 +161,8 @@ CASES = [
     Case(
         "WarmpoolQuarantine", "5m", {_of("warmpool_clusters", more='state="quarantined"'): "0 2x20"},
         ({_of("warmpool_clusters", more='state="idle"'): "9x20"},
-         {_of("warmpool_clusters", more='state="quarantined"'): "0 2 2 0x20"}),
+         {_of("warmpool_clusters", more='state="quarantined"'): "0 2 2 0x20"},
+         {_of("warmpool_clusters", more='state="quarantined"'): "0x9 2x20"}),
         "2 clusters of pool small could not be proven clean and are kept for a look.",
     ),
     Case(
@@ -185,7 +190,8 @@ CASES = [
     ),
     Case(
         "WarmpoolHoldersVanish", "30m", {_of("warmpool_leases_ended_total", more='reason="expired"'): "0x10 6x60"},
-        ({_of("warmpool_leases_ended_total", more='reason="expired"'): "0x10 3x60"},),
+        ({_of("warmpool_leases_ended_total", more='reason="expired"'): "0x10 3x60"},
+         {_of("warmpool_leases_ended_total", more='reason="released"'): "0x10 50x60"}),
         "6 leases of pool small expired in 30 minutes: their holders stopped renewing. Each costs a cluster.",
     ),
 ]  # fmt: skip

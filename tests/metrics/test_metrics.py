@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -175,6 +176,16 @@ def test_what_alerts_watch_is_at_0_before_it_happens(core: Watched) -> None:
         assert core.value("leases_ended_total", pool="small", reason=reason) == 0
     assert [core.value("drift_total", kind=kind) for kind in DRIFTS] == [0] * len(DRIFTS)
     assert core.value("config_reloads_total", result="refused") == 0
+
+
+def test_every_reason_that_a_backend_gives_for_a_failed_start_is_announced() -> None:
+    given: set[Reason] = set()
+    for file in (Path(__file__).parents[2] / "pool" / "backends").rglob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] in ("StartFailed", "Trouble"):
+                given |= {Reason[name] for name in re.findall(r"\bReason\.([A-Z_]+)", ast.unparse(call))}
+    assert given
+    assert given <= set(START_FAILURES), "to Prometheus a series that is born at 1 has not increased"
 
 
 def test_the_oldest_cluster_and_the_longest_in_each_state_are_shown(core: Watched) -> None:
