@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pool.backends.kuberay import spec
+from pool.backends.kuberay import pods, spec
 from pool.backends.kuberay.api import Api
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.core.errors import StartFailed
@@ -145,6 +145,26 @@ async def test_a_cluster_that_finds_no_node_tells_why(backend: KuberayBackend) -
     failed = await failure(backend, workers=0, pod={"spec": {"nodeSelector": {"there-is": "none"}}})
     assert failed.reason is Reason.NO_CAPACITY
     assert "finds no node" in failed.detail
+
+
+async def test_a_node_that_comes_within_node_wait_is_waited_for(
+    backend: KuberayBackend, namespace: str, api: Api
+) -> None:
+    backend.options = replace(backend.options, node_wait_s=60.0)
+    (node, *_) = (await api.get("/api/v1/nodes"))["items"]
+    path = f"/api/v1/nodes/{node['metadata']['name']}"
+    key = small(workers=0, pod={"spec": {"nodeSelector": {namespace: "here"}}})
+    cluster = cluster_of(key)
+    starting = asyncio.create_task(backend.start(cluster, key, lambda phase: None))
+    try:
+        await until(lambda: pods.trouble(backend.view.pods(cluster.id)) is not None, "the pod to find no node", 10.0)
+        assert not starting.done()
+        await api.patch(path, {"metadata": {"labels": {namespace: "here"}}})
+        assert (await starting).boot_id
+    finally:
+        starting.cancel()
+        await api.patch(path, {"metadata": {"labels": {namespace: None}}})
+    await backend.stop(cluster.id)
 
 
 async def test_a_program_that_needs_more_memory_than_it_has_is_the_reason(backend: KuberayBackend) -> None:
