@@ -8,7 +8,7 @@ import time
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -80,6 +80,18 @@ class Caller:
     def may(self, role: Role) -> bool:
         """Tell whether the caller may do what needs `role`. An operator may do all."""
         return self.role is role or self.role is Role.OPERATOR
+
+
+class Review(Protocol):
+    """Knows callers whose tokens somebody else made."""
+
+    async def caller_for(self, token: str) -> Caller | None:
+        """Return who holds `token`, None if nobody does.
+
+        Raises:
+            PoolError: if that cannot be said now, or the caller is known and may nothing.
+        """
+        ...
 
 
 class Access:

@@ -40,6 +40,7 @@ from pool.tokens import Tokens
 
 if TYPE_CHECKING:
     from pool.backends.kuberay.options import KuberayOptions
+    from pool.kube.review import Reviewer
 
 log = structlog.get_logger("warmpool")
 T = TypeVar("T")
@@ -145,6 +146,31 @@ def kuberay_options(section: KuberaySection) -> KuberayOptions:
     )
 
 
+def make_reviewer(config: Config) -> Reviewer | None:
+    """Return what knows the callers of the Kubernetes that the configuration names, None if it names none.
+
+    Raises:
+        PoolError: if the client of Kubernetes is not installed.
+    """
+    section = config.access.kubernetes
+    if section is None:
+        return None
+    try:
+        from pool.kube.api import Api
+        from pool.kube.review import Reviewer
+    except ImportError as error:
+        raise PoolError(
+            f"access.kubernetes needs a package that is not installed: {error.name}.",
+            reason=Reason.INVALID_REQUEST,
+            remedy="Install warmpool[kubernetes].",
+        ) from None
+    backend = config.backend
+    where = (str(backend.kubeconfig or ""), backend.context) if isinstance(backend, KuberaySection) else ("", "")
+    made = Reviewer(lambda: Api.connect(*where))
+    made.follow(section.rules())
+    return made
+
+
 class Service:
     """A daemon with all that belongs to it.
 
@@ -181,6 +207,7 @@ class Service:
         self.daemon.observe(_guarded(self._journal.observe, "journal"))
         self.daemon.observe_commits(self.metrics.observe_commit)
         self.access = Access.load_or_create(config.state_dir / "tokens.yaml")
+        self._review = make_reviewer(config)
 
     def _rules(self, config: Config, floors: dict[str, int]) -> Rules:
         return build_rules(config, floors, machine_milli_cpu=self._machine_milli_cpu)
@@ -198,6 +225,8 @@ class Service:
         try:
             config = configuration(self._options)
             changed = [name for name in NEEDS_RESTART if getattr(config, name) != getattr(self.config, name)]
+            if (config.access.kubernetes is None) != (self.config.access.kubernetes is None):
+                changed.append("access.kubernetes")
             if changed:
                 raise PoolError(
                     f"{', '.join(changed)} cannot be changed while the daemon runs.",
@@ -212,6 +241,8 @@ class Service:
             log.error(f"the configuration was not reloaded, the old one stays in force: {error}")
             return
         self.config = config
+        if self._review is not None and config.access.kubernetes is not None:
+            self._review.follow(config.access.kubernetes.rules())
         configure(config.log.level, config.log.format)
         self._journal.debug = config.log.level == "debug"
         self.metrics.announce(pool.name for pool in config.pools)
@@ -226,7 +257,13 @@ class Service:
         """
         answer_promptly()
         where = self.config.listen
-        app = create_app(self.daemon, self.access, self.metrics.registry, refused=self.metrics.observe_refusal)
+        app = create_app(
+            self.daemon,
+            self.access,
+            self.metrics.registry,
+            refused=self.metrics.observe_refusal,
+            review=self._review,
+        )
         server = await listen(app, where.host, where.port, allow_remote=self.config.listen_publicly)
         signals = _Signals(self.reload)
         try:
@@ -244,6 +281,8 @@ class Service:
             # The API goes first: a waiter is told where it stands, and nothing new is asked of a daemon that ends.
             await server.close()
             await self.daemon.stop(stop_clusters=self._options.stop_clusters)
+            if self._review is not None:
+                await self._review.close()
             await signals.close()
         if self.daemon.failed:
             return 1

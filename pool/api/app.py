@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
-from pool.access import Access, Caller, Role
+from pool.access import Access, Caller, Review, Role
 from pool.api.core import Api, Ask, Route
 from pool.api.leases import json_response
 from pool.api.needs import Daemon
@@ -35,6 +35,7 @@ def create_app(
     registry: CollectorRegistry | None = None,
     *,
     refused: Callable[[Reason], None] = lambda reason: None,
+    review: Review | None = None,
 ) -> web.Application:
     """Return the application.
 
@@ -44,9 +45,10 @@ def create_app(
         registry: of the metrics behind `/metrics`.
         refused: called with the reason of each refused request, but for acquires that the daemon itself rejected:
             those are in its decisions.
+        review: knows callers whom `access` does not; None if there are no others.
     """
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    api = app[API] = Api(daemon, access, registry, refused)
+    api = app[API] = Api(daemon, access, registry, refused, review)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _bound(api, route), name=route.name)
     app.router.add_route("GET", "/openapi.json", _openapi_handler())
@@ -65,7 +67,7 @@ def _bound(api: Api, route: Route) -> _Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
-            caller = None if role is None else _authenticate(api, request, role)
+            caller = None if role is None else await _authenticate(api, request, role)
             if needs_ready:
                 check_ready(api)
             content = await request.read()
@@ -90,13 +92,15 @@ def _bound(api: Api, route: Route) -> _Handler:
     return handle
 
 
-def _authenticate(api: Api, request: web.Request, role: Role) -> Caller:
+async def _authenticate(api: Api, request: web.Request, role: Role) -> Caller:
     header = request.headers.get(hdrs.AUTHORIZATION, "")
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token:
         headers = {"WWW-Authenticate": 'Bearer realm="warmpool"'}
         raise ApiError(Reason.UNAUTHENTICATED, "The request has no bearer token.", headers=headers)
     caller = api.access.caller_for(token.strip())
+    if caller is None and api.review is not None:
+        caller = await api.review.caller_for(token.strip())
     if caller is None:
         headers = {"WWW-Authenticate": 'Bearer realm="warmpool", error="invalid_token"'}
         raise ApiError(Reason.UNAUTHENTICATED, "The bearer token is nobody's.", headers=headers)

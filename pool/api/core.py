@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
-from pool.access import Access, Caller, Role
+from pool.access import Access, Caller, Review, Role
 from pool.api.keys import Keys
 from pool.api.listening import Listening
 from pool.api.needs import Daemon
@@ -30,6 +30,7 @@ class Api:
     Attributes:
         daemon: decides.
         access: knows the callers.
+        review: knows callers whose tokens somebody else made.
         registry: of the metrics, None if there are none.
         refused: told the reason of each request that was refused.
         keys: normalised keys, remembered.
@@ -42,11 +43,13 @@ class Api:
         access: Access,
         registry: CollectorRegistry | None,
         refused: Callable[[Reason], None] = lambda reason: None,
+        review: Review | None = None,
     ) -> None:
         self.daemon = daemon
         self.access = access
         self.registry = registry
         self.refused = refused
+        self.review = review
         self.keys = Keys()
         self.listening = Listening(daemon)
 

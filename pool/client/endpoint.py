@@ -12,10 +12,15 @@ URL_VARIABLE = "WARMPOOL_URL"
 TOKEN_FILE_VARIABLE = "WARMPOOL_TOKEN_FILE"  # noqa: S105 - the name of a variable
 TOKEN_VARIABLE = "WARMPOOL_TOKEN"  # noqa: S105 - the name of a variable
 
+# Where a pod finds its token by convention: a projected volume with a `serviceAccountToken` for audience warmpool.
+POD_TOKEN_FILE = Path("/var/run/secrets/warmpool/token")
+# And the daemon: the Service of the chart when it is installed as the documents say.
+POD_URL = "http://warmpool.warmpool.svc:8787"
+
 
 def configured() -> bool:
-    """Tell whether the environment names a daemon (``WARMPOOL_URL``)."""
-    return bool(os.environ.get(URL_VARIABLE, "").strip())
+    """Tell whether there is a daemon to ask: ``WARMPOOL_URL`` names one, or the pod was given a token for it."""
+    return bool(os.environ.get(URL_VARIABLE, "").strip()) or POD_TOKEN_FILE.exists()
 
 
 class Endpoint:
@@ -45,15 +50,21 @@ class Endpoint:
     def environment() -> tuple[str, str, str]:
         """Return URL, token and token file as the environment names them; one of the last two is empty.
 
+        In a pod that was given a token for the daemon, neither has to be named.
+
         Raises:
             NotConfigured: if no URL is set.
         """
-        url = os.environ.get(URL_VARIABLE, "").strip()
+        in_pod = POD_TOKEN_FILE.exists()
+        url = os.environ.get(URL_VARIABLE, "").strip() or (POD_URL if in_pod else "")
         if not url:
             raise NotConfigured(f"No daemon is configured: {URL_VARIABLE} is not set.")
         file = os.environ.get(TOKEN_FILE_VARIABLE, "").strip()
+        token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        if not file and not token and in_pod:
+            file = str(POD_TOKEN_FILE)
         # The file wins: it is the safer place, and a token left in the environment may be stale.
-        return (url, "", file) if file else (url, os.environ.get(TOKEN_VARIABLE, "").strip(), "")
+        return (url, "", file) if file else (url, token, "")
 
     @property
     def identity(self) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, PlainValidator
 
+from pool.config.access import AccessSection
 from pool.config.pools import CeilingSection, PoolOptions, PoolSection, Section
 from pool.config.values import Address, Count, Cpu, Listen, Memory, Seconds, Share, finite
 
@@ -134,6 +135,7 @@ class Config(Section):
     listen_publicly: bool = Field(False, description="Must be true to listen where other machines can reach it.")
     state_dir: Directory = Field(default_factory=default_state_dir, description="Directory of tokens, store, clusters.")
     store: StoreSection = StoreSection()
+    access: AccessSection = AccessSection()
     backend: Annotated[LocalSection | SimulatedSection | KuberaySection, Discriminator("type")] = LocalSection()
     ceiling: CeilingSection = Field(CeilingSection(), description="The most of everything.")
     max_starting: Annotated[Count, Field(ge=1)] = Field(4, description="Clusters that may be starting at once.")

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pool.backends.kuberay.api import Api
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.backends.kuberay.options import KuberayOptions
 from pool.core.events import Lost
+from pool.kube.api import Api
 
 WITHOUT = "needs a Kubernetes with KubeRay: make test-kube KUBECONFIG=~/.kube/config"
 
@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 async def api() -> AsyncIterator[Api]:
-    made = await Api.connect(KuberayOptions())
+    made = await Api.connect()
     yield made
     await made.close()
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from pool.backends.kuberay import pods, spec
-from pool.backends.kuberay.api import Api
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.core.errors import StartFailed
 from pool.core.events import Lost
 from pool.core.reasons import Reason
+from pool.kube.api import Api
 from tests.kube.kit import cluster_of, small, submit, until
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(180), pytest.mark.xdist_group("kube")]

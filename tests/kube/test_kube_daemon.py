@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pool.backends.kuberay.api import Api
 from pool.client import AsyncClient, LeaseRequest
+from pool.kube.api import Api
 from tests.homes import listed
 from tests.kube.kit import IMAGE, SMALL, submit
 from tests.kube.proxy import Proxy

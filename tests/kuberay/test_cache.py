@@ -12,8 +12,8 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from pool.backends.kuberay import cache as caching
-from pool.backends.kuberay.api import Api
 from pool.backends.kuberay.cache import Cache
+from pool.kube.api import Api
 
 
 def item(uid: str, version: int) -> dict[str, Any]:

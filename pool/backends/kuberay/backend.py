@@ -11,7 +11,6 @@ import structlog
 
 from pool.backends.base import Clean, Report
 from pool.backends.kuberay import pods, spec
-from pool.backends.kuberay.api import CORE, RAY, Api, ApiError
 from pool.backends.kuberay.options import KuberayOptions
 from pool.backends.kuberay.ready import Starting, refused
 from pool.backends.kuberay.reset import Reset
@@ -22,6 +21,7 @@ from pool.core.events import Listing, Lost, Seen, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 from pool.core.reasons import Reason
+from pool.kube.api import CORE, RAY, Api, ApiError
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class KuberayBackend:
         """
         self._store_id, self._token_for = store_id, token_for
         try:
-            self._api = await Api.connect(self.options)
+            self._api = await Api.connect(self.options.kubeconfig, self.options.context, self.options.request_s)
         except ApiError as error:
             raise PoolError(
                 f"{error}.",

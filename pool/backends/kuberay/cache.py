@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from pool.backends.kuberay.api import Api, ApiError, events
+from pool.kube.api import Api, ApiError, events
 
 log = structlog.get_logger(__name__)
 

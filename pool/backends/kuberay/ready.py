@@ -9,13 +9,13 @@ import aiohttp
 
 from pool.backends.base import Report
 from pool.backends.kuberay import pods
-from pool.backends.kuberay.api import ApiError
 from pool.backends.kuberay.spec import OLDEST_RAY
 from pool.backends.kuberay.view import View
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.core.errors import StartFailed
 from pool.core.key import ClusterKey
 from pool.core.reasons import Reason
+from pool.kube.api import ApiError
 
 LOOK_S = 0.25
 PROTECTED = ("/api/version", "/api/jobs/", "/api/v0/nodes")

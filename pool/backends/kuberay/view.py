@@ -10,11 +10,11 @@ from typing import Any
 import structlog
 
 from pool.backends.kuberay import pods, spec
-from pool.backends.kuberay.api import CORE, RAY, Api
 from pool.backends.kuberay.cache import Cache
 from pool.backends.kuberay.options import KuberayOptions
 from pool.core.events import Lost
 from pool.core.reasons import Reason
+from pool.kube.api import CORE, RAY, Api
 
 log = structlog.get_logger(__name__)
 

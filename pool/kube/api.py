@@ -1,4 +1,4 @@
-"""The Kubernetes API as far as the backend needs it: plain JSON over the official client, one error type."""
+"""The Kubernetes API as far as the daemon needs it: plain JSON over the official client, one error type."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.config.incluster_config import SERVICE_TOKEN_FILENAME
-
-from pool.backends.kuberay.options import KuberayOptions
 
 RAY, CORE = "/apis/ray.io/v1", "/api/v1"
 MANAGER = "warmpool"
@@ -36,8 +34,13 @@ class Api:
         self.writes = 0
 
     @classmethod
-    async def connect(cls, options: KuberayOptions) -> Api:
-        """Return the API that the options name: a file's, the pod's own, or the user's default.
+    async def connect(cls, kubeconfig: str = "", context: str = "", request_s: float = 15.0) -> Api:
+        """Return the API that the arguments name: a file's, the pod's own, or the user's default.
+
+        Args:
+            kubeconfig: a file; empty takes ``KUBECONFIG``, else the pod's own account, else the user's file.
+            context: of the file; empty for its current one.
+            request_s: bounds each request.
 
         Raises:
             ApiError: if none of them is there.
@@ -47,15 +50,13 @@ class Api:
         load: Any = config
         in_pod = await asyncio.to_thread(Path(SERVICE_TOKEN_FILENAME).exists)
         try:
-            if not options.kubeconfig and not os.environ.get("KUBECONFIG") and in_pod:
+            if not kubeconfig and not os.environ.get("KUBECONFIG") and in_pod:
                 load.load_incluster_config(client_configuration=settings)
             else:
-                await load.load_kube_config(
-                    options.kubeconfig or None, context=options.context or None, client_configuration=settings
-                )
+                await load.load_kube_config(kubeconfig or None, context=context or None, client_configuration=settings)
         except (config.ConfigException, OSError) as error:
             raise ApiError(0, f"Kubernetes cannot be reached: {error}") from error
-        return cls(client.ApiClient(settings), options.request_s)
+        return cls(client.ApiClient(settings), request_s)
 
     async def close(self) -> None:
         """Close all connections."""

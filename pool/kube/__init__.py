@@ -1,0 +1,1 @@
+"""Kubernetes itself: its API, and who its callers are."""
