@@ -11,7 +11,7 @@ UV     := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak test-ray test-kube lock build clean \
+.PHONY: help setup demo test check format soak test-ray test-kube lock lock-image build clean \
         bench bench-grant bench-decide bench-restart bench-sizing bench-chain
 
 help:  ## list the targets
@@ -77,6 +77,12 @@ bench-chain: setup  ## the example workflow on a warm pool, against a cluster pe
 lock: setup  ## resolve the dependencies anew into requirements.lock
 	@$(UV) pip compile --quiet --universal --generate-hashes --all-extras --group dev --upgrade \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
+	@$(MAKE) --no-print-directory lock-image
+
+lock-image: setup  ## what the daemon's image installs, in the versions of requirements.lock
+	@$(UV) pip compile --quiet --universal --generate-hashes --extra server --extra kubernetes --extra postgres \
+	  --constraint requirements.lock --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  -o deploy/requirements.lock pyproject.toml
 
 build: setup  ## wheel and source distribution
 	@$(UV) build --quiet

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -24,6 +24,7 @@ from pool.config import Config, build_rules, load, windows_of
 from pool.config.load import public_address
 from pool.config.model import KuberaySection, SimulatedSection
 from pool.config.values import address
+from pool.config.watch import changes
 from pool.core.errors import PoolError
 from pool.core.events import Reconfigure
 from pool.core.reasons import Reason
@@ -58,6 +59,7 @@ class Options:
         state_dir, listen: over the file's settings.
         stop_clusters: stop every cluster at the end, instead of keeping them for the next daemon.
         restored: the store comes from a backup.
+        watch_config: take the configuration file anew whenever its content changes, as after SIGHUP.
     """
 
     config: Path | None = None
@@ -65,6 +67,7 @@ class Options:
     listen: str | None = None
     stop_clusters: bool = False
     restored: bool = False
+    watch_config: bool = False
 
 
 def configuration(options: Options) -> Config:
@@ -272,6 +275,8 @@ class Service:
             if not started:
                 return 0
             self._schedule.start()
+            if self._options.watch_config and self._options.config is not None:
+                signals.reload_on(changes(self._options.config))
             home.announce(server.url)
             say(f"warmpool {__version__} listens on {server.url} (its API as a page: {server.url}/docs)")
             say(f"tokens: {self.access.path}; commands use {home.path / OPERATOR_TOKEN_FILE}")
@@ -325,6 +330,7 @@ class _Signals:
         self._end = asyncio.Event()
         self._reload = reload
         self._reloading: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_end, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hup)
@@ -339,6 +345,15 @@ class _Signals:
     def _on_hup(self) -> None:
         if self._reloading is None or self._reloading.done():
             self._reloading = self._loop.create_task(self._reload())
+
+    def reload_on(self, changes: AsyncIterator[None]) -> None:
+        """Reload at each of `changes` too."""
+
+        async def watch() -> None:
+            async for _ in changes:
+                self._on_hup()
+
+        self._watching = self._loop.create_task(watch())
 
     async def unless_told_to_end(self, work: Coroutine[None, None, object]) -> bool:
         """Do `work` and return True, or cancel it and return False if a signal to end comes first."""
@@ -357,9 +372,10 @@ class _Signals:
     async def close(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.remove_signal_handler(number)
-        if self._reloading is not None:
-            self._reloading.cancel()
-            await asyncio.gather(self._reloading, return_exceptions=True)
+        tasks = [task for task in (self._watching, self._reloading) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _exit_now(code: int) -> NoReturn:

@@ -168,3 +168,11 @@ def test_what_the_api_refuses_is_counted_once_and_acquires_by_their_pool(tmp_pat
     assert 'warmpool_refusals_total{reason="unknown_lease"} 1.0' in text
     assert 'warmpool_refusals_total{reason="warm_only_miss"}' not in text
     assert 'warmpool_rejections_total{pool="default",reason="warm_only_miss"} 1.0' in text
+
+
+def test_a_watched_configuration_is_taken_anew_when_its_content_changes(tmp_path: Path) -> None:
+    with Served(tmp_path, "--watch-config") as served:
+        served.config.write_text(served.config.read_text() + "defaults: {idle_ttl: 7m}\n")
+        served.until(lambda: "the configuration was reloaded" in served.said(), "the reload")
+        served.config.write_text("listen: nowhere\n")
+        served.until(lambda: "the configuration was not reloaded" in served.said(), "the refusal")

@@ -64,6 +64,9 @@ def serve(
     restored: Annotated[
         bool, typer.Option("--restored", help="The store comes from a backup: raise its epochs first.")
     ] = False,
+    watch_config: Annotated[
+        bool, typer.Option("--watch-config", help="Reload the configuration file when it changes.")
+    ] = False,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C. SIGHUP reloads the configuration.
 
@@ -78,7 +81,9 @@ def serve(
     from pool import main as service
 
     directory = state_dir if state_dir is not None else where(ctx).state_dir
-    raise typer.Exit(service.serve(service.Options(config, directory, listen, stop_clusters, restored), _say))
+    raise typer.Exit(
+        service.serve(service.Options(config, directory, listen, stop_clusters, restored, watch_config), _say)
+    )
 
 
 def _say(text: str) -> None:

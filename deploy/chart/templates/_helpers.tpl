@@ -1,0 +1,43 @@
+{{- define "warmpool.name" -}}
+{{- if contains "warmpool" .Release.Name }}{{ .Release.Name | trunc 53 | trimSuffix "-" }}{{ else }}{{ printf "%s-warmpool" .Release.Name | trunc 53 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "warmpool.selector" -}}
+app.kubernetes.io/name: warmpool
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "warmpool.labels" -}}
+{{ include "warmpool.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "warmpool.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- define "warmpool.serviceAccount" -}}
+{{ .Values.serviceAccount.name | default (include "warmpool.name" .) }}
+{{- end }}
+
+{{/* Namespace or template of the RayClusters. */}}
+{{- define "warmpool.clusters" -}}
+{{ dig "backend" "namespace" "" .Values.config | default .Release.Namespace }}
+{{- end }}
+
+{{/* By which the RayClusters of this release are known, also once its daemon and store are gone. */}}
+{{- define "warmpool.mark" -}}
+{{ printf "%s.%s" .Release.Namespace .Release.Name | trunc 63 | trimSuffix "-" | trimSuffix "." }}
+{{- end }}
+
+{{/* The daemon's configuration: what it needs to be told here, under what the operator says. */}}
+{{- define "warmpool.config" -}}
+{{- $backend := dict "type" "kuberay" "namespace" (include "warmpool.clusters" .) "template" (dict "metadata" (dict "labels" (dict "warmpool.io/release" (include "warmpool.mark" .)))) -}}
+{{- if eq (dig "backend" "type" "kuberay" .Values.config) "simulated" }}{{ $backend = dict }}{{ end -}}
+{{- $own := dict "listen" "0.0.0.0:8787" "listen_publicly" true "state_dir" "/var/lib/warmpool" "backend" $backend "access" (dict "kubernetes" (dict)) -}}
+{{- $said := deepCopy .Values.config -}}
+{{- if eq (dig "backend" "namespace" "" $said) "" }}{{ $_ := set $said "backend" (omit (get $said "backend" | default dict) "namespace") }}{{ end -}}
+{{ toYaml (mergeOverwrite $own $said) }}
+{{- end }}
