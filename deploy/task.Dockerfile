@@ -10,6 +10,6 @@ COPY --chown=ray policies /tmp/warmpool/policies
 COPY --chown=ray pool /tmp/warmpool/pool
 RUN python -c "import re; text = open('/tmp/warmpool/requirements.lock').read(); \
       open('/tmp/warmpool/versions', 'w').write('\n'.join(re.findall(r'^(?!ray==)\S+==\S+', text, re.M)))" && \
-    python -m pip install --no-cache-dir --disable-pip-version-check --user \
+    python -m pip install --no-cache-dir --disable-pip-version-check \
       -c /tmp/warmpool/versions "/tmp/warmpool[${EXTRAS}]" && \
     rm -rf /tmp/warmpool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from pool.backends.kuberay.backend import KuberayBackend
 from pool.backends.kuberay.options import KuberayOptions
 from pool.core.events import Lost
 from pool.kube.api import Api
+from tests.kube.release import Release
 
 WITHOUT = "needs a Kubernetes with KubeRay: make test-kube KUBECONFIG=~/.kube/config"
 
@@ -54,3 +56,11 @@ async def backend(namespace: str, store_id: str, lost: list[Lost]) -> AsyncItera
     await made.open(store_id, lambda cluster_id: f"token-of-{cluster_id}-{'x' * 20}", lost.append)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def release(api: Api, tmp_path: Path) -> AsyncIterator[Release]:
+    made = Release(api, tmp_path, f"warmpool-test-{uuid.uuid4().hex[:6]}")
+    await made.prepare()
+    yield made
+    await made.clear()

@@ -45,6 +45,8 @@ class View:
         self._ray = Cache(api, f"{RAY}{where}/rayclusters", _cluster, self._on_cluster, **bounds)
         self._pod = Cache(api, f"{CORE}{where}/pods", _pod, self._on_pod, query=ours, **bounds)
         warnings = {"fieldSelector": "type=Warning,involvedObject.kind=RayCluster"}
+        # No bookmarks come for events: a watch of them is ended by the server before its silence means anything.
+        bounds["watch_s"] = min(options.watch_s, 60.0)
         self._event = Cache(api, f"{CORE}{where}/events", _event, self._on_event, query=warnings, **bounds)
         self._caches = (self._ray, self._pod, self._event)
 
