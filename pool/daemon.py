@@ -457,7 +457,7 @@ class Daemon:
         started_at, busy = self.clock.now(), self._effects.busy
         listing = await self._backend.list()
         if listing.complete:
-            self._pulse.listed_at = started_at
+            self._pulse.listed_at, self._pulse.foreign = started_at, listing.foreign
         return replace(listing, started_at=started_at, busy=busy | self._effects.busy)
 
     async def _reconcile(self) -> None:

@@ -198,12 +198,14 @@ class Listing:
         started_at: when the listing began: a cluster changed later may be missing in it.
         complete: False if a part could not be listed; then nothing is concluded from absence.
         busy: ids on which an effect of ours is under way.
+        foreign: how many clusters it shows that are not ours: they are never touched, only counted.
     """
 
     started_at: float
     complete: bool
     seen: tuple[Seen, ...]
     busy: frozenset[str] = frozenset()
+    foreign: int = 0
 
 
 # --- events: time and settings -------------------------------------------------------------------------------------

@@ -60,9 +60,15 @@ LISTED = Row(
     (),
     "When the backend was last asked what it has and answered completely; absent before that.",
 )
+FOREIGN = Row(
+    "warmpool_foreign_clusters",
+    "gauge",
+    (),
+    "Clusters of somebody else beside this daemon's, as far as the backend shows them: they are never touched.",
+)
 ROWS = (
     READY, CLUSTERS, LEASES, QUEUE, BREAKERS, SPENT, OLDEST, OVERDUE, LONGEST, QUEUE_WAIT, QUEUE_TARGET, WAIT_TARGET,
-    EVENTS, COMMITTING, COMMITTED, LISTED,
+    EVENTS, COMMITTING, COMMITTED, LISTED, FOREIGN,
 )  # fmt: skip
 
 SHOWN = tuple(state for state in ClusterState if state is not ClusterState.STOPPED)
@@ -169,6 +175,7 @@ class StateCollector(Collector):
         yield _gauge(COMMITTING, {(): pulse.committing_s(now)})
         yield _gauge(COMMITTED, {(): pulse.committed_at} if pulse.committed_at else {})
         yield _gauge(LISTED, {(): pulse.listed_at} if pulse.listed_at else {})
+        yield _gauge(FOREIGN, {(): pulse.foreign})
 
 
 def _gauge(row: Row, values: dict[tuple[str, ...], float] | None = None) -> GaugeMetricFamily:

@@ -146,7 +146,7 @@ async def test_the_rights_are_what_the_daemon_asks_for_neither_more_nor_less(bac
     assert asked == given, json.dumps({"missing": sorted(asked - given), "unneeded": sorted(given - asked)})
 
 
-async def test_what_a_label_takes_is_deleted_and_nothing_else(api, namespace, monkeypatch):
+async def test_what_a_label_takes_is_deleted_and_what_is_not_ours_only_counted(api, namespace, backend):
     spec = {
         "headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "r", "image": "x"}]}}}
     }
@@ -155,9 +155,14 @@ async def test_what_a_label_takes_is_deleted_and_nothing_else(api, namespace, mo
         labels = {"warmpool.io/release": mark}
         body = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, "labels": labels}}
         await api.create(path, {**body, "spec": spec})
+
+    async def counted(number: int) -> bool:
+        return (await backend.list()).foreign == number
+
+    await until_it_holds(lambda: counted(2), 20)
     assert await remove(f"warmpool.io/release={namespace}") == 1
 
     async def gone() -> bool:
-        return [item["metadata"]["name"] for item in (await api.get(path))["items"]] == ["other"]
+        return [item["metadata"]["name"] for item in (await api.get(path))["items"]] == ["other"] and await counted(1)
 
     await until_it_holds(gone, 20)

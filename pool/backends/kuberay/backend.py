@@ -145,7 +145,7 @@ class KuberayBackend:
         for cluster_id in self.view.cluster_ids():
             head = self.view.head(cluster_id)
             seen.append(Seen(cluster_id, pods.boot_id(head) if head is not None else ""))
-        return Listing(0.0, self.view.fresh, tuple(seen))
+        return Listing(0.0, self.view.fresh, tuple(seen), foreign=self.view.foreign)
 
     async def _create(self, cluster_id: str, key: ClusterKey, token: str) -> dict[str, Any]:
         """Create the Secret and the RayCluster, as far as they are not there. The Secret goes with the RayCluster."""
