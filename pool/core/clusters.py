@@ -294,8 +294,8 @@ def keep_due(turn: Turn, cluster_id: str) -> float | None:
     due = max(turn.settings(cluster.pool).reclaim.keep_until(cluster, pool, now), cluster.hold_until)
     if now < due:
         return due
-    index = state.index[cluster.pool]
-    if len(index.free) <= capacity.idle_target(state, pool, now):
+    # A floor is made of clusters that can be granted: a cordoned one protects it no more than it is protected by it.
+    if not cluster.cordoned and len(state.index[cluster.pool].free) <= capacity.idle_target(state, pool, now):
         return now + FLOOR_LOOK_S
     idle_s = now - cluster.changed_at
     turn.stop_cluster(cluster, Reason.IDLE_TTL, f"idle for {idle_s:.0f} s, over its {due - cluster.changed_at:.0f} s")

@@ -195,3 +195,11 @@ def test_a_pool_keeps_its_resize_when_the_configuration_changes() -> None:
     core.tell(Reconfigure(make_rules({KEY.image: make_settings("renamed")})))
     assert core.pool().name == "renamed"
     assert core.pool().max_clusters == 1
+
+
+def test_a_cordoned_cluster_that_idles_too_long_is_reclaimed() -> None:
+    core = Core(reclaim=FixedTTL(ttl_s=10, jitter=0))
+    cluster = core.idle()
+    core.tell(Cordon(cluster.id))
+    core.go(11)
+    assert core.clusters()[0].reason is Reason.IDLE_TTL
