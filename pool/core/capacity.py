@@ -152,10 +152,30 @@ def plan(turn: Turn, digest: str) -> None:
     spare = max(0, coming - index.creators)
     target = idle_target(state, pool, now)
     cause = Reason.FLOOR if counts[ClusterState.LEASED] == 0 else Reason.BUFFER
+    if target > spare and _room_is_waited_for(state, pool, now):
+        # Its start would take the room, be evicted for the waiter, and begin again: for ever.
+        state.blocked[digest] = None
+        state.timers.arm(Kind.POOL, digest, now + LOOK_AGAIN_S)
+        return
     for _ in range(target - spare):
         if not _start_one(turn, digest, cause):
             return
     state.blocked.pop(digest, None)
+
+
+def _room_is_waited_for(state: State, pool: Pool, now: float) -> bool:
+    """Tell whether waiters of another pool would need what a start of this one takes: who is here comes first."""
+    for digest in state.blocked:
+        if digest == pool.digest or not state.index[digest].queue:
+            continue
+        other = state.pools[digest]
+        blocked = start_blocked(state, other, now)
+        reason = Reason.DAEMON_CEILING if blocked is None else blocked[0]
+        if reason in (Reason.DAEMON_CEILING, Reason.MAX_STARTING):
+            return True
+        if reason is Reason.TENANT_CEILING and other.key.tenant == pool.key.tenant:
+            return True
+    return False
 
 
 def _start_one(turn: Turn, digest: str, cause: Reason) -> bool:

@@ -289,3 +289,24 @@ def test_cluster_numbers_are_never_used_again() -> None:
         core.release(lease)
         core.tell(Stopped(lease.cluster))
     assert len(seen) == 3
+
+
+def test_room_made_for_a_waiter_goes_to_him_and_not_back_to_the_floor_it_was_taken_from() -> None:
+    core = Core(daemon=Ceiling(clusters=1), sizing=FloorAndBuffer(min_idle=1))
+    idle = core.idle()
+    waiter = core.acquire(OTHER)
+    assert isinstance(waiter, Queued)
+    core.tell(Stopped(idle.id))
+    (starting,) = core.clusters()
+    assert (starting.pool, starting.state) == (OTHER.digest, ClusterState.STARTING)
+    core.start(starting)
+    assert isinstance(core.answer(waiter.waiter.id), Granted)
+
+
+def test_a_waiter_at_his_own_tenants_ceiling_keeps_no_other_tenants_floor_from_being_filled() -> None:
+    core = Core(tenant_ceiling=lambda tenant: Ceiling(clusters=1), sizing=FloorAndBuffer(min_idle=1))
+    core.lease(OTHER)
+    assert core.acquire(LARGE).reason is Reason.TENANT_CEILING
+    elsewhere = make_key(tenant="another/tenant")
+    core.tell(Prewarm(elsewhere, 1))
+    assert [cluster.pool for cluster in core.clusters() if cluster.tenant == "another/tenant"] == [elsewhere.digest]
