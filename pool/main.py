@@ -24,7 +24,7 @@ from pool.config import Config, build_rules, load, windows_of
 from pool.config.load import public_address
 from pool.config.model import KuberaySection, SimulatedSection
 from pool.config.values import address
-from pool.config.watch import changes
+from pool.config.watch import Watch
 from pool.core.errors import PoolError
 from pool.core.events import Reconfigure
 from pool.core.reasons import Reason
@@ -252,8 +252,13 @@ class Service:
         self.metrics.observe_reload(ok=True)
         log.info("the configuration was reloaded", pools=[pool.name for pool in config.pools])
 
-    async def run(self, home: StateDir, say: Callable[[str], None]) -> int:
+    async def run(self, home: StateDir, say: Callable[[str], None], watch: Watch | None = None) -> int:
         """Serve until a signal or a failure, and return the exit code.
+
+        Args:
+            home: the state directory, taken.
+            say: told what a person at the terminal wants to know.
+            watch: notices that the configuration file was changed.
 
         Raises:
             PoolError: if the address is taken, or the store or the backend cannot be opened.
@@ -275,8 +280,8 @@ class Service:
             if not started:
                 return 0
             self._schedule.start()
-            if self._options.watch_config and self._options.config is not None:
-                signals.reload_on(changes(self._options.config))
+            if watch is not None:
+                signals.reload_on(watch.changes())
             home.announce(server.url)
             say(f"warmpool {__version__} listens on {server.url} (its API as a page: {server.url}/docs)")
             say(f"tokens: {self.access.path}; commands use {home.path / OPERATOR_TOKEN_FILE}")
@@ -308,13 +313,14 @@ def serve(options: Options, say: Callable[[str], None] = print) -> int:
     Raises:
         PoolError: if it cannot be started, in one sentence.
     """
+    watch = Watch(options.config) if options.watch_config and options.config is not None else None
     config = configuration(options)
     configure(config.log.level, config.log.format)
     home = StateDir(config.state_dir)
     home.take()
 
     async def run() -> int:
-        return await Service(config, options).run(home, say)
+        return await Service(config, options).run(home, say, watch)
 
     try:
         return asyncio.run(run())
@@ -329,6 +335,7 @@ class _Signals:
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
         self._reload = reload
+        self._reload_asked = False
         self._reloading: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -343,8 +350,15 @@ class _Signals:
         self._end.set()
 
     def _on_hup(self) -> None:
+        self._reload_asked = True
         if self._reloading is None or self._reloading.done():
-            self._reloading = self._loop.create_task(self._reload())
+            self._reloading = self._loop.create_task(self._reload_while_asked())
+
+    async def _reload_while_asked(self) -> None:
+        """Reload, and once more if that was asked meanwhile: the file may have changed after it was read."""
+        while self._reload_asked:
+            self._reload_asked = False
+            await self._reload()
 
     def reload_on(self, changes: AsyncIterator[None]) -> None:
         """Reload at each of `changes` too."""

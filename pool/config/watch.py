@@ -7,21 +7,42 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 LOOK_EVERY_S = 2.0
+SETTLE_S = 0.2
+"""How long a new content must stay the same: an editor may empty the file before it writes it."""
 
 
-async def changes(path: Path, look_every_s: float = LOOK_EVERY_S) -> AsyncIterator[None]:
-    """Yield whenever the file's content is another one than before, for as long as it is asked.
+class Watch:
+    """The content of the configuration file, and when it becomes another one.
 
-    The content is compared, not its time: Kubernetes replaces the directory of a ConfigMap, with the same content too.
-    A file that cannot be read has not changed: it may be just about to be replaced.
+    Made before the file is loaded: a change that comes between is noticed too.
+
+    Args:
+        path: of the file.
+        look_every_s: how often it is read.
+        settle_s: how long a new content must stay the same before it counts.
     """
-    known = await asyncio.to_thread(_content, path)
-    while True:
-        await asyncio.sleep(look_every_s)
-        found = await asyncio.to_thread(_content, path)
-        if found is not None and found != known:
-            known = found
-            yield
+
+    def __init__(self, path: Path, look_every_s: float = LOOK_EVERY_S, settle_s: float = SETTLE_S) -> None:
+        self._path = path
+        self._look_every_s = look_every_s
+        self._settle_s = settle_s
+        self._known = _content(path)
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Yield whenever the file's content is another one than before, for as long as it is asked.
+
+        The content is compared, not its time: Kubernetes replaces the directory of a ConfigMap, with the same content
+        too. A file that cannot be read has not changed: it may be just about to be replaced.
+        """
+        while True:
+            found = await asyncio.to_thread(_content, self._path)
+            while found is not None and found != self._known:
+                await asyncio.sleep(self._settle_s)
+                before, found = found, await asyncio.to_thread(_content, self._path)
+                if found == before:
+                    self._known = found
+                    yield
+            await asyncio.sleep(self._look_every_s)
 
 
 def _content(path: Path) -> bytes | None:
