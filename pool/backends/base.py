@@ -16,10 +16,17 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Clean:
-    """The result of a reset: `clean` only if it was proven; `left` says what was found otherwise."""
+    """The result of a reset.
+
+    Attributes:
+        clean: only if it was proven.
+        left: what was found otherwise.
+        removed: what had to be removed from inside the cluster, a phrase each.
+    """
 
     clean: bool
     left: str = ""
+    removed: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -13,9 +14,10 @@ from pool.backends.base import Clean, Report
 from pool.backends.kuberay import pods, spec
 from pool.backends.kuberay.options import KuberayOptions
 from pool.backends.kuberay.ready import Starting, refused
-from pool.backends.kuberay.reset import Reset
 from pool.backends.kuberay.view import View
 from pool.backends.rayapi.dashboard import Dashboard
+from pool.backends.rayapi.inside import swept
+from pool.backends.rayapi.reset import Reset, listed
 from pool.core.errors import InvalidKey, PoolError, StartFailed
 from pool.core.events import Listing, Lost, Seen, Started
 from pool.core.key import ClusterKey
@@ -133,10 +135,14 @@ class KuberayBackend:
             return Clean(False, "the cluster that was leased does not run any more")
         url = f"http://{head['status']['podIP']}:8265"
         dashboard = Dashboard(self._http, url, self._token_for(cluster.id))
-        found = await Reset(dashboard, self.options.settle_s).run()
+        # Only from inside can the processes in its pods be seen.
+        sweep = partial(swept, dashboard, processes=True, prestart=self.options.prestart_workers)
+        found = await Reset(dashboard, "", self.options.settle_s, sweep).run()
         head = self.view.head(cluster.id)
         if found.clean and (head is None or pods.boot_id(head) != cluster.boot_id):
             return Clean(False, "the head was replaced during the reset")
+        if found.removed:
+            log.info("a reset removed what a holder left", cluster=cluster.id, removed=listed(found.removed))
         return found
 
     async def list(self) -> Listing:

@@ -24,6 +24,7 @@ class KuberayOptions:
         watch_s: a watch is renewed after so long; one that is silent for `silence_s` longer is given up.
         request_s: bounds one request to the Kubernetes API.
         settle_s: how long a reset waits for what goes by itself.
+        prestart_workers: after a reset, idle workers wait for the next holder.
     """
 
     namespace: str = "default"
@@ -38,3 +39,4 @@ class KuberayOptions:
     silence_s: float = 15.0
     request_s: float = 15.0
     settle_s: float = 12.0
+    prestart_workers: bool = True

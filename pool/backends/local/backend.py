@@ -20,10 +20,11 @@ from pool.backends.local.machine import Machine
 from pool.backends.local.options import LocalOptions
 from pool.backends.local.processes import Process
 from pool.backends.local.ready import PortTaken, Starting
-from pool.backends.local.reset import Reset
 from pool.backends.local.trail import Ready, Running, Trail
 from pool.backends.local.watch import Watch, Watched
 from pool.backends.rayapi.dashboard import Dashboard
+from pool.backends.rayapi.inside import swept
+from pool.backends.rayapi.reset import Reset, listed
 from pool.core.errors import InvalidKey, StartFailed
 from pool.core.events import Listing, Lost, Started
 from pool.core.key import ClusterKey
@@ -136,7 +137,11 @@ class LocalBackend:
             self._http, trail.dashboard_url, self._token_for(cluster.id), self.options.probe_timeout_s
         )
         take = partial(census.take, self._home.store_id, cluster.id, files)
-        clean = await Reset(dashboard, ready.session_name, take, self.options.settle_s).run()
+        # The processes are seen from here, without a job: they are started again from here too.
+        sweep = partial(swept, dashboard, processes=False, prestart=False)
+        clean = await Reset(dashboard, ready.session_name, self.options.settle_s, sweep, take).run()
+        if clean.removed:
+            log.info("a reset removed what a holder left", cluster=cluster.id, removed=listed(clean.removed))
         if clean.clean and self.options.prestart_workers:
             task = asyncio.create_task(self._prestart(take, Calls(files, trail, self.options)))
             self._prestarts.add(task)

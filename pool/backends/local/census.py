@@ -6,17 +6,13 @@ worker started, and whatever lost its parent, was started by a holder's code.
 
 from __future__ import annotations
 
-import re
+import signal
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from pool.backends.local.processes import Entry, Process, command, owned
 from pool.backends.local.trail import Files, Running
-
-# A worker that runs something carries its name: "ray::train", "ray::Actor.step".
-_RAYS_OWN = re.compile(r"^ray::(IDLE\w*|DashboardAgent|RuntimeEnvAgent|\w*(Spill|Restore)Worker)$")
-_WORKERS = frozenset(("default_worker.py", "setup_worker.py"))
-_NO_TITLE_YET = _WORKERS | {"agent.py", "main.py"}
+from pool.inside.sweep import NO_TITLE_YET, RAYS_OWN, WORKERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +30,16 @@ class Census:
     busy: tuple[tuple[Process, str], ...]
     left: tuple[tuple[Process, str], ...]
     idle: int = 0
+
+    def said(self) -> list[str]:
+        """Return a phrase for each process that is not Ray's own."""
+        busy = [f"worker {title} (pid {process.pid})" for process, title in self.busy]
+        return busy + [f"process {process.pid}: {title}" for process, title in self.left]
+
+    def end(self, *, workers: bool) -> None:
+        """End what holders started themselves; with `workers` also the workers that still run something."""
+        for process, _ in self.left + (self.busy if workers else ()):
+            process.send(signal.SIGKILL)
 
 
 def take(store_id: str, cluster_id: str, files: Files) -> Census:
@@ -70,16 +76,16 @@ def sort(entries: dict[int, Entry], running: Running) -> Census:
     idle = 0
     for worker in (child for raylet in raylets for child in children.get(raylet, [])):
         title = _title(worker.pid)
-        if _RAYS_OWN.match(title):
+        if RAYS_OWN.match(title):
             own.add(worker.pid)
             if "Agent" in title:
                 own |= _below(worker.pid, children)
             idle += title.startswith("ray::IDLE")
         elif title.startswith("ray::"):
             busy.append((worker.process, title))
-        elif programs := {PurePath(part).name for part in command(worker.pid)} & _NO_TITLE_YET:
+        elif programs := {PurePath(part).name for part in command(worker.pid)} & NO_TITLE_YET:
             own.add(worker.pid)
-            idle += not programs.isdisjoint(_WORKERS)
+            idle += not programs.isdisjoint(WORKERS)
     workers = {process.pid for process, _ in busy}
     left = [
         (entry.process, " ".join(command(pid))[:120])

@@ -43,6 +43,22 @@ class Dashboard:
         """
         await self._ask("POST", f"/api/jobs/{submission_id}/stop", None)
 
+    async def submit(self, submission_id: str, entrypoint: str) -> None:
+        """Submit a job.
+
+        Raises:
+            DashboardError: if it was not accepted.
+        """
+        await self._ask("POST", "/api/jobs/", None, {"submission_id": submission_id, "entrypoint": entrypoint})
+
+    async def delete_job(self, submission_id: str) -> None:
+        """Have Ray forget a job that ended.
+
+        Raises:
+            DashboardError: if it does not.
+        """
+        await self._ask("DELETE", f"/api/jobs/{submission_id}", None)
+
     async def state(self, table: str, *filters: tuple[str, str, str]) -> list[dict[str, Any]]:
         """Return rows of a table of Ray's state API, with all columns.
 
@@ -85,11 +101,11 @@ class Dashboard:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise DashboardError(f"GET {path}: {error or 'no answer in time'}") from error
 
-    async def _ask(self, method: str, path: str, params: Any) -> Any:
+    async def _ask(self, method: str, path: str, params: Any, body: Any = None) -> Any:
         url = self.url + path
         try:
             async with self._http.request(
-                method, url, params=params, headers=self._headers, timeout=self._timeout
+                method, url, params=params, json=body, headers=self._headers, timeout=self._timeout
             ) as response:
                 if response.status != 200:
                     text = (await response.text())[:200]

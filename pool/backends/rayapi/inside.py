@@ -1,0 +1,80 @@
+"""Runs `pool.inside.sweep` in a cluster, as one submitted job."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shlex
+import uuid
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pool.backends.rayapi.dashboard import Dashboard, DashboardError
+from pool.inside import sweep
+
+BOUND_S = 5.0
+"""How long the sweep waits for what goes by itself."""
+JOB_BOUND_S = 30.0
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What was removed inside the cluster, and what would not go, a sentence each."""
+
+    removed: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+async def swept(dashboard: Dashboard, *, processes: bool, prestart: bool) -> Swept:
+    """Have the cluster swept from inside, and return once the job has ended.
+
+    Args:
+        dashboard: of the cluster.
+        processes: whether every process in the nodes' pid namespaces belongs to the cluster.
+        prestart: whether the nodes shall start idle workers afterwards.
+
+    Raises:
+        DashboardError: if it could not be run, or did not end well.
+    """
+    given = {"processes": processes, "prestart": prestart, "bound_s": BOUND_S}
+    job = f"warmpool-reset-{uuid.uuid4().hex[:12]}"
+    await dashboard.submit(job, entrypoint(given))
+    try:
+        async with asyncio.timeout(JOB_BOUND_S):
+            status = await _ended(dashboard, job)
+    except TimeoutError:
+        await dashboard.stop_job(job)
+        raise DashboardError(f"the sweep inside the cluster did not end within {JOB_BOUND_S:.0f} s") from None
+    said = str((await dashboard.get(f"/api/jobs/{job}/logs"))["logs"])
+    result = next((line for line in reversed(said.splitlines()) if line.startswith(sweep.MARK)), None)
+    if status["status"] != "SUCCEEDED" or result is None:
+        tail = (said.strip() or str(status.get("message") or "it said nothing"))[-300:]
+        raise DashboardError(f"the sweep inside the cluster failed: {tail}")
+    # Ray never forgets a job by itself.
+    await dashboard.delete_job(job)
+    found = json.loads(result.removeprefix(sweep.MARK))
+    return Swept(tuple(found["removed"]), tuple(found["left"]))
+
+
+def entrypoint(given: dict[str, Any]) -> str:
+    """Return the command line of the job. The program travels in it: an image need not have anything of ours."""
+    text = Path(sweep.__file__).read_bytes()
+    packed = base64.b64encode(zlib.compress(text, 9)).decode()
+    # Some images have only the one name, some only the other.
+    python = "$(command -v python || command -v python3)"
+    program = f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{packed}')))"
+    return f"exec {python} -c {shlex.quote(program)} {shlex.quote(json.dumps(given))}"
+
+
+async def _ended(dashboard: Dashboard, job: str) -> dict[str, Any]:
+    pause_s = 0.1
+    while True:
+        found: dict[str, Any] = await dashboard.get(f"/api/jobs/{job}")
+        if found["status"] in ENDED:
+            return found
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 1.2, 0.5)

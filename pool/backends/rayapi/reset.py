@@ -1,0 +1,202 @@
+"""Between two holders: stop what the last one left, and prove that nothing of it is there.
+
+First from outside, by Ray's HTTP API: submitted jobs are stopped, drivers are waited for. What outlives them (actors,
+placement groups, in pods also processes) is removed from inside, by one job of ours (`pool.inside.sweep`). Then the
+tables are looked at once more. When in doubt, the cluster is not clean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pool.backends.base import Clean
+from pool.backends.rayapi.dashboard import Dashboard, DashboardError
+from pool.backends.rayapi.inside import ENDED, Swept
+from pool.inside.sweep import SUPERVISOR
+
+GRACE_S = 1.0
+"""For so long things may be on their way out before they are taken for left behind."""
+
+
+class Processes(Protocol):
+    """The processes of a cluster, where the daemon can see them."""
+
+    @property
+    def own(self) -> frozenset[int]:
+        """Return the process ids of Ray itself."""
+
+    def said(self) -> list[str]:
+        """Return a phrase for each process that is not Ray's own."""
+
+    def end(self, *, workers: bool) -> None:
+        """End what holders started themselves; with `workers` also the workers that still run something."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What one look found. `drivers` and `jobs` may still change everything; the rest is what they leave."""
+
+    jobs: list[str] = field(default_factory=list)
+    drivers: list[str] = field(default_factory=list)
+    supervisors: list[str] = field(default_factory=list)
+    lasting: list[str] = field(default_factory=list)
+    processes: Processes | None = None
+
+    def __str__(self) -> str:
+        said = [f"job {job}" for job in self.jobs] + self.drivers + self.supervisors + self.lasting
+        said += self.processes.said() if self.processes is not None else []
+        return listed(said)
+
+
+class Reset:
+    """One reset of one cluster.
+
+    Args:
+        dashboard: of the cluster.
+        session_name: of the head that was leased; empty if something else tells whether it was replaced.
+        settle_s: bound for what goes by itself.
+        sweep: removes what it can from inside the cluster.
+        census: sorts the cluster's processes, blocking; None where only the sweep can see them: it is then always part
+            of the proof.
+    """
+
+    def __init__(
+        self,
+        dashboard: Dashboard,
+        session_name: str,
+        settle_s: float,
+        sweep: Callable[[], Awaitable[Swept]],
+        census: Callable[[], Processes] | None = None,
+    ) -> None:
+        self._dashboard = dashboard
+        self._session_name = session_name
+        self._settle_s = settle_s
+        self._sweep = sweep
+        self._census = census
+        self._asked: set[str] = set()
+        self._swept: Swept | None = None
+
+    async def run(self) -> Clean:
+        """Return whether the cluster is proven free of its last holder."""
+        try:
+            return await self._run()
+        except _Replaced as replaced:
+            return Clean(False, str(replaced))
+
+    async def _run(self) -> Clean:
+        loop = asyncio.get_running_loop()
+        began, pause_s = loop.time(), 0.03
+        while True:
+            try:
+                found = await self._look()
+                left = str(found)
+            except DashboardError as error:
+                found, left = None, f"could not be looked at: {error}"
+            waited_s = loop.time() - began
+            removed = self._swept.removed if self._swept is not None else ()
+            if found is not None:
+                if not left and (self._swept is not None or self._census is not None):
+                    return Clean(True, removed=removed)
+                if self._sweep_now(found, waited_s):
+                    try:
+                        self._swept = await self._sweep()
+                    except DashboardError as error:
+                        return Clean(False, listed([str(error), *([left] if left else [])]))
+                    if self._swept.left:
+                        return Clean(False, listed(self._swept.left), removed=self._swept.removed)
+                    continue
+                await self._act(found, patient=waited_s <= GRACE_S)
+            if waited_s > self._settle_s:
+                return Clean(False, left, removed=removed)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 0.25)
+
+    def _sweep_now(self, found: Found, waited_s: float) -> bool:
+        """Sweep once, when nobody is left who could make something new, or will not go by himself."""
+        if self._swept is not None or found.jobs or found.supervisors:
+            return False
+        if self._census is None:
+            # The sweep ends drivers too: there it is the only one who can.
+            return waited_s > GRACE_S or not found.drivers
+        return bool(found.lasting) and not found.drivers and waited_s > GRACE_S
+
+    async def _look(self) -> Found:
+        """Look first at who could still do something, and only then at what is there.
+
+        The other way round a driver could make an actor once the actors were looked at, and end before the drivers are.
+        """
+        ask = self._dashboard.get
+        version, jobs, activities, drivers, processes = await asyncio.gather(
+            ask("/api/version"),
+            ask("/api/jobs/"),
+            ask("/api/component_activities"),
+            self._dashboard.state("workers", ("worker_type", "=", "DRIVER"), ("is_alive", "=", "True")),
+            self._processes(),
+        )
+        if self._session_name not in ("", version["session_name"]):
+            raise _Replaced(f"the head was replaced: it is {version['session_name']}, not {self._session_name}")
+        found = Found()
+        for job in jobs:
+            if job["status"] not in ENDED:
+                if job["type"] == "SUBMISSION":
+                    found.jobs.append(str(job["submission_id"]))
+                else:
+                    found.drivers.append(f"driver of job {job['job_id']}")
+        # Ray's own agent becomes a driver once a job was submitted.
+        if processes is not None:
+            drivers = [row for row in drivers if int(row["pid"]) not in processes.own]
+        elif len(drivers) == 1:
+            drivers = []
+        found.drivers += [f"driver {row['worker_id'][:8]} (pid {row['pid']})" for row in drivers]
+        active = activities["driver"]["is_active"]
+        if active != "INACTIVE" and not found.drivers and not found.jobs:
+            found.drivers.append(f"drivers are {active}: {activities['driver'].get('reason')}")
+        actors, groups, found.processes = await asyncio.gather(
+            self._dashboard.state("actors", ("state", "!=", "DEAD")),
+            self._dashboard.state("placement_groups", ("state", "!=", "REMOVED")),
+            self._processes(),
+        )
+        for actor in actors:
+            if str(actor["name"]).startswith(SUPERVISOR):
+                found.supervisors.append(f"supervisor of job {actor['name'].removeprefix(SUPERVISOR)}")
+            else:
+                found.lasting.append(_actor(actor))
+        found.lasting += [_group(group) for group in groups]
+        return found
+
+    async def _processes(self) -> Processes | None:
+        return await asyncio.to_thread(self._census) if self._census is not None else None
+
+    async def _act(self, found: Found, *, patient: bool) -> None:
+        new = [job for job in found.jobs if job not in self._asked]
+        self._asked.update(new)
+        answers = await asyncio.gather(*(self._dashboard.stop_job(job) for job in new), return_exceptions=True)
+        # A stop that was not accepted is asked again.
+        self._asked -= {job for job, answer in zip(new, answers, strict=True) if isinstance(answer, BaseException)}
+        if found.jobs or found.processes is None:
+            return
+        # Nobody is there any more whom they could work for. Killed workers are given up by Ray itself; those of an
+        # actor or of a driver that goes on are left to the sweep.
+        found.processes.end(workers=not patient and not found.lasting and not found.drivers)
+
+
+class _Replaced(Exception):
+    """The cluster is another one."""
+
+
+def listed(said: list[str] | tuple[str, ...]) -> str:
+    """Return up to five of the phrases, and how many more there are."""
+    return "; ".join(said[:5]) + (f"; and {len(said) - 5} more" if len(said) > 5 else "")
+
+
+def _actor(actor: dict[str, Any]) -> str:
+    kind = "detached actor" if actor.get("is_detached") else "actor"
+    name = actor["name"] or actor["class_name"]
+    return f"{kind} {name!r} of job {actor['job_id']}"
+
+
+def _group(group: dict[str, Any]) -> str:
+    return f"placement group {group['name'] or group['placement_group_id'][:12]!r} of job {group['creator_job_id']}"

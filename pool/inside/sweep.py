@@ -1,0 +1,293 @@
+"""Remove what a holder left, from inside the cluster: actors, placement groups, processes; and tell what would not go.
+
+Sent to the cluster as the entrypoint of one submitted job, so that Ray's own messages always have the cluster's version.
+It is this file's text, run by ``python -c``: it may import the standard library and, inside functions, Ray.
+
+Argument: a JSON object.
+
+    ``processes``  whether every process in the pid namespace of each node belongs to the cluster (true in pods): those
+                   that are not Ray's own are ended
+    ``prestart``   whether the nodes shall start as many idle workers as they have cpus, for the next holder
+    ``bound_s``    how long to wait for what goes by itself, seconds
+
+Prints, as its last line, `MARK` and a JSON object: ``removed`` and ``left``, each a list of sentences.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+MARK = "warmpool-swept "
+SUPERVISOR = "_ray_internal_job_actor_"
+"""Ray keeps an actor of this name for each submitted job that runs."""
+
+# A worker that runs something carries its name: "ray::train", "ray::Actor.step".
+RAYS_OWN = re.compile(r"^ray::(IDLE\w*|DashboardAgent|RuntimeEnvAgent|\w*(Spill|Restore)Worker)$")
+WORKERS = frozenset(("default_worker.py", "setup_worker.py"))
+AGENTS = frozenset(("agent.py", "main.py"))
+NO_TITLE_YET = WORKERS | AGENTS
+CLIENTS = "ray.util.client.server"
+"""What accepts Ray Client's connections; it starts a driver for each, which is a holder's."""
+BESIDE = frozenset((CLIENTS, "gcs_server", "dashboard.py", "log_monitor.py", "monitor.py"))
+"""What `ray start` starts beside the raylet."""
+
+TIMEOUT_S = 5.0
+KEEP_S = 30
+"""So long no idle worker is ended; after that Ray keeps as many as the node has cpus."""
+PAUSE_S = 0.1
+GRACE_S = 0.3
+WORKER_GRACE_S = 1.5
+"""Ray ends the workers of what was removed itself: for so long they are left to it."""
+
+
+def main(given: dict[str, Any]) -> dict[str, list[str]]:
+    """Sweep the whole cluster, and return what was removed and what is left."""
+    removed, left = sweep_tables(given["bound_s"])
+    if given["processes"]:
+        own, others = sweep_nodes(given["bound_s"])
+        removed += own
+        left += others
+    left += objects_left(given["bound_s"])
+    if given["prestart"] and not left:
+        prestart()
+    return {"removed": removed, "left": left}
+
+
+# --- what Ray's tables know ---
+
+
+def channel(address: str) -> Any:
+    """Return a gRPC channel that proves itself with the cluster's token."""
+    from ray._private.grpc_utils import init_grpc_channel
+
+    # A proxy is for the world, not for the cluster.
+    return init_grpc_channel(address, options=[("grpc.enable_http_proxy", 0)])
+
+
+def gcs() -> Any:
+    """Return a channel to the GCS, whose address Ray gives each job."""
+    return channel(os.environ["RAY_ADDRESS"])
+
+
+def sweep_tables(bound_s: float) -> tuple[list[str], list[str]]:
+    """End every actor and placement group, and return those and the ones that are still there after `bound_s`."""
+    from ray.core.generated import gcs_service_pb2 as messages
+    from ray.core.generated import gcs_service_pb2_grpc as services
+
+    with gcs() as opened:
+        actors = services.ActorInfoGcsServiceStub(opened)
+        groups = services.PlacementGroupInfoGcsServiceStub(opened)
+        removed: dict[bytes, str] = {}
+        end = time.monotonic() + bound_s
+        while True:
+            found: dict[bytes, str] = {}
+            asked = messages.GetAllActorInfoRequest(show_dead_jobs=False)
+            for actor in actors.GetAllActorInfo(asked, timeout=TIMEOUT_S).actor_table_data:
+                if actor.state != actor.DEAD and not actor.name.startswith(SUPERVISOR):
+                    kind = "detached actor" if actor.is_detached else "actor"
+                    found[actor.actor_id] = f"{kind} {actor.name or actor.class_name!r} of job {actor.job_id.hex()}"
+                    kill = messages.KillActorViaGcsRequest(actor_id=actor.actor_id, force_kill=True, no_restart=True)
+                    actors.KillActorViaGcs(kill, timeout=TIMEOUT_S)
+            every = groups.GetAllPlacementGroup(messages.GetAllPlacementGroupRequest(), timeout=TIMEOUT_S)
+            for group in every.placement_group_table_data:
+                if group.state != group.REMOVED:
+                    group_id = group.placement_group_id
+                    name = group.name or group_id.hex()[:12]
+                    found[group_id] = f"placement group {name!r} of job {group.creator_job_id.hex()}"
+                    remove = messages.RemovePlacementGroupRequest(placement_group_id=group_id)
+                    groups.RemovePlacementGroup(remove, timeout=TIMEOUT_S)
+            removed |= found
+            if not found or time.monotonic() > end:
+                return [said for key, said in removed.items() if key not in found], list(found.values())
+            time.sleep(PAUSE_S)
+
+
+def nodes() -> list[Any]:
+    """Return the rows of the nodes that are alive."""
+    from ray.core.generated import gcs_service_pb2 as messages
+    from ray.core.generated import gcs_service_pb2_grpc as services
+
+    with gcs() as opened:
+        stub = services.NodeInfoGcsServiceStub(opened)
+        found = stub.GetAllNodeInfo(messages.GetAllNodeInfoRequest(), timeout=TIMEOUT_S).node_info_list
+    return [node for node in found if node.state == node.ALIVE]
+
+
+def objects_left(bound_s: float) -> list[str]:
+    """Return which nodes' object stores still hold something after `bound_s`. Their owners are gone: Ray frees them."""
+    from ray.core.generated import node_manager_pb2 as messages
+    from ray.core.generated import node_manager_pb2_grpc as services
+
+    end = time.monotonic() + bound_s
+    while True:
+        found = []
+        for node in nodes():
+            with channel(f"{node.node_manager_address}:{node.node_manager_port}") as opened:
+                asked = messages.GetNodeStatsRequest(include_memory_info=False)
+                stats = services.NodeManagerServiceStub(opened).GetNodeStats(asked, timeout=TIMEOUT_S).store_stats
+            if stats.num_local_objects:
+                used = stats.object_store_bytes_used
+                where = node.node_id.hex()[:8]
+                found.append(f"{stats.num_local_objects} objects of {used} bytes in the store of node {where}")
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(PAUSE_S)
+
+
+def prestart() -> None:
+    """Have each node start idle workers: Ray ended those of the last holder with him, and starts none by itself."""
+    from ray.core.generated import node_manager_pb2 as messages
+    from ray.core.generated import node_manager_pb2_grpc as services
+
+    for node in nodes():
+        with channel(f"{node.node_manager_address}:{node.node_manager_port}") as opened:
+            asked = messages.PrestartWorkersRequest(
+                keep_alive_duration_secs=KEEP_S, num_workers=int(node.resources_total.get("CPU", 0))
+            )
+            asked.runtime_env_info.serialized_runtime_env = "{}"
+            services.NodeManagerServiceStub(opened).PrestartWorkers(asked, timeout=TIMEOUT_S)
+
+
+# --- processes ---
+
+
+def sweep_nodes(bound_s: float) -> tuple[list[str], list[str]]:
+    """End what a holder's code started on each node, and return what was ended and what would not end."""
+    others = [node for node in nodes() if not node.is_head_node]
+    results = [sweep_processes(bound_s, "head")]
+    if others:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # A driver in such a namespace is no activity of a holder's.
+        ray.init(namespace="_ray_internal_warmpool", log_to_driver=False, configure_logging=False)
+        run = ray.remote(num_cpus=0, max_retries=0)(sweep_processes)
+        asked = [
+            run.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id.hex(), soft=False)).remote(
+                bound_s, f"node {node.node_id.hex()[:8]}"
+            )
+            for node in others
+        ]
+        results += ray.get(asked)
+        ray.shutdown()
+    return [said for ended, _ in results for said in ended], [said for _, left in results for said in left]
+
+
+def sweep_processes(bound_s: float, where: str) -> tuple[list[str], list[str]]:
+    """End the processes of this pid namespace that a holder's code started; return those, and what would not end."""
+    began = time.monotonic()
+    seen: dict[tuple[int, float], str] = {}
+    while True:
+        now: dict[tuple[int, float], str] = leftovers()
+        seen |= now
+        waited_s = time.monotonic() - began
+        if not now or waited_s > bound_s:
+            ended = [f"{said} on the {where}" for key, said in seen.items() if key not in now]
+            return ended, [f"{said} on the {where}" for said in now.values()]
+        for (pid, _), said in now.items():
+            if waited_s > (WORKER_GRACE_S if said.startswith("worker") else GRACE_S):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except OSError:
+                    pass  # It ended by itself, or may not be killed: the next look tells.
+        time.sleep(PAUSE_S)
+
+
+def leftovers() -> dict[tuple[int, float], str]:
+    """Return what a holder's code started in this container and still runs, by pid and start time.
+
+    Ray's own are what began no later than the raylet, what Ray starts beside it, and the raylet's agents and idle
+    workers. Whatever a worker started, and whatever lost its parent since, was started by a holder's code.
+    """
+    table = processes()
+    raylets = [pid for pid, process in table.items() if PurePath(process.command[0]).name == "raylet"]
+    if not raylets:
+        return {(0, 0.0): "processes that cannot be seen: there is no raylet among those"}
+    raylet = table[min(raylets)]
+    roots = line(raylet.pid, table)[1:]
+    spared = {*line(os.getpid(), table)}
+    found: dict[tuple[int, float], str] = {}
+    for pid, process in table.items():
+        chain = line(pid, table)
+        # What was not started from below came from outside (kubectl exec, a probe): that is nothing of a holder's.
+        if pid in roots or pid in spared or os.getpid() in chain or table[chain[-1]].pid != roots[-1]:
+            continue
+        top = next(number for number in reversed(chain) if number not in roots)
+        if top == raylet.pid:
+            if pid == top or rays_own(table[chain[chain.index(top) - 1]], alone=pid == chain[chain.index(top) - 1]):
+                continue
+        elif table[top].started_s <= raylet.started_s or BESIDE & programs(table[top].command):
+            if pid == top or CLIENTS not in table[top].command:
+                continue
+        title = process.command[0]
+        kind = f"worker {title}" if title.startswith("ray::") else f"process {' '.join(process.command)[:80]!r}"
+        found[pid, process.started_s] = f"{kind} (pid {pid})"
+    return found
+
+
+def rays_own(child: Process, *, alone: bool) -> bool:
+    """Tell whether a child of the raylet is Ray's own; not `alone`: whether what it started is Ray's own too."""
+    title, names = child.command[0], programs(child.command)
+    agent = "Agent" in title or bool(AGENTS & names)
+    known = RAYS_OWN.match(title) is not None or (not title.startswith("ray::") and bool(NO_TITLE_YET & names))
+    return known and (alone or agent)
+
+
+class Process(NamedTuple):
+    """One process: `started_s` is its time since boot."""
+
+    pid: int
+    parent: int
+    started_s: float
+    command: list[str]
+
+
+def processes() -> dict[int, Process]:
+    """Return the processes of this container by pid. Those that ended and wait for their parent are gone."""
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    home = os.readlink("/proc/self/ns/mnt")
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        pid = int(folder.name)
+        try:
+            # state, ppid, ..., starttime: the fields after the name, see proc_pid_stat(5).
+            fields = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes().rstrip(b"\0").decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        try:
+            # Containers of one pod can share their processes, but not their files.
+            if os.readlink(folder / "ns/mnt") != home:
+                continue
+        except OSError:
+            pass
+        if fields[0] not in "ZX":
+            found[pid] = Process(pid, int(fields[1]), int(fields[19]) / ticks_per_s, command)
+    return found
+
+
+def line(pid: int, table: dict[int, Process]) -> list[int]:
+    """Return the process and everything above it, in this order."""
+    found: list[int] = []
+    while pid in table and pid not in found:
+        found.append(pid)
+        pid = table[pid].parent
+    return found
+
+
+def programs(command: list[str]) -> set[str]:
+    """Return the names of the files on a command line."""
+    return {PurePath(part).name for part in command}
+
+
+if __name__ == "__main__":
+    print(MARK + json.dumps(main(json.loads(sys.argv[1]))), flush=True)
