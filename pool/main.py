@@ -146,6 +146,7 @@ def kuberay_options(section: KuberaySection) -> KuberayOptions:
         kubeconfig=str(section.kubeconfig or ""),
         context=section.context,
         node_wait_s=section.node_wait,
+        prestart_workers=section.prestart_workers,
     )
 
 

@@ -109,6 +109,7 @@ class KuberaySection(Section):
         None, description="How to reach Kubernetes; the pod's service account, else KUBECONFIG, if not given."
     )
     context: str = Field("", description="Context of the kubeconfig; its current one if empty.")
+    prestart_workers: bool = Field(True, description="After a reset, let idle worker processes wait for the next task.")
     node_wait: Seconds = Field(
         30.0, description="A pod may find no node for so long; longer than a node takes to come, where nodes come."
     )

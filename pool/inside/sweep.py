@@ -1,7 +1,7 @@
 """Remove what a holder left, from inside the cluster: actors, placement groups, processes; and tell what would not go.
 
-Sent to the cluster as the entrypoint of one submitted job, so that Ray's own messages always have the cluster's version.
-It is this file's text, run by ``python -c``: it may import the standard library and, inside functions, Ray.
+Sent to the cluster as the entrypoint of one submitted job, so that Ray's own messages always have the cluster's
+version. It is this file's text, run by ``python -c``: it may import the standard library and, inside functions, Ray.
 
 Argument: a JSON object.
 
@@ -15,12 +15,14 @@ Prints, as its last line, `MARK` and a JSON object: ``removed`` and ``left``, ea
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import sys
 import time
+from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -42,25 +44,34 @@ TIMEOUT_S = 5.0
 KEEP_S = 30
 """So long no idle worker is ended; after that Ray keeps as many as the node has cpus."""
 PAUSE_S = 0.1
-GRACE_S = 0.3
-WORKER_GRACE_S = 1.5
-"""Ray ends the workers of what was removed itself: for so long they are left to it."""
+GRACE_S = 1.5
+"""For so long things go by themselves: workers of what was removed, what watched over a job that ended."""
 
 
 def main(given: dict[str, Any]) -> dict[str, list[str]]:
     """Sweep the whole cluster, and return what was removed and what is left."""
-    removed, left = sweep_tables(given["bound_s"])
-    if given["processes"]:
-        own, others = sweep_nodes(given["bound_s"])
-        removed += own
-        left += others
-    left += objects_left(given["bound_s"])
+    bound_s = given["bound_s"]
+    sweeps = [Sweeps(bound_s)] if given["processes"] else []
+    removed, left = sweep_tables(bound_s)
+    for sweep in sweeps:
+        # What an actor that was there still started may have come after the look at its node.
+        ended, stay = sweep.again() if removed else sweep.results()
+        removed += ended
+        left += stay
+        sweep.close()
+    left += objects_left(bound_s)
     if given["prestart"] and not left:
         prestart()
     return {"removed": removed, "left": left}
 
 
 # --- what Ray's tables know ---
+
+
+def generated(service: str) -> tuple[Any, Any]:
+    """Return Ray's own messages and stubs of a service."""
+    name = f"ray.core.generated.{service}_pb2"
+    return import_module(name), import_module(f"{name}_grpc")
 
 
 def channel(address: str) -> Any:
@@ -78,8 +89,7 @@ def gcs() -> Any:
 
 def sweep_tables(bound_s: float) -> tuple[list[str], list[str]]:
     """End every actor and placement group, and return those and the ones that are still there after `bound_s`."""
-    from ray.core.generated import gcs_service_pb2 as messages
-    from ray.core.generated import gcs_service_pb2_grpc as services
+    messages, services = generated("gcs_service")
 
     with gcs() as opened:
         actors = services.ActorInfoGcsServiceStub(opened)
@@ -111,8 +121,7 @@ def sweep_tables(bound_s: float) -> tuple[list[str], list[str]]:
 
 def nodes() -> list[Any]:
     """Return the rows of the nodes that are alive."""
-    from ray.core.generated import gcs_service_pb2 as messages
-    from ray.core.generated import gcs_service_pb2_grpc as services
+    messages, services = generated("gcs_service")
 
     with gcs() as opened:
         stub = services.NodeInfoGcsServiceStub(opened)
@@ -122,8 +131,7 @@ def nodes() -> list[Any]:
 
 def objects_left(bound_s: float) -> list[str]:
     """Return which nodes' object stores still hold something after `bound_s`. Their owners are gone: Ray frees them."""
-    from ray.core.generated import node_manager_pb2 as messages
-    from ray.core.generated import node_manager_pb2_grpc as services
+    messages, services = generated("node_manager")
 
     end = time.monotonic() + bound_s
     while True:
@@ -143,8 +151,7 @@ def objects_left(bound_s: float) -> list[str]:
 
 def prestart() -> None:
     """Have each node start idle workers: Ray ended those of the last holder with him, and starts none by itself."""
-    from ray.core.generated import node_manager_pb2 as messages
-    from ray.core.generated import node_manager_pb2_grpc as services
+    messages, services = generated("node_manager")
 
     for node in nodes():
         with channel(f"{node.node_manager_address}:{node.node_manager_port}") as opened:
@@ -158,26 +165,55 @@ def prestart() -> None:
 # --- processes ---
 
 
-def sweep_nodes(bound_s: float) -> tuple[list[str], list[str]]:
-    """End what a holder's code started on each node, and return what was ended and what would not end."""
-    others = [node for node in nodes() if not node.is_head_node]
-    results = [sweep_processes(bound_s, "head")]
-    if others:
+class Sweeps:
+    """Ends what a holder's code started on each node: the other nodes are begun with at once."""
+
+    def __init__(self, bound_s: float) -> None:
+        self._bound_s = bound_s
+        self._others = [node.node_id.hex() for node in nodes() if not node.is_head_node]
+        self._running: list[Any] = []
+        if self._others:
+            import ray
+
+            # A driver in such a namespace is no activity of a holder's.
+            ray.init(namespace="_ray_internal_warmpool", log_to_driver=False, configure_logging=False)
+            self._begin()
+
+    def _begin(self) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        # A driver in such a namespace is no activity of a holder's.
-        ray.init(namespace="_ray_internal_warmpool", log_to_driver=False, configure_logging=False)
         run = ray.remote(num_cpus=0, max_retries=0)(sweep_processes)
-        asked = [
-            run.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id.hex(), soft=False)).remote(
-                bound_s, f"node {node.node_id.hex()[:8]}"
+        self._running = [
+            run.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
+                self._bound_s, f"node {node_id[:8]}"
             )
-            for node in others
+            for node_id in self._others
         ]
-        results += ray.get(asked)
-        ray.shutdown()
-    return [said for ended, _ in results for said in ended], [said for _, left in results for said in left]
+
+    def results(self) -> tuple[list[str], list[str]]:
+        """Return what was ended, and what would not end."""
+        found = [sweep_processes(self._bound_s, "head")]
+        if self._running:
+            import ray
+
+            found += ray.get(self._running)
+        return [said for ended, _ in found for said in ended], [said for _, left in found for said in left]
+
+    def again(self) -> tuple[list[str], list[str]]:
+        """Sweep once more, and return what was ended in both, and what would not end."""
+        first, _ = self.results()
+        if self._others:
+            self._begin()
+        second, left = self.results()
+        return first + second, left
+
+    def close(self) -> None:
+        """End the driver."""
+        if self._others:
+            import ray
+
+            ray.shutdown()
 
 
 def sweep_processes(bound_s: float, where: str) -> tuple[list[str], list[str]]:
@@ -185,47 +221,52 @@ def sweep_processes(bound_s: float, where: str) -> tuple[list[str], list[str]]:
     began = time.monotonic()
     seen: dict[tuple[int, float], str] = {}
     while True:
-        now: dict[tuple[int, float], str] = leftovers()
+        now = leftovers(processes(), os.getpid())
         seen |= now
         waited_s = time.monotonic() - began
         if not now or waited_s > bound_s:
             ended = [f"{said} on the {where}" for key, said in seen.items() if key not in now]
             return ended, [f"{said} on the {where}" for said in now.values()]
-        for (pid, _), said in now.items():
-            if waited_s > (WORKER_GRACE_S if said.startswith("worker") else GRACE_S):
-                try:
+        for pid, _ in now:
+            if waited_s > GRACE_S:
+                # It may have ended by itself, or may not be killed: the next look tells.
+                with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-                except OSError:
-                    pass  # It ended by itself, or may not be killed: the next look tells.
         time.sleep(PAUSE_S)
 
 
-def leftovers() -> dict[tuple[int, float], str]:
+def leftovers(table: dict[int, Process], own_pid: int) -> dict[tuple[int, float], str]:
     """Return what a holder's code started in this container and still runs, by pid and start time.
+
+    Args:
+        table: the container's processes by pid.
+        own_pid: of the one that asks: it is part of a job of ours.
 
     Ray's own are what began no later than the raylet, what Ray starts beside it, and the raylet's agents and idle
     workers. Whatever a worker started, and whatever lost its parent since, was started by a holder's code.
     """
-    table = processes()
     raylets = [pid for pid, process in table.items() if PurePath(process.command[0]).name == "raylet"]
     if not raylets:
         return {(0, 0.0): "processes that cannot be seen: there is no raylet among those"}
     raylet = table[min(raylets)]
     roots = line(raylet.pid, table)[1:]
-    spared = {*line(os.getpid(), table)}
+    mine = line(own_pid, table)
+    # The job that this is: its worker, and beside this process what watches over it.
+    job = {mine[mine.index(raylet.pid) - 1]} if raylet.pid in mine else {own_pid}
     found: dict[tuple[int, float], str] = {}
     for pid, process in table.items():
         chain = line(pid, table)
         # What was not started from below came from outside (kubectl exec, a probe): that is nothing of a holder's.
-        if pid in roots or pid in spared or os.getpid() in chain or table[chain[-1]].pid != roots[-1]:
+        if pid in roots or not job.isdisjoint(chain) or chain[-1] != roots[-1]:
             continue
         top = next(number for number in reversed(chain) if number not in roots)
         if top == raylet.pid:
             if pid == top or rays_own(table[chain[chain.index(top) - 1]], alone=pid == chain[chain.index(top) - 1]):
                 continue
-        elif table[top].started_s <= raylet.started_s or BESIDE & programs(table[top].command):
-            if pid == top or CLIENTS not in table[top].command:
-                continue
+        elif (table[top].started_s <= raylet.started_s or BESIDE & programs(table[top].command)) and (
+            pid == top or CLIENTS not in table[top].command
+        ):
+            continue
         title = process.command[0]
         kind = f"worker {title}" if title.startswith("ray::") else f"process {' '.join(process.command)[:80]!r}"
         found[pid, process.started_s] = f"{kind} (pid {pid})"
@@ -252,7 +293,7 @@ class Process(NamedTuple):
 def processes() -> dict[int, Process]:
     """Return the processes of this container by pid. Those that ended and wait for their parent are gone."""
     ticks_per_s = os.sysconf("SC_CLK_TCK")
-    home = os.readlink("/proc/self/ns/mnt")
+    home = Path("/proc/self/ns/mnt").readlink()
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -266,7 +307,7 @@ def processes() -> dict[int, Process]:
             continue
         try:
             # Containers of one pod can share their processes, but not their files.
-            if os.readlink(folder / "ns/mnt") != home:
+            if (folder / "ns/mnt").readlink() != home:
                 continue
         except OSError:
             pass

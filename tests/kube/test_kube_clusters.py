@@ -63,19 +63,6 @@ async def until_gone(api: Api, path: str) -> None:
             await asyncio.sleep(0.2)
 
 
-async def test_a_detached_actor_is_not_clean(backend: KuberayBackend) -> None:
-    key = small(workers=0)
-    cluster = cluster_of(key)
-    started = await backend.start(cluster, key, lambda phase: None)
-    make = "ray.remote(type('A', (), {})).options(name='kept', lifetime='detached').remote()"
-    leave = f'python -c "import ray, time; ray.init(); a = {make}; time.sleep(2)"'
-    assert await submit(started.dashboard_url, token_of(cluster.id), leave) == "SUCCEEDED"
-    clean = await backend.reset(cluster._replace(boot_id=started.boot_id), key)
-    assert not clean.clean
-    assert "kept" in clean.left
-    await backend.stop(cluster.id)
-
-
 async def kill_head(api: Api, backend: KuberayBackend, cluster_id: str, namespace: str) -> None:
     head = backend.view.head(cluster_id)
     assert head is not None

@@ -18,6 +18,7 @@ from pool.inside import sweep
 BOUND_S = 5.0
 """How long the sweep waits for what goes by itself."""
 JOB_BOUND_S = 30.0
+PREFIX = "warmpool-reset-"
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -41,7 +42,8 @@ async def swept(dashboard: Dashboard, *, processes: bool, prestart: bool) -> Swe
         DashboardError: if it could not be run, or did not end well.
     """
     given = {"processes": processes, "prestart": prestart, "bound_s": BOUND_S}
-    job = f"warmpool-reset-{uuid.uuid4().hex[:12]}"
+    await _forget_earlier(dashboard)
+    job = f"{PREFIX}{uuid.uuid4().hex[:12]}"
     await dashboard.submit(job, entrypoint(given))
     try:
         async with asyncio.timeout(JOB_BOUND_S):
@@ -54,8 +56,6 @@ async def swept(dashboard: Dashboard, *, processes: bool, prestart: bool) -> Swe
     if status["status"] != "SUCCEEDED" or result is None:
         tail = (said.strip() or str(status.get("message") or "it said nothing"))[-300:]
         raise DashboardError(f"the sweep inside the cluster failed: {tail}")
-    # Ray never forgets a job by itself.
-    await dashboard.delete_job(job)
     found = json.loads(result.removeprefix(sweep.MARK))
     return Swept(tuple(found["removed"]), tuple(found["left"]))
 
@@ -68,6 +68,16 @@ def entrypoint(given: dict[str, Any]) -> str:
     python = "$(command -v python || command -v python3)"
     program = f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{packed}')))"
     return f"exec {python} -c {shlex.quote(program)} {shlex.quote(json.dumps(given))}"
+
+
+async def _forget_earlier(dashboard: Dashboard) -> None:
+    """Have Ray forget earlier sweeps: it never does by itself.
+
+    Not at a sweep's own end: for a second Ray still watches over the job, and would record it anew, as failed.
+    """
+    jobs = await dashboard.get("/api/jobs/")
+    ours = [job["submission_id"] for job in jobs if str(job["submission_id"]).startswith(PREFIX)]
+    await asyncio.gather(*(dashboard.delete_job(job) for job in ours), return_exceptions=True)
 
 
 async def _ended(dashboard: Dashboard, job: str) -> dict[str, Any]:

@@ -79,19 +79,24 @@ async def test_what_a_holder_left_is_stopped_or_found(leased: Leased) -> None:
     await driver
     assert await leased.reset() == Clean(True)
 
-    # Nor can what was made to outlive its driver.
+    # What was made to outlive its driver is removed from inside, and the objects that it owned go with it.
     await leased.drive(
         "pg = ray.util.placement_group([{'CPU': 1}], lifetime='detached', name='g')\nray.get(pg.ready())"
     )
     found = await leased.reset()
-    assert not found.clean
-    assert "placement group 'g' of job" in found.left
-    make = "A = ray.remote(num_cpus=0)(type('A', (), {'f': lambda self: 1}))\n"
+    assert found.clean, found.left
+    assert found.removed[0].startswith("placement group 'g' of job")
+    put = "lambda self: setattr(self, 'kept', ray.put(bytes(10_000_000)))"
+    make = f"A = ray.remote(num_cpus=0)(type('A', (), {{'f': {put}}}))\n"
     make += "a = A.options(name='x', lifetime='detached').remote()\nray.get(a.f.remote())"
     await leased.drive(make)
     found = await leased.reset()
-    assert not found.clean
-    assert "detached actor 'x' of job" in found.left
+    assert found.clean, found.left
+    assert found.removed[0].startswith("detached actor 'x' of job")
+    # Two jobs did that, and the first one is forgotten.
+    dashboard = next(iter(leased.backend._watch._watched.values())).dashboard
+    jobs = await dashboard.get("/api/jobs/")
+    assert len([job for job in jobs if str(job["submission_id"]).startswith("warmpool-")]) == 1
 
     # A lease of another run of the head is never proven clean.
     other = make_cluster(KEY, boot_id="another")

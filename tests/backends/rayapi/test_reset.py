@@ -17,8 +17,9 @@ from aiohttp.test_utils import TestServer
 from pool.backends.base import Clean
 from pool.backends.local.census import Census
 from pool.backends.local.processes import read
-from pool.backends.local.reset import Reset
-from pool.backends.rayapi.dashboard import Dashboard
+from pool.backends.rayapi.dashboard import Dashboard, DashboardError
+from pool.backends.rayapi.inside import Swept
+from pool.backends.rayapi.reset import Reset
 
 EMPTY = Census(frozenset(), (), ())
 
@@ -64,8 +65,12 @@ async def ray() -> AsyncIterator[tuple[FakeRay, Dashboard]]:
         yield fake, Dashboard(http, str(server.make_url("")).rstrip("/"), "secret")
 
 
-async def reset(dashboard: Dashboard, census: Census = EMPTY, settle_s: float = 0.2) -> Clean:
-    return await Reset(dashboard, "session_1", lambda: census, settle_s).run()
+async def no_sweep() -> Swept:
+    raise DashboardError("the sweep inside the cluster failed: why")
+
+
+async def reset(dashboard: Dashboard, census: Census | None = EMPTY, settle_s: float = 0.2) -> Clean:
+    return await Reset(dashboard, "session_1", settle_s, no_sweep, (lambda: census) if census else None).run()
 
 
 async def test_an_empty_cluster_is_clean_after_one_look(ray: tuple[FakeRay, Dashboard]) -> None:
@@ -144,6 +149,50 @@ async def test_a_left_process_is_ended_only_when_no_job_runs_any_more(ray: tuple
         return Census(frozenset(), (), left)
 
     fake.jobs = [{"type": "SUBMISSION", "submission_id": "a", "job_id": None, "status": "RUNNING"}]
-    assert await Reset(dashboard, "session_1", census, 10).run() == Clean(True)
+    assert await Reset(dashboard, "session_1", 10, no_sweep, census).run() == Clean(True)
     assert fake.stopped == ["a"]
     assert await child.wait() == -9
+
+
+async def test_what_outlives_its_driver_is_swept_once_and_the_tables_are_looked_at_again(
+    ray: tuple[FakeRay, Dashboard],
+) -> None:
+    fake, dashboard = ray
+    fake.tables["actors"] = [{"name": "x", "class_name": "A", "is_detached": True, "job_id": "01"}]
+
+    async def sweep() -> Swept:
+        looked.append(len(fake.asked))
+        fake.tables.clear()
+        return Swept(("detached actor 'x' of job 01",), ())
+
+    looked: list[int] = []
+    found = await Reset(dashboard, "session_1", 10, sweep, lambda: EMPTY).run()
+    assert found == Clean(True, removed=("detached actor 'x' of job 01",))
+    assert len(fake.asked) == looked[0] + 6
+
+
+async def test_what_the_sweep_could_not_remove_is_not_clean(ray: tuple[FakeRay, Dashboard]) -> None:
+    _, dashboard = ray
+
+    async def sweep() -> Swept:
+        return Swept((), ("process 'sleep 9' (pid 7) on the head",))
+
+    found = await Reset(dashboard, "session_1", 10, sweep).run()
+    assert found == Clean(False, "process 'sleep 9' (pid 7) on the head")
+
+
+async def test_where_processes_are_not_seen_an_empty_table_is_no_proof(ray: tuple[FakeRay, Dashboard]) -> None:
+    _, dashboard = ray
+    found = await reset(dashboard, None)
+    assert found == Clean(False, "the sweep inside the cluster failed: why")
+
+
+async def test_an_actor_that_comes_back_after_the_sweep_is_not_clean(ray: tuple[FakeRay, Dashboard]) -> None:
+    fake, dashboard = ray
+    fake.tables["actors"] = [{"name": "x", "class_name": "A", "is_detached": True, "job_id": "01"}]
+
+    async def sweep() -> Swept:
+        return Swept(("detached actor 'x' of job 01",), ())
+
+    found = await Reset(dashboard, "session_1", 0.2, sweep).run()
+    assert (found.clean, found.left) == (False, "detached actor 'x' of job 01")

@@ -1,0 +1,92 @@
+"""Which processes of a pod are Ray's own, and which a holder's code left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pool.backends.rayapi.inside import entrypoint
+from pool.inside import sweep
+from pool.inside.sweep import Process, leftovers
+
+RAYLET = "/site-packages/ray/core/src/ray/raylet/raylet"
+# As seen in a head's pod: `ray start` has no parent here, and adopts what loses its own.
+POD = [
+    Process(1, 0, 1.0, ["python3", "/usr/local/bin/ray", "start", "--head", "--block"]),
+    Process(2, 1, 0.9, ["bash", "operators-own.sh"]),
+    Process(7, 1, 2.0, ["/site-packages/ray/core/src/ray/gcs/gcs_server"]),
+    Process(41, 1, 2.1, ["python3", "-m", "ray.util.client.server", "--address=10.0.0.4:6379"]),
+    Process(42, 1, 2.2, ["python3", "/site-packages/ray/dashboard/dashboard.py"]),
+    Process(93, 42, 9.0, ["ray-dashboard-JobHead-0"]),
+    Process(300, 1, 5.0, [RAYLET]),
+    Process(299, 1, 5.5, ["python3", "-u", "/site-packages/ray/_private/log_monitor.py"]),
+    Process(340, 300, 6.0, ["ray::DashboardAgent"]),
+    Process(341, 340, 90.0, ["python3", "-m", "something.of.the.agents"]),
+    Process(342, 300, 6.0, ["python3", "/site-packages/ray/_private/runtime_env/agent/main.py"]),
+    Process(400, 300, 50.0, ["ray::IDLE"]),
+    Process(401, 300, 50.0, ["python3", "/site-packages/ray/_private/workers/default_worker.py"]),
+    # The job that asks, and what watches over it.
+    Process(500, 300, 80.0, ["ray::JobSupervisor"]),
+    Process(501, 500, 80.5, ["/bin/sh", "-c", "while kill -s 0 500; do sleep 1; done"]),
+    Process(502, 500, 80.5, ["/bin/sh", "-c", "python -c ..."]),
+    Process(503, 502, 80.6, ["python", "-c", "..."]),
+    Process(504, 503, 80.7, ["a child of the sweep"]),
+    # kubectl exec
+    Process(600, 0, 85.0, ["bash"]),
+]
+
+
+def left(*more: Process) -> list[str]:
+    return list(leftovers({process.pid: process for process in [*POD, *more]}, 503).values())
+
+
+def test_rays_own_the_operators_and_the_sweep_itself_are_no_leftovers() -> None:
+    assert left() == []
+
+
+@pytest.mark.parametrize(
+    ("process", "said"),
+    [
+        (Process(900, 1, 60.0, ["sleep", "1000"]), "process 'sleep 1000' (pid 900)"),
+        (Process(900, 400, 60.0, ["sleep", "1000"]), "process 'sleep 1000' (pid 900)"),
+        (Process(900, 300, 60.0, ["ray::train"]), "worker ray::train (pid 900)"),
+        (Process(900, 300, 60.0, ["ray::A.agent.py"]), "worker ray::A.agent.py (pid 900)"),
+        (Process(900, 300, 60.0, ["sleep", "1000"]), "process 'sleep 1000' (pid 900)"),
+        (
+            Process(900, 41, 60.0, ["python3", "-m", "ray.util.client.server", "--mode=specific-server"]),
+            "process 'python3 -m ray.util.client.server --mode=specific-server' (pid 900)",
+        ),
+    ],
+)
+def test_what_a_holders_code_started_is_named(process: Process, said: str) -> None:
+    assert left(process) == [said]
+
+
+def test_without_a_raylet_nothing_is_proven() -> None:
+    table = {process.pid: process for process in POD if process.pid != 300}
+    assert list(leftovers(table, 503).values()) == ["processes that cannot be seen: there is no raylet among those"]
+
+
+def test_processes_of_this_machine_are_read_and_ended_ones_are_not() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    found = sweep.processes()
+    ended.wait()
+    assert ended.pid not in found
+    own = found[os.getpid()]
+    assert own.parent == os.getppid()
+    assert sweep.line(os.getpid(), found)[:2] == [os.getpid(), os.getppid()]
+
+
+def test_the_program_travels_in_the_entrypoint_and_says_when_it_is_outside_a_cluster() -> None:
+    command = entrypoint({"processes": False, "prestart": False, "bound_s": 1})
+    # What Ray's job list shows for each job is kept short.
+    assert len(command) < 8000
+    env = {"PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]}
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 1
+    assert "KeyError: 'RAY_ADDRESS'" in done.stderr
