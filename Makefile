@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format soak test-ray test-kube lock lock-image build clean \
-        bench bench-grant bench-decide bench-restart bench-sizing bench-chain
+        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-kube
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench-sizing: setup  ## what a daemon needs: memory, processor, bytes in the sto
 
 bench-chain: setup  ## the example workflow on a warm pool, against a cluster per task
 	@$(BIN)/python -m benchmarks.chain
+
+bench-kube: setup  ## on a real Kubernetes with KubeRay: make bench-kube KUBECONFIG=~/.kube/config, images as for its tests
+	@$(BIN)/python -m benchmarks.kube
 
 lock: setup  ## resolve the dependencies anew into requirements.lock
 	@$(UV) pip compile --quiet --universal --generate-hashes --all-extras --group dev --upgrade \

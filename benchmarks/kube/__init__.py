@@ -1,0 +1,1 @@
+"""Figures from a real Kubernetes with KubeRay: `make bench-kube KUBECONFIG=...`."""

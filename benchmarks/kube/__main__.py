@@ -1,0 +1,75 @@
+"""Measure on a real Kubernetes, one part after the other; a part's name as argument measures it alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+from benchmarks.kube import chain, scale, service, writes
+from benchmarks.report import fail, finish
+from pool.kube.api import CORE, Api
+from tests.kube.release import DAEMON, WITHOUT, Release
+
+PARTS = ("writes", "chain", "service", "scale")
+FIGURES = (
+    *("chain_speedup", "service_over_loopback", "writes_per_warm_grant", "writes_per_cycle", "cold_start_s"),
+    *("provisioned_s", "restart_s", "rss_mb", "idle_cpu_percent"),
+)
+
+
+async def measure(parts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Return what each part found."""
+    api = await Api.connect()
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for part in parts:
+            with tempfile.TemporaryDirectory(prefix="warmpool-bench-") as root:
+                print(f"{part} ...", file=sys.stderr, flush=True)
+                found[part] = await _part(part, api, Path(root))
+                print(f"{part}: {found[part]}", file=sys.stderr, flush=True)
+    finally:
+        await api.close()
+    return found
+
+
+async def _part(part: str, api: Api, root: Path) -> dict[str, Any]:
+    name = f"warmpool-bench-{uuid.uuid4().hex[:6]}"
+    if part in ("chain", "service"):
+        release = Release(api, root, name)
+        await release.prepare()
+        try:
+            return await (chain if part == "chain" else service).measure(release)
+        finally:
+            await release.clear()
+    await api.create(f"{CORE}/namespaces", {"metadata": {"name": name}})
+    try:
+        kubeconfig = os.environ["KUBECONFIG"]
+        return await (writes if part == "writes" else scale).measure(api, name, root, kubeconfig)
+    finally:
+        await api.delete(f"{CORE}/namespaces/{name}")
+
+
+def main() -> None:
+    """Measure, print what was found, and write the result."""
+    if not os.environ.get("KUBECONFIG"):
+        fail("say which Kubernetes: make bench-kube KUBECONFIG=~/.kube/config")
+    if not DAEMON or not chain.TASK_IMAGE:
+        fail(f"{WITHOUT}; and a task's image, deploy/task.Dockerfile, in WARMPOOL_TEST_TASK_IMAGE")
+    parts = tuple(sys.argv[1:]) or PARTS
+    if unknown := set(parts) - set(PARTS):
+        fail(f"{', '.join(sorted(unknown))} is no part; known are {', '.join(PARTS)}")
+    found = asyncio.run(measure(parts))
+    figures = {name: value for part in found.values() for name, value in part.items() if name in FIGURES}
+    if parts != PARTS:
+        print(figures)
+        return
+    finish("kube", "make bench-kube", {name: figures[name] for name in FIGURES}, found)
+
+
+if __name__ == "__main__":
+    main()

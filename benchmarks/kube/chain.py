@@ -1,0 +1,196 @@
+"""Six short Flyte tasks in a row: on one leased cluster, against a RayJob per task as Flyte's Ray plugin creates it.
+
+Both run the same body through ``pyflyte-execute`` with the same image and shape. Leased, each task is a pod that Flyte
+would have started, with the client and Ray Client in it; as a RayJob, KubeRay makes a cluster, and a pod that submits
+the same command to it. What counts is the time outside the body: from the creation of the pod or RayJob until Kubernetes
+says that it succeeded, less what the body took by its own clock.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pool.kube.api import CORE, RAY
+from tests.kube.release import Release, until_it_holds
+from tests.kube.test_kube_flyte import RUN, TASK_IMAGE
+
+TASKS = 6
+BOUND_S = 240.0
+MODULE = """
+import time
+import ray
+from flytekit import Resources, task
+from flytekitplugins.ray import HeadNodeConfig, RayJobConfig, WorkerNodeConfig
+from pool.flyte import Pooled
+
+SMALL = dict(requests=Resources(cpu="100m", mem="512Mi"), limits=Resources(cpu="1", mem="2Gi"))
+CONFIG = RayJobConfig(
+    head_node_config=HeadNodeConfig(ray_start_params={"num-cpus": "1"}, **SMALL),
+    worker_node_config=[
+        WorkerNodeConfig(group_name="w", replicas=1, min_replicas=1, max_replicas=1,
+                         ray_start_params={"num-cpus": "1"}, **SMALL)
+    ],
+)
+
+def square(number):
+    return number * number
+
+def body() -> int:
+    began = time.monotonic()
+    found = sum(ray.get([ray.remote(square).remote(number) for number in range(20)]))
+    print(f"body {time.monotonic() - began:.3f}", flush=True)
+    return found
+
+@task(task_config=Pooled(CONFIG))
+def leased() -> int:
+    return body()
+
+@task(task_config=CONFIG)
+def own() -> int:
+    return body()
+"""
+
+
+@dataclass
+class Task:
+    """One task, in seconds: all of it, and its body."""
+
+    wall_s: float
+    body_s: float
+    detail: str = ""
+
+    @property
+    def outside_s(self) -> float:
+        """Return the time outside the body."""
+        return self.wall_s - self.body_s
+
+
+async def measure(release: Release) -> dict[str, Any]:
+    """Run both chains, and the leased one also on an empty pool.
+
+    Returns:
+        ``chain_speedup`` (time outside task bodies, prewarmed pool), and every task.
+    """
+    await release.install(ceiling={"clusters": 2})
+    code = {"metadata": {"name": "code"}, "data": {"chain.py": MODULE, "run.sh": RUN}}
+    await release.api.create(f"{CORE}/namespaces/{release.tenants}/configmaps", code)
+    # The first chain begins with an empty pool, the second with the cluster that the first one left warm.
+    cold = [await leased(release, f"cold-{number}", "cold") for number in range(TASKS)]
+    warm = [await leased(release, f"warm-{number}", "warm") for number in range(TASKS)]
+    own = [await ray_job(release, f"own-{number}") for number in range(TASKS)]
+    outside = {name: sum(task.outside_s for task in tasks) for name, tasks in _named(cold, warm, own)}
+    return {
+        "chain_speedup": round(outside["own"] / outside["warm"], 2),
+        "chain_speedup_cold": round(outside["own"] / outside["cold"], 2),
+        "outside_s": {name: round(seconds, 1) for name, seconds in outside.items()},
+        "tasks": {name: [vars(task) for task in tasks] for name, tasks in _named(cold, warm, own)},
+    }
+
+
+def _named(cold: list[Task], warm: list[Task], own: list[Task]) -> list[tuple[str, list[Task]]]:
+    return [("cold", cold), ("warm", warm), ("own", own)]
+
+
+async def leased(release: Release, name: str, execution: str) -> Task:
+    """Run a task in a pod, as Flyte starts it, on a leased cluster."""
+    began = time.monotonic()
+    await release.pod(
+        name, TASK_IMAGE, ["bash", "-c", RUN], files="code", TASK="leased", **_environment(execution)
+    )  # fmt: skip
+    await release.until_pod(release.tenants, name, "Succeeded", BOUND_S)
+    wall_s = time.monotonic() - began
+    said = await release.said(release.tenants, name)
+    return Task(round(wall_s, 2), _body_s(said), said.rsplit("took ", 1)[-1].splitlines()[0])
+
+
+async def ray_job(release: Release, name: str) -> Task:
+    """Run a task as a RayJob, made as Flyte's plugin makes it, and return when its success is known."""
+    path = f"{RAY}/namespaces/{release.tenants}/rayjobs"
+    began = time.monotonic()
+    await release.api.create(path, _ray_job(name))
+    found: dict[str, Any] = {}
+
+    async def ended() -> bool:
+        nonlocal found
+        found = (await release.api.get(f"{path}/{name}")).get("status", {})
+        return found.get("jobStatus") in ("SUCCEEDED", "FAILED") or found.get("jobDeploymentStatus") == "Failed"
+
+    await until_it_holds(ended, BOUND_S)
+    wall_s = time.monotonic() - began
+    if found.get("jobStatus") != "SUCCEEDED":
+        raise RuntimeError(f"the RayJob {name} failed: {found.get('message') or found}")
+    pods = await release.api.get(f"{CORE}/namespaces/{release.tenants}/pods", labelSelector=f"job-name={name}")
+    said = await release.said(release.tenants, pods["items"][0]["metadata"]["name"])
+    await release.api.delete(f"{path}/{name}")
+
+    async def gone() -> bool:
+        left = await release.api.get(
+            f"{CORE}/namespaces/{release.tenants}/pods", labelSelector="ray.io/is-ray-node=yes"
+        )
+        return not left["items"]
+
+    # The next one shall find the node as free as this one did.
+    await until_it_holds(gone, 60)
+    return Task(round(wall_s, 2), _body_s(said))
+
+
+def _environment(execution: str) -> dict[str, str]:
+    return {
+        "WARMPOOL_IMAGE": TASK_IMAGE,
+        "WARMPOOL_TASK_LOG": "/tmp/run/log",
+        "FLYTE_INTERNAL_EXECUTION_ID": execution,
+        "FLYTE_INTERNAL_EXECUTION_PROJECT": "tests",
+        "FLYTE_INTERNAL_EXECUTION_DOMAIN": "kube",
+        "FLYTE_ATTEMPT_NUMBER": "0",
+    }
+
+
+def _body_s(said: str) -> float:
+    if "\nbody " not in f"\n{said}":
+        raise RuntimeError(f"the task's body never ended: {said[-1500:]}")
+    return float(f"\n{said}".rsplit("\nbody ", 1)[1].split()[0])
+
+
+def _ray_job(name: str) -> dict[str, Any]:
+    environment = {**_environment(name), "TASK": "own"}
+    container = {
+        "image": TASK_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": key, "value": value} for key, value in environment.items()],
+        "resources": {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "100m", "memory": "512Mi"}},
+        "volumeMounts": [{"name": "files", "mountPath": "/files"}],
+    }
+
+    def template(role: str) -> dict[str, Any]:
+        volumes = [{"name": "files", "configMap": {"name": "code"}}]
+        return {"spec": {"containers": [{**container, "name": role}], "volumes": volumes, "restartPolicy": "Never"}}
+
+    params = {"disable-usage-stats": "true", "num-cpus": "1"}
+    cluster = {
+        "enableInTreeAutoscaling": False,
+        "headGroupSpec": {
+            "rayStartParams": {"dashboard-host": "0.0.0.0", "include-dashboard": "true", **params},
+            "serviceType": "NodePort",
+            "template": template("ray-head"),
+        },
+        "workerGroupSpecs": [
+            {
+                "groupName": "w",
+                "minReplicas": 1,
+                "maxReplicas": 1,
+                "replicas": 1,
+                "rayStartParams": params,
+                "template": template("ray-worker"),
+            }
+        ],
+    }
+    spec = {
+        "backoffLimit": 0,
+        "entrypoint": "bash /files/run.sh",
+        "rayClusterSpec": cluster,
+        "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": 3600,
+    }
+    return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": name}, "spec": spec}
