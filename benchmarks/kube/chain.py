@@ -2,8 +2,8 @@
 
 Both run the same body through ``pyflyte-execute`` with the same image and shape. Leased, each task is a pod that Flyte
 would have started, with the client and Ray Client in it; as a RayJob, KubeRay makes a cluster, and a pod that submits
-the same command to it. What counts is the time outside the body: from the creation of the pod or RayJob until Kubernetes
-says that it succeeded, less what the body took by its own clock.
+the same command to it. What counts is the time outside the body: from the creation of the pod or RayJob until
+Kubernetes says that it succeeded, less what the body took by its own clock.
 """
 
 from __future__ import annotations
