@@ -97,17 +97,17 @@ class Effects:
         self._tell(event)
 
     async def _reset(self, effect: Reset) -> None:
-        cluster_id, clean, left = effect.cluster.id, False, ""
+        cluster_id, clean, left, full = effect.cluster.id, False, "", effect.full
         try:
             async with asyncio.timeout(effect.timeout_s):
-                result = await self._backend.reset(effect.cluster, effect.key)
-            clean, left = result.clean, result.left
+                result = await self._backend.reset(effect.cluster, effect.key, full=effect.full)
+            clean, left, full = result.clean, result.left, result.full
         except TimeoutError:
             left = f"the reset did not end within {effect.timeout_s:.0f} s"
         except Exception as error:
             log.exception("a reset failed in an unforeseen way", cluster=cluster_id)
             left = f"the reset failed: {type(error).__name__}: {error}"
-        self._tell(ResetDone(cluster_id, effect.epoch, clean, left))
+        self._tell(ResetDone(cluster_id, effect.epoch, clean, left, full))
 
     async def _stop(self, cluster_id: str) -> None:
         try:

@@ -24,6 +24,7 @@ from pool.core.events import (
     Rejected,
     Release,
     Renew,
+    Reset,
     ResetDone,
     Started,
     StartFailed,
@@ -151,13 +152,20 @@ class Core:
         self.tell(Renew(reply.lease.id, reply.lease.epoch))
         return self.state.leases[reply.lease.id]
 
-    def release(self, lease: Lease, *, clean: bool = True, **fields: Any) -> Any:
-        """Release a lease; its cluster is found clean."""
+    def release(self, lease: Lease, *, clean: bool = True, full: bool = True, **fields: Any) -> Any:
+        """Release a lease; its cluster is found clean. Not `full`: as far as the reset was asked to go."""
         reply = self.tell(Release(lease.id, lease.epoch, **fields))
         cluster = self.state.clusters[lease.cluster]
         if cluster.state is ClusterState.RESETTING:
-            self.tell(ResetDone(cluster.id, cluster.epoch, clean, "" if clean else "an actor is left"))
+            full = full or self.all(Reset)[-1].full
+            self.tell(ResetDone(cluster.id, cluster.epoch, clean, "" if clean else "an actor is left", full))
         return reply
+
+    def reset_in_full(self, cluster_id: str) -> None:
+        """The full reset of a cluster that was clean for its group alone ends well."""
+        reset = self.all(Reset)[-1]
+        assert (reset.cluster.id, reset.full) == (cluster_id, True)
+        self.tell(ResetDone(cluster_id, reset.epoch, True))
 
     # --- the backend -----------------------------------------------------------------------------------------------
 

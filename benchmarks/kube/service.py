@@ -50,7 +50,7 @@ async def measure(release: Release) -> dict[str, Any]:
     """
     await release.install(backend=SIMULATED, ceiling={"clusters": 100}, max_starting=100)
     daemon = (await release.daemon())["metadata"]["name"]
-    token = (await _exec(release.namespace, daemon, "cat", "/state/operator.token")).strip()
+    token = (await _exec(release.namespace, daemon, "cat", "/var/lib/warmpool/operator.token")).strip()
     await release.pod("load", DAEMON, ["sleep", "3600"])
     await release.until_pod(release.tenants, "load", "Running")
     places = {

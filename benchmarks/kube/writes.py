@@ -25,7 +25,7 @@ COLD_STARTS, WARM_GRANTS = 3, 20
 # Of all that is written to, only these can be the daemon's. KubeRay writes the status of RayClusters, a subresource.
 _COUNT = re.compile(
     r'^apiserver_request_total\{.*resource="(rayclusters|secrets|tokenreviews|subjectaccessreviews)"'
-    r'.*subresource="".*verb="(POST|PUT|PATCH|APPLY|DELETE)"\} (\S+)$'
+    r'.*subresource="".*verb="(POST|PUT|PATCH|APPLY|DELETE)".*\} (\S+)$'
 )
 # Namespaces are made and deleted with their secrets and RayClusters by these benchmarks themselves.
 GRANTED_WITHIN_S = 120.0

@@ -68,6 +68,8 @@ def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
     out += [_holder(state.leases[lease_id], now) for lease_id in cluster.leases if lease_id in state.leases]
     if cluster.hold_until > now:
         out.append(f"It is held for group {cluster.group} for another {span(cluster.hold_until - now)}.")
+    if cluster.group_only and cluster.state is ClusterState.IDLE:
+        out.append(f"It is clean for group {cluster.group} alone: anybody else gets it after a full reset.")
     if cluster.reason is not None:
         out.append(f"Why: {_lower(cluster.reason.sentence)}")
         if cluster.detail and cluster.detail != cluster.reason.sentence:

@@ -22,11 +22,13 @@ class Clean:
         clean: only if it was proven.
         left: what was found otherwise.
         removed: what had to be removed from inside the cluster, a phrase each.
+        full: proven for everybody of the tenant; else for the group that used it last.
     """
 
     clean: bool
     left: str = ""
     removed: tuple[str, ...] = ()
+    full: bool = True
 
 
 class Backend(Protocol):
@@ -68,8 +70,15 @@ class Backend(Protocol):
     async def stop(self, cluster_id: str) -> None:
         """Stop the cluster and everything of it; return once it is seen gone. Unknown ids are gone already."""
 
-    async def reset(self, cluster: Cluster, key: ClusterKey) -> Clean:
-        """Stop what a holder left (jobs, drivers, actors, processes) and prove the cluster free of it."""
+    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
+        """Stop what a holder left (jobs, drivers, actors, processes) and prove the cluster free of it.
+
+        Args:
+            cluster: whose lease has ended.
+            key: of its pool.
+            full: not only as far as the next holder of the same group needs it: no jobs, drivers, actors and placement
+                groups. A backend that is as fast with all of it may always do all of it.
+        """
 
     async def list(self) -> Listing:
         """Return every cluster of this store, also half-started and half-stopped ones.

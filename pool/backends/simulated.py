@@ -124,7 +124,7 @@ class SimulatedBackend:
         if found is not None and found.store_id == self._store_id:
             del self.world.clusters[cluster_id]
 
-    async def reset(self, cluster: Cluster, key: ClusterKey) -> Clean:
+    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
         """Report clean, or what was left."""
         self._reach()
         await self._spend(self.world.behaviour.reset_s)
@@ -133,7 +133,7 @@ class SimulatedBackend:
             return Clean(False, "The simulated cluster does not answer.")
         if found.dirty or self.world.random.random() < self.world.behaviour.reset_dirty:
             return Clean(False, found.dirty or "A simulated actor is left.")
-        return Clean(True)
+        return Clean(True, full=full)
 
     async def list(self) -> Listing:
         """Return this store's clusters as they were at the beginning of the call."""

@@ -102,6 +102,11 @@ class PoolOptions(Section):
     aging: Annotated[Seconds, Field(ge=1)] = Field(60.0, description="Waiting so long counts as one step of priority.")
     hold: Seconds = Field(0.0, description="A released cluster is kept for its group so long, unless the lease says.")
     hold_max: Seconds = Field(600.0, description="The longest hold that a lease may ask for.")
+    group_rest: Seconds = Field(
+        30.0,
+        description="After a release, wait so long for the group's next task before a full reset, where that takes "
+        "seconds (Kubernetes); a task of another group that waits has it done at once.",
+    )
     hold_yield: Seconds = Field(60.0, description="Under a ceiling, an older hold may be evicted.")
     locality_wait: Seconds = Field(3.0, description="How long to wait for the busy cluster with the group's data.")
     max_uses: Count = Field(200, description="Leases before a cluster is replaced; 0 for no limit.")

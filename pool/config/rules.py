@@ -94,6 +94,7 @@ def settings_of(pool: PoolSection) -> PoolSettings:
         aging_s=pool.aging,
         hold_s=pool.hold,
         hold_max_s=pool.hold_max,
+        group_rest_s=pool.group_rest,
         hold_yield_s=pool.hold_yield,
         locality_wait_s=pool.locality_wait,
         max_uses=pool.max_uses,

@@ -148,7 +148,7 @@ def plan(turn: Turn, digest: str) -> None:
             return
     index = state.index[digest]
     counts = index.counts
-    coming = len(index.free) + counts[ClusterState.STARTING] + counts[ClusterState.RESETTING]
+    coming = len(index.free) + len(index.resting) + counts[ClusterState.STARTING] + counts[ClusterState.RESETTING]
     spare = max(0, coming - index.creators)
     target = idle_target(state, pool, now)
     cause = Reason.FLOOR if counts[ClusterState.LEASED] == 0 else Reason.BUFFER

@@ -114,6 +114,9 @@ def reset_done(turn: Turn, event: ResetDone) -> Reply:
     cluster = turn.state.clusters.get(event.cluster_id)
     if cluster is None or not leases.is_reset_pending(cluster, event.epoch):
         return None
+    if cluster.group_only and not event.full:
+        # The end of an earlier reset, for its group alone.
+        return None
     settings = turn.settings(cluster.pool)
     if not event.clean:
         left = event.left or Reason.RESET_FAILED.sentence
@@ -129,7 +132,15 @@ def reset_done(turn: Turn, event: ResetDone) -> Reply:
     hold_until = cluster.hold_until if cluster.hold_until > turn.now else 0.0
     # Not worth a commit: the next grant or stop writes the cluster as it is then, and a restart before that resets it
     # once more.
-    turn.move(cluster, ClusterMove.CLEAN, durable=False, hold_until=hold_until, reason=None, detail="")
+    turn.move(
+        cluster,
+        ClusterMove.CLEAN,
+        durable=False,
+        hold_until=hold_until,
+        reason=None,
+        detail="",
+        group_only=not event.full,
+    )
     return None
 
 
@@ -210,7 +221,12 @@ def prewarm(turn: Turn, ask: Prewarm) -> Reply:
     pool = turn.pool(ask.key)
     index = turn.state.index[pool.digest]
     index.last_asked_at = turn.now
-    have = len(index.free) + index.counts[ClusterState.STARTING] + index.counts[ClusterState.RESETTING]
+    have = (
+        len(index.free)
+        + len(index.resting)
+        + index.counts[ClusterState.STARTING]
+        + index.counts[ClusterState.RESETTING]
+    )
     begun: list[str] = []
     for _ in range(ask.count - have):
         pool = turn.state.pools[pool.digest]
@@ -295,7 +311,9 @@ def keep_due(turn: Turn, cluster_id: str) -> float | None:
     if now < due:
         return due
     # A floor is made of clusters that can be granted: a cordoned one protects it no more than it is protected by it.
-    if not cluster.cordoned and len(state.index[cluster.pool].free) <= capacity.idle_target(state, pool, now):
+    index = state.index[cluster.pool]
+    target = capacity.idle_target(state, pool, now)
+    if not cluster.cordoned and len(index.free) + len(index.resting) <= target:
         return now + FLOOR_LOOK_S
     idle_s = now - cluster.changed_at
     turn.stop_cluster(cluster, Reason.IDLE_TTL, f"idle for {idle_s:.0f} s, over its {due - cluster.changed_at:.0f} s")
@@ -311,6 +329,20 @@ def hold_due(turn: Turn, cluster_id: str) -> float | None:
         return cluster.hold_until
     turn.update(cluster, hold_until=0.0)
     turn.touch(cluster.pool)
+    if cluster.group_only:
+        turn.state.timers.arm(Kind.REST, cluster_id, turn.now)
+    return None
+
+
+def rest_due(turn: Turn, cluster_id: str) -> float | None:
+    """Nobody of its group came: the cluster is reset in full. While it is held for the group, that has time."""
+    cluster = turn.state.clusters.get(cluster_id)
+    if cluster is None or cluster.state is not ClusterState.IDLE or not cluster.group_only or cluster.hold_until:
+        return None
+    due = cluster.changed_at + turn.settings(cluster.pool).group_rest_s
+    if turn.now < due:
+        return due
+    turn.reset_again(cluster)
     return None
 
 

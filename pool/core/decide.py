@@ -168,6 +168,7 @@ _DUE: dict[Kind, Callable[[Turn, str], float | None]] = {
     Kind.RESET: clusters.reset_due,
     Kind.KEEP: clusters.keep_due,
     Kind.HOLD: clusters.hold_due,
+    Kind.REST: clusters.rest_due,
     Kind.RETIRE: clusters.retire_due,
     Kind.QUARANTINE: clusters.quarantine_due,
     Kind.POOL: _pool_due,

@@ -149,12 +149,19 @@ class StartFailed:
 
 @dataclass(frozen=True, slots=True)
 class ResetDone:
-    """A reset ended. `clean` is True only for what was proven clean; `left` names what was found."""
+    """A reset ended.
+
+    Attributes:
+        clean: only if it was proven.
+        left: what was found otherwise.
+        full: clean for everybody of the tenant; else for the group that used it last.
+    """
 
     cluster_id: str
     epoch: int
     clean: bool
     left: str = ""
+    full: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,12 +340,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Stop what the holder left and prove the cluster clean. `keep_group`: the next holder may be of the same group."""
+    """Stop what the holder left and prove the cluster clean: in `full`, or so far that its group may go on."""
 
     cluster: Cluster
     key: ClusterKey
     epoch: int
     timeout_s: float
+    full: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ def grant(turn: Turn, cluster: Cluster, ask: Ask, outcome: Outcome, miss: Reason
 
 def serve(turn: Turn, digest: str) -> None:
     """Give the pool's idle clusters to its waiters, best rank first."""
-    state, now = turn.state, turn.now
+    state = turn.state
     pool = state.pools[digest]
     index = state.index[digest]
     if pool.cordoned or not index.queue:
@@ -149,6 +149,15 @@ def serve(turn: Turn, digest: str) -> None:
         if waiters:
             first = min((state.waiters[w] for w in waiters), key=lambda w: (w.rank, w.asked_at))
             answer(turn, first, state.clusters[id_])
+    _serve_free(turn, pool, index)
+    # Nobody of their group asked: they are made ready for those who did.
+    missing = len(index.queue) - index.counts[ClusterState.RESETTING]
+    for id_ in list(index.resting)[: max(0, missing)]:
+        turn.reset_again(state.clusters[id_])
+
+
+def _serve_free(turn: Turn, pool: Pool, index: PoolIndex) -> None:
+    state, now = turn.state, turn.now
     served = True
     while served and index.queue:
         served = False
@@ -195,8 +204,10 @@ def miss_reason(state: State, pool: Pool) -> Reason:
     counts = index.counts
     if index.free:
         return Reason.BEHIND_OTHERS
-    if index.held:
+    if len(index.held) > len(index.resting):
         return Reason.ALL_HELD
+    if index.resting:
+        return Reason.ALL_RESETTING
     if counts[ClusterState.IDLE]:
         return Reason.ALL_CORDONED
     if counts[ClusterState.RESETTING]:

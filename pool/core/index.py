@@ -35,7 +35,8 @@ class PoolIndex:
     Attributes:
         counts: clusters by state.
         free: grantable idle clusters that are not held, longest idle first.
-        held: grantable idle clusters that are held for a group.
+        held: grantable idle clusters that are held for a group, or clean for it alone.
+        resting: those of them that nobody asked to hold: a full reset makes them anybody's.
         by_group: grantable idle clusters by the group that used them last.
         busy_by_group: leased or resetting clusters that hold a group's data.
         roomy: leased clusters that may take one more lease (pools that share).
@@ -50,6 +51,7 @@ class PoolIndex:
         self.counts: dict[ClusterState, int] = dict.fromkeys(ClusterState, 0)
         self.free: Ids = OrderedDict()
         self.held: Ids = OrderedDict()
+        self.resting: Ids = OrderedDict()
         self.by_group: dict[str, Ids] = {}
         self.busy_by_group: dict[str, Ids] = {}
         self.roomy: Ids = OrderedDict()
@@ -83,7 +85,9 @@ class PoolIndex:
         self.counts[state] += 1
         if state is ClusterState.IDLE:
             if not cluster.cordoned and cluster.doom is None:
-                (self.held if cluster.hold_until else self.free)[cluster.id] = None
+                (self.held if cluster.hold_until or cluster.group_only else self.free)[cluster.id] = None
+                if cluster.group_only and not cluster.hold_until:
+                    self.resting[cluster.id] = None
                 if cluster.group:
                     _put(self.by_group, cluster.group, cluster.id)
         elif state is ClusterState.STARTING:
@@ -105,6 +109,7 @@ class PoolIndex:
         id_ = cluster.id
         self.free.pop(id_, None)
         self.held.pop(id_, None)
+        self.resting.pop(id_, None)
         self.roomy.pop(id_, None)
         self.starting.pop(id_, None)
         if cluster.group:

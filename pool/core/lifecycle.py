@@ -17,6 +17,7 @@ class ClusterMove(StrEnum):
     RELEASED = "released"  # the last lease ended by a release
     NEVER_USED = "never_used"  # the only lease was never delivered
     CLEAN = "clean"
+    RESET_AGAIN = "reset_again"  # clean for its group so far, and now for everybody
     DIRTY = "dirty"
     STOP = "stop"
     GONE = "gone"
@@ -33,6 +34,7 @@ CLUSTER_TABLE: dict[tuple[ClusterState, ClusterMove], ClusterState] = {
     (ClusterState.STARTING, ClusterMove.READY): ClusterState.IDLE,
     (ClusterState.STARTING, ClusterMove.STOP): ClusterState.STOPPING,
     (ClusterState.IDLE, ClusterMove.GRANT): ClusterState.LEASED,
+    (ClusterState.IDLE, ClusterMove.RESET_AGAIN): ClusterState.RESETTING,
     (ClusterState.IDLE, ClusterMove.STOP): ClusterState.STOPPING,
     (ClusterState.LEASED, ClusterMove.GRANT): ClusterState.LEASED,
     (ClusterState.LEASED, ClusterMove.LEASE_ENDED): ClusterState.LEASED,

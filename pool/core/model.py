@@ -106,6 +106,8 @@ class Cluster(NamedTuple):
         reason, detail: why it is in its state (stopping, quarantined), as code and as sentence.
         retires_at: end of its life by `max_lifetime` (with its jitter); 0 for never.
         phase: how far a start is, in the backend's words (not kept over a restart).
+        group_only: it was proven clean for its group; another group's holder gets it after a full reset. The store
+            keeps such an idle cluster as one that resets, so that a restart resets it in full.
     """
 
     id: str
@@ -134,10 +136,12 @@ class Cluster(NamedTuple):
     detail: str = ""
     retires_at: float = 0.0
     phase: str = ""
+    group_only: bool = False
 
     def __repr__(self) -> str:
         flags = [f"for {', '.join(self.leases)}"] if self.leases else []
         flags += ["held"] if self.hold_until else []
+        flags += ["for its group"] if self.group_only else []
         flags += ["cordoned"] if self.cordoned else []
         flags += [f"doomed: {self.doom}"] if self.doom else []
         flags += [f"({self.reason})"] if self.reason else []

@@ -41,6 +41,8 @@ class PoolSettings:
             at them.
         aging_s: a waiter gains one step of priority per so many seconds (used by the queue order).
         hold_s: hold after a release when the lease does not say; `hold_max_s` bounds what a lease may ask.
+        group_rest_s: for so long after a release a cluster may be clean for its group alone, which takes less time to
+            prove, before it is reset in full; 0 resets in full at once.
         hold_yield_s: under a ceiling a hold older than this may be evicted.
         locality_wait_s: how long a waiter waits for the busy cluster that holds its group's data.
         max_uses: grants before a cluster retires; 0 for no limit.
@@ -71,6 +73,7 @@ class PoolSettings:
     aging_s: float = 60.0
     hold_s: float = 0.0
     hold_max_s: float = 600.0
+    group_rest_s: float = 30.0
     hold_yield_s: float = 60.0
     locality_wait_s: float = 3.0
     max_uses: int = 0

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     RESET = "reset"
     KEEP = "keep"
     HOLD = "hold"
+    REST = "rest"
     RETIRE = "retire"
     QUARANTINE = "quarantine"
     POOL = "pool"

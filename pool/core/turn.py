@@ -108,12 +108,17 @@ class Turn:
         self.effect(Start(cluster, self.state.key_of(cluster), timeout_s))
         self.state.timers.arm(Kind.START, cluster.id, cluster.changed_at + timeout_s)
 
-    def begin_reset(self, cluster: Cluster) -> None:
+    def begin_reset(self, cluster: Cluster, *, full: bool = True) -> None:
         """Have the backend reset a cluster, and watch how long it takes."""
         timeout_s = self.settings(cluster.pool).reset_timeout_s
-        self.effect(Reset(cluster, self.state.key_of(cluster), cluster.epoch, timeout_s))
+        self.effect(Reset(cluster, self.state.key_of(cluster), cluster.epoch, timeout_s, full))
         # The shell gives up first; this is for the case that the shell forgot.
         self.state.timers.arm(Kind.RESET, cluster.id, self.now + timeout_s + 10.0)
+
+    def reset_again(self, cluster: Cluster) -> None:
+        """Reset in full a cluster that rests, clean for its group alone."""
+        # Not worth a commit: the store has it as one that resets.
+        self.begin_reset(self.move(cluster, ClusterMove.RESET_AGAIN, durable=False))
 
     def begin_stop(self, cluster: Cluster) -> None:
         """Have the backend stop a cluster."""
@@ -141,6 +146,8 @@ class Turn:
         timers.arm(Kind.KEEP, cluster.id, keep_until)
         if cluster.hold_until:
             timers.arm(Kind.HOLD, cluster.id, cluster.hold_until)
+        if cluster.group_only:
+            timers.arm(Kind.REST, cluster.id, self.now + self.settings(cluster.pool).group_rest_s)
         if cluster.retires_at:
             timers.arm(Kind.RETIRE, cluster.id, cluster.retires_at)
 

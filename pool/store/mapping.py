@@ -85,6 +85,13 @@ def pools_of(rows: Sequence[Row]) -> list[Pool]:
     return _make(Pool, columns)
 
 
+def stored(c: Cluster) -> Cluster:
+    """Return a cluster as the store keeps it: what is clean for its group alone is to be reset in full by a restart."""
+    if c.group_only and c.state is ClusterState.IDLE:
+        c = c._replace(state=ClusterState.RESETTING)
+    return c._replace(phase="", group_only=False) if c.phase or c.group_only else c
+
+
 def cluster_row(c: Cluster) -> tuple[Any, ...]:
     """Return the row of a cluster."""
     footprint = c.footprint
@@ -97,7 +104,7 @@ def cluster_row(c: Cluster) -> tuple[Any, ...]:
         footprint.milli_cpu,
         footprint.memory_bytes,
         footprint.gpu,
-        c.state.value,
+        stored(c).state.value,
         c.cause.value,
         c.created_at,
         c.changed_at,
@@ -133,6 +140,7 @@ def clusters_of(rows: Sequence[Row]) -> list[Cluster]:
     for name in ("cause", "doom", "reason"):
         columns[name] = map(_REASON, columns[name])
     columns["phase"] = repeat("")
+    columns["group_only"] = repeat(False)
     return _make(Cluster, columns)
 
 

@@ -16,6 +16,7 @@ from pool.core.events import Change
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
 from pool.store.base import ENDED_LOADED, RESTORE_STEP, STARTS_LOADED, USED_BEFORE, Loaded
 from pool.store.batch import Batch, reduce
+from pool.store.mapping import stored
 
 _H = TypeVar("_H", Lease, Cluster)
 
@@ -88,7 +89,7 @@ class MemoryStore:
             state.generation,
             previous,
             pools=sorted(state.pools.values(), key=lambda p: (p.created_at, p.digest)),
-            clusters=[c._replace(phase="") if c.phase else c for c in sorted(live, key=lambda c: (c.changed_at, c.id))],
+            clusters=[stored(c) for c in sorted(live, key=lambda c: (c.changed_at, c.id))],
             leases=[lease for lease in state.leases.values() if lease.state is not LeaseState.ENDED],
             waiters=sorted(state.waiters.values(), key=lambda w: (w.rank, w.asked_at, w.id)),
             ended=ended[-ENDED_LOADED:],

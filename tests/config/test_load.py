@@ -66,6 +66,7 @@ def test_every_setting_of_the_core_can_be_set() -> None:
         aging: 16
         hold: 17
         hold_max: 18
+        group_rest: 18.5
         hold_yield: 19
         locality_wait: 20
         max_uses: 21

@@ -205,7 +205,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.tell(Progress(id_, "starting head"))
             self.tell(Started(id_, f"boot-{id_}", "x:1") if well else StartFailed(id_, Reason.START_FAILED, "no image"))
         elif isinstance(effect, Reset):
-            self.tell(ResetDone(effect.cluster.id, effect.epoch, well, "" if well else "an actor"))
+            self.tell(ResetDone(effect.cluster.id, effect.epoch, well, "" if well else "an actor", effect.full))
         else:
             self.tell(Stopped(effect.cluster_id) if well else StopFailed(effect.cluster_id, "busy"))
 
@@ -311,7 +311,7 @@ class PoolMachine(RuleBasedStateMachine):
         if isinstance(effect, Start):
             self.tell(Started(effect.cluster.id, f"boot-{effect.cluster.id}", "x:1"))
         elif isinstance(effect, Reset):
-            self.tell(ResetDone(effect.cluster.id, effect.epoch, True))
+            self.tell(ResetDone(effect.cluster.id, effect.epoch, True, full=effect.full))
         else:
             self.tell(Stopped(effect.cluster_id))
 

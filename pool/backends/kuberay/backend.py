@@ -128,8 +128,8 @@ class KuberayBackend:
                 remedy="Look at its node; the deletion goes on.",
             ) from None
 
-    async def reset(self, cluster: Cluster, key: ClusterKey) -> Clean:
-        """Stop what a holder left and prove the cluster free of it."""
+    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
+        """Stop what a holder left and prove the cluster free of it; the processes in its pods, only in `full`."""
         head = self.view.head(cluster.id)
         if head is None or pods.boot_id(head) != cluster.boot_id:
             return Clean(False, "the cluster that was leased does not run any more")
@@ -137,7 +137,7 @@ class KuberayBackend:
         dashboard = Dashboard(self._http, url, self._token_for(cluster.id))
         # Only from inside can the processes in its pods be seen.
         sweep = partial(swept, dashboard, processes=True, prestart=self.options.prestart_workers)
-        found = await Reset(dashboard, "", self.options.settle_s, sweep).run()
+        found = await Reset(dashboard, "", self.options.settle_s, sweep, full=full).run()
         head = self.view.head(cluster.id)
         if found.clean and (head is None or pods.boot_id(head) != cluster.boot_id):
             return Clean(False, "the head was replaced during the reset")

@@ -127,8 +127,8 @@ class LocalBackend:
         await self._locked(cluster_id, asyncio.to_thread(self._home.end, cluster_id))
         self._locks.pop(cluster_id, None)
 
-    async def reset(self, cluster: Cluster, key: ClusterKey) -> Clean:
-        """Stop what a holder left and prove the cluster free of it."""
+    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
+        """Stop what a holder left and prove the cluster free of it, always in full: here that takes no longer."""
         files = self._home.files(cluster.id)
         trail, ready = files.trail(), files.ready()
         if trail is None or ready is None or ready.boot_id != cluster.boot_id:

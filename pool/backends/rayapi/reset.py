@@ -59,8 +59,9 @@ class Reset:
         session_name: of the head that was leased; empty if something else tells whether it was replaced.
         settle_s: bound for what goes by itself.
         sweep: removes what it can from inside the cluster.
-        census: sorts the cluster's processes, blocking; None where only the sweep can see them: it is then always part
-            of the proof.
+        census: sorts the cluster's processes, blocking; None where only the sweep can see them: it is then part of the
+            proof.
+        full: whether processes are part of it; without, what the tables show is enough.
     """
 
     def __init__(
@@ -70,12 +71,15 @@ class Reset:
         settle_s: float,
         sweep: Callable[[], Awaitable[Swept]],
         census: Callable[[], Processes] | None = None,
+        *,
+        full: bool = True,
     ) -> None:
         self._dashboard = dashboard
         self._session_name = session_name
         self._settle_s = settle_s
         self._sweep = sweep
         self._census = census
+        self._full = full
         self._asked: set[str] = set()
         self._swept: Swept | None = None
 
@@ -98,8 +102,8 @@ class Reset:
             waited_s = loop.time() - began
             removed = self._swept.removed if self._swept is not None else ()
             if found is not None:
-                if not left and (self._swept is not None or self._census is not None):
-                    return Clean(True, removed=removed)
+                if not left and self._proven(full=self._full):
+                    return Clean(True, removed=removed, full=self._proven(full=True))
                 if self._sweep_now(found, waited_s):
                     try:
                         self._swept = await self._sweep()
@@ -114,14 +118,18 @@ class Reset:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 0.25)
 
+    def _proven(self, *, full: bool) -> bool:
+        """Tell whether empty tables are proof enough."""
+        return not full or self._swept is not None or self._census is not None
+
     def _sweep_now(self, found: Found, waited_s: float) -> bool:
         """Sweep once, when nobody is left who could make something new, or will not go by himself."""
         if self._swept is not None or found.jobs or found.supervisors:
             return False
-        if self._census is None:
+        if self._census is None and self._full:
             # The sweep ends drivers too: there it is the only one who can.
             return waited_s > GRACE_S or not found.drivers
-        return bool(found.lasting) and not found.drivers and waited_s > GRACE_S
+        return bool(found.lasting) and waited_s > GRACE_S and (not found.drivers or self._census is None)
 
     async def _look(self) -> Found:
         """Look first at who could still do something, and only then at what is there.

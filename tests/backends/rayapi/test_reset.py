@@ -196,3 +196,19 @@ async def test_an_actor_that_comes_back_after_the_sweep_is_not_clean(ray: tuple[
 
     found = await Reset(dashboard, "session_1", 0.2, sweep).run()
     assert (found.clean, found.left) == (False, "detached actor 'x' of job 01")
+
+
+async def test_for_the_same_group_empty_tables_are_enough_and_it_says_that_it_was_not_all(
+    ray: tuple[FakeRay, Dashboard],
+) -> None:
+    fake, dashboard = ray
+    assert await Reset(dashboard, "session_1", 10, no_sweep, full=False).run() == Clean(True, full=False)
+    fake.tables["actors"] = [{"name": "x", "class_name": "A", "is_detached": True, "job_id": "01"}]
+
+    async def sweep() -> Swept:
+        fake.tables.clear()
+        return Swept(("detached actor 'x' of job 01",), ())
+
+    # What had to be swept was swept whole.
+    found = await Reset(dashboard, "session_1", 10, sweep, full=False).run()
+    assert (found.clean, found.full) == (True, True)
