@@ -73,6 +73,11 @@ class Journal:
         elif old.state is ClusterState.STARTING:
             start_s = now - new.created_at
             self._tell(logging.INFO, f"{new.id} is ready after {start_s:.1f} s", start_s=round(start_s, 3), **fields)
+        elif old.degraded != new.degraded:
+            if new.degraded:
+                self._tell(logging.WARNING, f"{new.id} is degraded: {_lower(new.degraded)}", **fields)
+            else:
+                self._tell(logging.INFO, f"{new.id} is whole again", **fields)
         elif new.state is ClusterState.STOPPED and self.debug:
             self._tell(logging.DEBUG, f"{new.id} is gone", **fields)
 
@@ -80,7 +85,7 @@ class Journal:
         if old is None:
             return True
         if old.state is new.state:
-            return False
+            return old.degraded != new.degraded
         return old.state is ClusterState.STARTING or new.state in (
             ClusterState.STOPPING,
             ClusterState.QUARANTINED,

@@ -283,6 +283,7 @@ class ClusterView(Message):
     group: str
     held_until: float | None
     cordoned: bool
+    degraded: str = Field("", description="What it misses of what its key says; nobody new gets it meanwhile.")
     cause: Reason
     reason: Reason | None
     explanation: str

@@ -15,13 +15,13 @@ SECONDS = 6.0
 SIMULATED = {"type": "simulated", "start": "10ms", "stop": "10ms", "reset": "1ms", "namespace": None}
 LOAD = Path(http_load.__file__).read_text()
 PROGRAM = """
-import asyncio, itertools, json, sys
+import asyncio, itertools, json, uuid
 
 async def main(host, port, token, clients, seconds):
-    number = itertools.count()
+    number, run = itertools.count(), uuid.uuid4().hex[:8]
     key = {"image": "local", "tenant": "tests/kube"}
     def make():
-        name = f"{host}-{clients}-{next(number)}"
+        name = f"{host}-{run}-{next(number)}"
         return json.dumps({"request_id": name, "key": key, "holder": name, "wait_s": 60}).encode()
     found = {}
     for count in clients:

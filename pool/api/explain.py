@@ -78,6 +78,8 @@ def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
         return out
     if cluster.doom is not None:
         out.append(f"It will be stopped when its lease ends: {_lower(cluster.doom.sentence)}")
+    elif cluster.degraded:
+        out.append(f"It is granted to nobody new: {_lower(cluster.degraded)}")
     elif cluster.cordoned:
         out.append("It is cordoned: it is granted to nobody new.")
     if cluster.retires_at and cluster.state in (ClusterState.IDLE, ClusterState.LEASED):

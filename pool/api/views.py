@@ -144,6 +144,7 @@ def cluster_view(state: State, cluster: Cluster, now: float) -> ClusterView:
         group=cluster.group,
         held_until=cluster.hold_until if cluster.hold_until > now else None,
         cordoned=cluster.cordoned,
+        degraded=cluster.degraded,
         cause=cluster.cause,
         reason=cluster.reason,
         explanation=_cluster_words(cluster, now),
@@ -153,6 +154,8 @@ def cluster_view(state: State, cluster: Cluster, now: float) -> ClusterView:
 
 
 def _cluster_words(cluster: Cluster, now: float) -> str:
+    if cluster.degraded:
+        return cluster.degraded
     if cluster.detail:
         return cluster.detail
     if cluster.reason:

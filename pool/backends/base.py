@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pool.core.events import Listing, Lost, Started
+from pool.core.events import Degraded, Listing, Lost, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
+
+News = Lost | Degraded
+"""What a backend tells by itself of a cluster that was ready."""
 
 Report = Callable[[str], None]
 """Called with the phase a start has come to: ``starting head``, ``waiting for the dashboard``, ``workers 1 of 2``."""
@@ -40,14 +43,14 @@ class Backend(Protocol):
 
     cluster_type: str
 
-    async def open(self, store_id: str, token_for: Callable[[str], str], on_lost: Callable[[Lost], None]) -> None:
+    async def open(self, store_id: str, token_for: Callable[[str], str], tell: Callable[[News], None]) -> None:
         """Begin to work for the store `store_id`.
 
         Args:
             store_id: what clusters are marked with.
             token_for: gives the secret token of a cluster by its id; the same one at every call, also after a
                 restart of the daemon.
-            on_lost: called (in the event loop) when a cluster that was ready broke.
+            tell: called (in the event loop) when a cluster that was ready broke, or is not what its key says.
         """
 
     async def close(self) -> None:

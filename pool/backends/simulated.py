@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pool.backends.base import Clean, Report
+from pool.backends.base import Clean, News, Report
 from pool.core import errors
 from pool.core.events import Listing, Lost, Seen, Started
 from pool.core.key import ClusterKey
@@ -72,16 +72,16 @@ class SimulatedBackend:
         self.cluster_type = cluster_type
         self.world = world or SimulatedWorld()
         self._store_id = ""
-        self._on_lost: Callable[[Lost], None] | None = None
+        self._tell: Callable[[News], None] | None = None
 
-    async def open(self, store_id: str, token_for: Callable[[str], str], on_lost: Callable[[Lost], None]) -> None:
+    async def open(self, store_id: str, token_for: Callable[[str], str], tell: Callable[[News], None]) -> None:
         """Work for a store from now on."""
         self._store_id = store_id
-        self._on_lost = on_lost
+        self._tell = tell
 
     async def close(self) -> None:
         """Stop watching."""
-        self._on_lost = None
+        self._tell = None
 
     def check(self, key: ClusterKey) -> None:
         """Accept every key."""
@@ -148,8 +148,8 @@ class SimulatedBackend:
     def lose(self, cluster_id: str, *, told: bool = True) -> None:
         """Break a cluster; `told` says whether the watch notices, else only the next listing does."""
         found = self.world.clusters.pop(cluster_id, None)
-        if found is not None and told and found.ready and self._on_lost is not None:
-            self._on_lost(Lost(cluster_id, found.boot_id, Reason.PROCESS_GONE, "The simulated head died."))
+        if found is not None and told and found.ready and self._tell is not None:
+            self._tell(Lost(cluster_id, found.boot_id, Reason.PROCESS_GONE, "The simulated head died."))
 
     def replace(self, cluster_id: str) -> None:
         """Replace a head silently by an empty one, as KubeRay does."""

@@ -85,7 +85,7 @@ def clusters(
     rows = (
         (
             item["id"],
-            item["state"] + (" (cordoned)" if item["cordoned"] else ""),
+            item["state"] + _flags(item),
             span(item["state_for_s"]),
             span(item["age_s"]),
             item["uses"],
@@ -94,6 +94,11 @@ def clusters(
         for item in items
     )
     table(("CLUSTER", "STATE", ">FOR", ">AGE", ">USES", "WHAT"), rows, "There are no clusters.")
+
+
+def _flags(item: dict[str, Any]) -> str:
+    flags = ", ".join(flag for flag in ("cordoned", "degraded") if item.get(flag))
+    return f" ({flags})" if flags else ""
 
 
 def _held(item: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ class LeaseChange:
 _HINTS = {
     "drain": "The cluster is to be stopped: please finish and release.",
     "max_lease": "The lease is close to the longest time its pool allows: it ends soon.",
-    "degraded": "The cluster lost a worker.",
+    "degraded": "The cluster misses workers: Ray goes on with those it has.",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pool.core import capacity, leases
 from pool.core.events import (
     Cordon,
+    Degraded,
     Done,
     Lost,
     Nudge,
@@ -160,6 +161,32 @@ def lost(turn: Turn, event: Lost) -> Reply:
     return None
 
 
+def degraded(turn: Turn, event: Degraded) -> Reply:
+    """A cluster is not what its key says, or is again: meanwhile nobody new gets it, and its holder is told."""
+    cluster = turn.state.clusters.get(event.cluster_id)
+    usable = (ClusterState.IDLE, ClusterState.LEASED, ClusterState.RESETTING)
+    if cluster is None or cluster.state not in usable or cluster.boot_id != event.boot_id:
+        return None
+    if event.lasting:
+        _replace(turn, cluster, Reason.EDITED, event.detail)
+    elif event.detail != cluster.degraded:
+        since = cluster.degraded_at if cluster.degraded else turn.now
+        at = since if event.detail else 0.0
+        cluster = turn.update(cluster, durable=False, degraded=event.detail, degraded_at=at)
+        turn.touch(cluster.pool)
+        if event.detail:
+            turn.state.timers.arm(Kind.DEGRADED, cluster.id, at + turn.settings(cluster.pool).start_timeout_s)
+    return None
+
+
+def _replace(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
+    """Stop a cluster that is not what it should be: now, or when its lease has ended."""
+    if cluster.state is ClusterState.IDLE:
+        turn.stop_cluster(cluster, reason, detail)
+    elif cluster.doom is None:
+        turn.update(cluster, doom=reason)
+
+
 def lose(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
     """End the leases of a lost cluster and remove what is left of it."""
     state = cluster.state
@@ -313,10 +340,21 @@ def keep_due(turn: Turn, cluster_id: str) -> float | None:
     # A floor is made of clusters that can be granted: a cordoned one protects it no more than it is protected by it.
     index = state.index[cluster.pool]
     target = capacity.idle_target(state, pool, now)
-    if not cluster.cordoned and len(index.free) + len(index.resting) <= target:
+    if cluster.grantable and len(index.free) + len(index.resting) <= target:
         return now + FLOOR_LOOK_S
     idle_s = now - cluster.changed_at
     turn.stop_cluster(cluster, Reason.IDLE_TTL, f"idle for {idle_s:.0f} s, over its {due - cluster.changed_at:.0f} s")
+    return None
+
+
+def degraded_due(turn: Turn, cluster_id: str) -> float | None:
+    """A cluster misses workers for longer than a whole one takes to start: it is replaced."""
+    cluster = turn.state.clusters.get(cluster_id)
+    if cluster is not None and cluster.degraded:
+        due = cluster.degraded_at + turn.settings(cluster.pool).start_timeout_s
+        if turn.now < due:
+            return due
+        _replace(turn, cluster, Reason.DEGRADED, cluster.degraded)
     return None
 
 

@@ -190,6 +190,22 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Degraded:
+    """A cluster is not what its key says, though it works.
+
+    Attributes:
+        boot_id: of the head that was seen.
+        detail: what is wrong with it; empty: it is whole again.
+        lasting: it will not become whole by itself.
+    """
+
+    cluster_id: str
+    boot_id: str
+    detail: str
+    lasting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """One cluster of a listing. `boot_id` is empty while it is not known."""
 
@@ -244,7 +260,7 @@ class Shutdown:
 
 Event = (
     Acquire | Renew | Release | Cancel | Detached | Undelivered | Revoke | Cordon | Prewarm | Resize
-    | Progress | Started | StartFailed | ResetDone | Stopped | StopFailed | Lost | Listing
+    | Progress | Started | StartFailed | ResetDone | Stopped | StopFailed | Lost | Degraded | Listing
     | Tick | Paused | Reconfigure | Shutdown
 )  # fmt: skip
 

@@ -208,6 +208,8 @@ def miss_reason(state: State, pool: Pool) -> Reason:
         return Reason.ALL_HELD
     if index.resting:
         return Reason.ALL_RESETTING
+    if index.degraded:
+        return Reason.ALL_DEGRADED
     if counts[ClusterState.IDLE]:
         return Reason.ALL_CORDONED
     if counts[ClusterState.RESETTING]:

@@ -37,6 +37,7 @@ class PoolIndex:
         free: grantable idle clusters that are not held, longest idle first.
         held: grantable idle clusters that are held for a group, or clean for it alone.
         resting: those of them that nobody asked to hold: a full reset makes them anybody's.
+        degraded: idle clusters that miss workers.
         by_group: grantable idle clusters by the group that used them last.
         busy_by_group: leased or resetting clusters that hold a group's data.
         roomy: leased clusters that may take one more lease (pools that share).
@@ -52,6 +53,7 @@ class PoolIndex:
         self.free: Ids = OrderedDict()
         self.held: Ids = OrderedDict()
         self.resting: Ids = OrderedDict()
+        self.degraded: Ids = OrderedDict()
         self.by_group: dict[str, Ids] = {}
         self.busy_by_group: dict[str, Ids] = {}
         self.roomy: Ids = OrderedDict()
@@ -84,7 +86,9 @@ class PoolIndex:
         state = cluster.state
         self.counts[state] += 1
         if state is ClusterState.IDLE:
-            if not cluster.cordoned and cluster.doom is None:
+            if cluster.degraded:
+                self.degraded[cluster.id] = None
+            if cluster.grantable:
                 (self.held if cluster.hold_until or cluster.group_only else self.free)[cluster.id] = None
                 if cluster.group_only and not cluster.hold_until:
                     self.resting[cluster.id] = None
@@ -95,12 +99,7 @@ class PoolIndex:
         elif state is ClusterState.LEASED or state is ClusterState.RESETTING:
             if cluster.group:
                 _put(self.busy_by_group, cluster.group, cluster.id)
-            if (
-                state is ClusterState.LEASED
-                and len(cluster.leases) < shares
-                and not cluster.cordoned
-                and cluster.doom is None
-            ):
+            if state is ClusterState.LEASED and len(cluster.leases) < shares and cluster.grantable:
                 self.roomy[cluster.id] = None
 
     def drop_cluster(self, cluster: Cluster) -> None:
@@ -110,6 +109,7 @@ class PoolIndex:
         self.free.pop(id_, None)
         self.held.pop(id_, None)
         self.resting.pop(id_, None)
+        self.degraded.pop(id_, None)
         self.roomy.pop(id_, None)
         self.starting.pop(id_, None)
         if cluster.group:

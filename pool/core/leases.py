@@ -198,6 +198,8 @@ def renew(turn: Turn, ask: Renew) -> Reply:
     hints: list[str] = []
     if cluster.doom is not None or cluster.cordoned:
         hints.append("drain")
+    if cluster.degraded:
+        hints.append("degraded")
     if lease.max_until and lease.max_until - now < FINISH_HINT_SHARE * (lease.max_until - lease.granted_at):
         hints.append("max_lease")
     return Renewed(lease, cluster, tuple(hints))

@@ -108,6 +108,8 @@ class Cluster(NamedTuple):
         phase: how far a start is, in the backend's words (not kept over a restart).
         group_only: it was proven clean for its group; another group's holder gets it after a full reset. The store
             keeps such an idle cluster as one that resets, so that a restart resets it in full.
+        degraded: what it misses of what its key says, empty while it is whole; since `degraded_at`. Not kept over a
+            restart: the backend tells it again.
     """
 
     id: str
@@ -137,6 +139,13 @@ class Cluster(NamedTuple):
     retires_at: float = 0.0
     phase: str = ""
     group_only: bool = False
+    degraded: str = ""
+    degraded_at: float = 0.0
+
+    @property
+    def grantable(self) -> bool:
+        """Whether it may be granted to somebody new, as far as that does not depend on its state."""
+        return not self.cordoned and self.doom is None and not self.degraded
 
     def __repr__(self) -> str:
         flags = [f"for {', '.join(self.leases)}"] if self.leases else []
@@ -144,6 +153,7 @@ class Cluster(NamedTuple):
         flags += ["for its group"] if self.group_only else []
         flags += ["cordoned"] if self.cordoned else []
         flags += [f"doomed: {self.doom}"] if self.doom else []
+        flags += ["degraded"] if self.degraded else []
         flags += [f"({self.reason})"] if self.reason else []
         return f"<{' '.join(['Cluster', self.id, self.state, f'epoch {self.epoch}', *flags])}>"
 

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     ALL_HELD = "all_held"
     ALL_RESETTING = "all_resetting"
     ALL_CORDONED = "all_cordoned"
+    ALL_DEGRADED = "all_degraded"
     STARTING = "starting"
     RELEASE_EXPECTED = "release_expected"
     LOCALITY_WAIT = "locality_wait"
@@ -88,6 +89,8 @@ class Reason(StrEnum):
     HEAD_REPLACED = "head_replaced"
     PROCESS_GONE = "process_gone"
     UNHEALTHY = "unhealthy"
+    DEGRADED = "degraded"
+    EDITED = "edited"
     ORPHAN = "orphan"
     SHUTDOWN = "shutdown"
 
@@ -112,6 +115,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.ALL_HELD: "Every idle cluster of the pool is held for another group.",
     Reason.ALL_RESETTING: "Every cluster of the pool is leased or being reset.",
     Reason.ALL_CORDONED: "Every idle cluster of the pool is cordoned.",
+    Reason.ALL_DEGRADED: "Every idle cluster of the pool misses workers.",
     Reason.STARTING: "A cluster of the pool is starting.",
     Reason.RELEASE_EXPECTED: "A lease of the pool is expected to end before a new cluster could start.",
     Reason.LOCALITY_WAIT: "The cluster that holds the group's data is busy and is waited for, for a bounded time.",
@@ -174,6 +178,8 @@ _SENTENCES: dict[Reason, str] = {
     Reason.HEAD_REPLACED: "The head was replaced by an empty one.",
     Reason.PROCESS_GONE: "The cluster's processes are gone.",
     Reason.UNHEALTHY: "The cluster did not answer its health probes.",
+    Reason.DEGRADED: "The cluster missed workers for longer than a start may take.",
+    Reason.EDITED: "Somebody changed the cluster: it is not what its key says any more.",
     Reason.ORPHAN: "The store knows no such cluster.",
     Reason.SHUTDOWN: "The daemon was asked to stop its clusters.",
     Reason.MISS: "A waiter needed it.",

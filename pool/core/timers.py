@@ -22,6 +22,7 @@ class Kind(StrEnum):
     KEEP = "keep"
     HOLD = "hold"
     REST = "rest"
+    DEGRADED = "degraded"
     RETIRE = "retire"
     QUARANTINE = "quarantine"
     POOL = "pool"

@@ -85,11 +85,15 @@ def pools_of(rows: Sequence[Row]) -> list[Pool]:
     return _make(Pool, columns)
 
 
+def _stored_state(c: Cluster) -> ClusterState:
+    """Return the state to keep: what is clean for its group alone is to be reset in full by a restart."""
+    return ClusterState.RESETTING if c.group_only and c.state is ClusterState.IDLE else c.state
+
+
 def stored(c: Cluster) -> Cluster:
-    """Return a cluster as the store keeps it: what is clean for its group alone is to be reset in full by a restart."""
-    if c.group_only and c.state is ClusterState.IDLE:
-        c = c._replace(state=ClusterState.RESETTING)
-    return c._replace(phase="", group_only=False) if c.phase or c.group_only else c
+    """Return a cluster as it is found after a restart."""
+    c = c._replace(state=_stored_state(c))
+    return c._replace(phase="", group_only=False, degraded="", degraded_at=0.0)
 
 
 def cluster_row(c: Cluster) -> tuple[Any, ...]:
@@ -104,7 +108,7 @@ def cluster_row(c: Cluster) -> tuple[Any, ...]:
         footprint.milli_cpu,
         footprint.memory_bytes,
         footprint.gpu,
-        stored(c).state.value,
+        _stored_state(c).value,
         c.cause.value,
         c.created_at,
         c.changed_at,
@@ -141,6 +145,8 @@ def clusters_of(rows: Sequence[Row]) -> list[Cluster]:
         columns[name] = map(_REASON, columns[name])
     columns["phase"] = repeat("")
     columns["group_only"] = repeat(False)
+    columns["degraded"] = repeat("")
+    columns["degraded_at"] = repeat(0.0)
     return _make(Cluster, columns)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pool.backends.base import News
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.backends.kuberay.options import KuberayOptions
-from pool.core.events import Lost
 from pool.kube.api import Api
 from tests.kube.release import Release
 
@@ -45,15 +45,21 @@ def store_id() -> str:
 
 
 @pytest.fixture
-def lost() -> list[Lost]:
+def told() -> list[News]:
     return []
 
 
 @pytest.fixture
-async def backend(namespace: str, store_id: str, lost: list[Lost]) -> AsyncIterator[KuberayBackend]:
+def lost(told: list[News]) -> list[News]:
+    """What was told, by tests that only lose clusters."""
+    return told
+
+
+@pytest.fixture
+async def backend(namespace: str, store_id: str, told: list[News]) -> AsyncIterator[KuberayBackend]:
     options = KuberayOptions(namespace=namespace, addresses="pod", image_pull_policy="IfNotPresent")
     made = KuberayBackend(options)
-    await made.open(store_id, lambda cluster_id: f"token-of-{cluster_id}-{'x' * 20}", lost.append)
+    await made.open(store_id, lambda cluster_id: f"token-of-{cluster_id}-{'x' * 20}", told.append)
     yield made
     await made.close()
 

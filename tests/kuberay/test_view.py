@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from pool.backends.kuberay import pods
 from pool.backends.kuberay.options import KuberayOptions
 from pool.backends.kuberay.view import View
-from pool.core.events import Lost
+from pool.core.events import Degraded, Lost
 from pool.core.reasons import Reason
 
 STORE, ID = "0123456789abcdef", "c-1-1"
@@ -18,7 +19,12 @@ RUNNING: dict[str, Any] = {"running": {}}
 
 def cluster(store: str = STORE, **meta: Any) -> dict[str, Any]:
     labels = {"warmpool/store": store, "warmpool/cluster": ID}
-    return {"metadata": {"uid": "rc", "name": "rc", "namespace": "n", "labels": labels, **meta}, "status": {}}
+    return {
+        "metadata": {"uid": "rc", "name": "rc", "namespace": "n", "labels": labels, **meta},
+        "status": {},
+        "edited": "",
+        "workers": 0,
+    }
 
 
 def pod(
@@ -34,9 +40,22 @@ class Seen:
     """A view that is told by hand."""
 
     def __init__(self) -> None:
-        self.lost: list[Lost] = []
+        self.told: list[Lost | Degraded] = []
         # Nothing is asked before it is opened.
-        self.view = View(None, STORE, KuberayOptions(), self.lost.append)  # type: ignore[arg-type]
+        self.view = View(None, STORE, KuberayOptions(), self.told.append)  # type: ignore[arg-type]
+        for cache in self.view._caches:
+            cache._listed.set()
+
+    @property
+    def lost(self) -> list[Lost]:
+        return [one for one in self.told if isinstance(one, Lost)]
+
+    async def degraded(self) -> list[tuple[str, bool]]:
+        """Return what was told of clusters that are not lost, once all is looked at."""
+        while self.view._waking is not None and not self.view._waking.done():
+            await self.view._waking
+            await asyncio.sleep(0)
+        return [(one.detail, one.lasting) for one in self.told if isinstance(one, Degraded)]
 
     def cluster(self, item: dict[str, Any], deleted: bool = False) -> None:
         self.view._on_cluster(item, deleted)
@@ -129,3 +148,42 @@ def test_the_phase_of_a_start_is_told_by_its_pods() -> None:
     assert pods.phase([pod(state={"waiting": {}})], 1) == "scheduling"
     assert pods.phase([pod(state={"waiting": {}}, conditions=scheduled)], 1) == "pulling image"
     assert pods.phase([pod(conditions=scheduled)], 0) == "starting head"
+
+
+def worker(uid: str = "w1", *, ready: bool = True, **fields: Any) -> dict[str, Any]:
+    item = pod(uid, container=f"x-{uid}", kind="worker", **fields)
+    item["status"]["containerStatuses"][0]["ready"] = ready
+    return item
+
+
+async def test_a_cluster_that_misses_a_worker_is_told_once_with_the_cause_and_whole_when_the_new_one_is_ready(
+    seen: Seen,
+) -> None:
+    seen.cluster({**cluster(), "workers": 2})
+    seen.pod(worker("w1"))
+    seen.pod(worker("w2"))
+    assert await seen.degraded() == []
+    seen.pod(worker("w1", state={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}, phase="Failed"))
+    seen.pod(worker("w1"), deleted=True)
+    one = (f"{ID}: 1 of 2 workers run: w1 ended with code 137 (OOMKilled).", False)
+    assert await seen.degraded() == [one]
+    seen.pod(worker("w3", ready=False))
+    assert await seen.degraded() == [one]
+    seen.pod(worker("w3"))
+    assert await seen.degraded() == [one, ("", False)]
+
+
+async def test_a_list_is_looked_at_as_a_whole_and_only_while_the_watches_stand() -> None:
+    seen = Seen()
+    seen.view._pod.failed = "away"
+    seen.cluster({**cluster(), "workers": 1})
+    seen.pod(pod())
+    assert await seen.degraded() == []
+    seen.view._pod.failed = ""
+    seen.pod(worker())
+    assert await seen.degraded() == []
+
+
+async def test_a_cluster_that_somebody_edited_does_not_become_whole(seen: Seen) -> None:
+    seen.cluster({**cluster(), "edited": "spec.suspend is true"})
+    assert await seen.degraded() == [(f"{ID}: somebody changed its RayCluster: spec.suspend is true.", True)]

@@ -188,7 +188,7 @@ class Simulation:
         effects = daemon._effects._running
         for task in [*daemon._tasks, *effects, *host.calls]:
             task.cancel()
-        host.backend._on_lost = None
+        host.backend._tell = None
         if host in self.forgotten:
             self.forgotten.remove(host)
 

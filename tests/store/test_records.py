@@ -84,6 +84,8 @@ CLUSTER = st.builds(
     retires_at=TIME,
     phase=st.just(""),
     group_only=st.booleans(),
+    degraded=TEXT,
+    degraded_at=TIME,
 )
 LEASE = st.builds(
     Lease,
@@ -198,4 +200,4 @@ def test_the_clusters_table_has_all_but_what_is_not_kept_with_the_footprint_spre
     names = [column.name for column in tables.clusters.c]
     at = names.index("footprint_clusters")
     names[at : at + 4] = ["footprint"]
-    assert [*names, "phase", "group_only"] == [*Cluster._fields]
+    assert [*names, "phase", "group_only", "degraded", "degraded_at"] == [*Cluster._fields]

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import structlog
 
-from pool.backends.base import Clean, Report
-from pool.backends.kuberay import pods, spec
+from pool.backends.base import Clean, News, Report
+from pool.backends.kuberay import drift, pods, spec
 from pool.backends.kuberay.options import KuberayOptions
 from pool.backends.kuberay.ready import Starting, refused
 from pool.backends.kuberay.view import View
@@ -19,7 +19,7 @@ from pool.backends.rayapi.dashboard import Dashboard
 from pool.backends.rayapi.inside import swept
 from pool.backends.rayapi.reset import Reset, listed
 from pool.core.errors import InvalidKey, PoolError, StartFailed
-from pool.core.events import Listing, Lost, Seen, Started
+from pool.core.events import Listing, Seen, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 from pool.core.reasons import Reason
@@ -41,7 +41,7 @@ class KuberayBackend:
         self.options = options or KuberayOptions()
         self._owned: set[str] = set()
 
-    async def open(self, store_id: str, token_for: Callable[[str], str], on_lost: Callable[[Lost], None]) -> None:
+    async def open(self, store_id: str, token_for: Callable[[str], str], tell: Callable[[News], None]) -> None:
         """Begin to watch; the clusters of the store are known when this returns, if Kubernetes answers.
 
         Raises:
@@ -57,7 +57,7 @@ class KuberayBackend:
                 remedy="Give `backend.kubeconfig`, set KUBECONFIG, or run the daemon in a pod.",
             ) from error
         self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        self.view = View(self._api, store_id, self.options, on_lost)
+        self.view = View(self._api, store_id, self.options, tell)
         await self.view.open()
 
     async def close(self) -> None:
@@ -85,6 +85,7 @@ class KuberayBackend:
             pool.core.errors.StartFailed: with the reason that Kubernetes or KubeRay gives.
         """
         report("creating")
+        self.view.expect(cluster.id)
         token = self._token_for(cluster.id)
         try:
             made = await self._create(cluster.id, key, token)
@@ -155,7 +156,7 @@ class KuberayBackend:
 
     async def _create(self, cluster_id: str, key: ClusterKey, token: str) -> dict[str, Any]:
         """Create the Secret and the RayCluster, as far as they are not there. The Secret goes with the RayCluster."""
-        manifest = spec.ray_cluster(self._store_id, cluster_id, key, self.options)
+        manifest = drift.remember(spec.ray_cluster(self._store_id, cluster_id, key, self.options))
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         path = _path(RAY, namespace, CLUSTERS)
         if (known := self.view.cluster(cluster_id)) is None:

@@ -42,6 +42,16 @@ def ray_container(pod: dict[str, Any]) -> dict[str, Any]:
     return next((status for status in statuses if status["name"] == name), {})
 
 
+def running(pod: dict[str, Any]) -> bool:
+    """Tell whether its Ray container runs."""
+    return not going(pod) and "running" in ray_container(pod).get("state", {})
+
+
+def ready(pod: dict[str, Any]) -> bool:
+    """Tell whether its Ray container answers its probe."""
+    return running(pod) and bool(ray_container(pod).get("ready"))
+
+
 def boot_id(pod: dict[str, Any]) -> str:
     """Return what names this run of this head, and no other; empty while it does not run.
 

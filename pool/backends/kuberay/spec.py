@@ -132,12 +132,8 @@ def ray_cluster(store_id: str, cluster_id: str, key: ClusterKey, options: Kubera
         "labels": marks,
         "annotations": {TENANT: key.tenant},
     }
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "RayCluster",
-        "metadata": merged(template.get("metadata", {}), metadata),
-        "spec": spec,
-    }
+    meta = merged(template.get("metadata", {}), metadata)
+    return {"apiVersion": API_VERSION, "kind": "RayCluster", "metadata": meta, "spec": spec}
 
 
 def _group(

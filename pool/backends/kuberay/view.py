@@ -7,33 +7,34 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
-from pool.backends.kuberay import pods, spec
+from pool.backends.base import News
+from pool.backends.kuberay import drift, pods, spec
 from pool.backends.kuberay.cache import Cache
 from pool.backends.kuberay.options import KuberayOptions
-from pool.core.events import Lost
+from pool.core.events import Degraded, Lost
 from pool.core.reasons import Reason
 from pool.kube.api import CORE, RAY, Api
-
-log = structlog.get_logger(__name__)
 
 OPEN_S = 15.0
 WARNINGS = 8
 
 
 class View:
-    """Follows the clusters of one store, and tells when a ready one is lost.
+    """Follows the clusters of one store, and tells when a ready one is lost, edited, or misses workers.
 
     Attributes:
         namespace: that is watched; empty for all of them.
         foreign: how many RayClusters there are that are not of this store.
     """
 
-    def __init__(self, api: Api, store_id: str, options: KuberayOptions, on_lost: Callable[[Lost], None]) -> None:
+    def __init__(self, api: Api, store_id: str, options: KuberayOptions, tell: Callable[[News], None]) -> None:
         self.namespace = "" if "{" in options.namespace else options.namespace
-        self._store_id, self._on_lost = store_id, on_lost
+        self._store_id, self._tell = store_id, tell
         self._followed: dict[str, str] = {}
+        self._wrong: dict[str, str] = {}
+        # Started by this process, and its workers not yet seen to run.
+        self._joining: set[str] = set()
+        self._unlooked: dict[str, dict[str, Any] | None] = {}
         self._told: dict[str, deque[str]] = {}
         self._clusters: dict[str, dict[str, Any]] = {}
         self._pods: dict[str, dict[str, dict[str, Any]]] = {}
@@ -95,14 +96,22 @@ class View:
         item = self._clusters.get(cluster_id)
         return list(self._told.get(item["metadata"]["uid"], ())) if item is not None else []
 
+    def expect(self, cluster_id: str) -> None:
+        """Miss none of its workers before they were seen to run: the head may know them before their pods say so."""
+        self._joining.add(cluster_id)
+
     def follow(self, cluster_id: str, boot_id: str) -> None:
         """Tell from now on when this run of the cluster's head is over."""
         self._followed[cluster_id] = boot_id
         self._look(cluster_id)
+        self._unlooked.setdefault(cluster_id)
+        self._wake()
 
     def unfollow(self, cluster_id: str) -> None:
         """Do not tell any more."""
         self._followed.pop(cluster_id, None)
+        self._wrong.pop(cluster_id, None)
+        self._joining.discard(cluster_id)
 
     async def changed(self, timeout_s: float) -> None:
         """Wait until anything changes, at most for `timeout_s`."""
@@ -128,6 +137,7 @@ class View:
             self._told.pop(item["metadata"]["uid"], None)
         if _ending(item, deleted):
             self._look(cluster_id, "somebody deleted its RayCluster")
+        self._unlooked.setdefault(cluster_id)
         self._wake()
 
     def _on_pod(self, item: dict[str, Any], deleted: bool) -> None:
@@ -144,8 +154,9 @@ class View:
             if (boot_id := pods.boot_id(item)) and not deleted and not self._is_going(cluster_id):
                 self._followed.setdefault(cluster_id, boot_id)
             self._look(cluster_id, pods.ending(item) if deleted or pods.going(item) else "")
-        elif cluster_id in self._followed and (deleted or pods.going(item)):
-            log.warning("a cluster lost a worker, KubeRay replaces it", cluster=cluster_id, cause=pods.ending(item))
+        if (deleted or pods.going(item)) and self._unlooked.get(cluster_id) is None:
+            self._unlooked[cluster_id] = item
+        self._unlooked.setdefault(cluster_id)
         self._wake()
 
     def _on_event(self, item: dict[str, Any], deleted: bool) -> None:
@@ -178,13 +189,51 @@ class View:
         reason = Reason.HEAD_REPLACED if now not in ("", boot_id) else Reason.PROCESS_GONE
         if not why:
             why = pods.ending(head) if head is not None and not now else reason.sentence.rstrip(".").lower()
-        self._on_lost(Lost(cluster_id, boot_id, reason, f"{cluster_id}: {why}."))
+        self._tell(Lost(cluster_id, boot_id, reason, f"{cluster_id}: {why}."))
+
+    def _look_whole(self, cluster_id: str, ended: dict[str, Any] | None = None) -> None:
+        """Tell if a followed cluster was edited, or misses workers, or has them again; `ended` is a pod that just did.
+
+        It misses workers when fewer run than it is to have, and is whole once as many are ready: between the two, a
+        new one joins.
+        """
+        boot_id, item = self._followed.get(cluster_id), self._clusters.get(cluster_id)
+        if boot_id is None or item is None:
+            return
+        before = self._wrong.get(cluster_id, "")
+        if edited := item["edited"]:
+            now = f"{cluster_id}: somebody changed its RayCluster: {edited}."
+        else:
+            workers = [pod for pod in self.pods(cluster_id) if not pods.is_head(pod)]
+            running, ready = sum(map(pods.running, workers)), sum(map(pods.ready, workers))
+            if running >= item["workers"] or ended is not None:
+                self._joining.discard(cluster_id)
+            if ready >= item["workers"] or cluster_id in self._joining:
+                now = ""
+            elif running < item["workers"]:
+                why = f": {pods.ending(ended)}" if ended is not None and not pods.is_head(ended) else ""
+                now = f"{cluster_id}: {running} of {item['workers']} workers run{why}."
+                # The first that is said of it tells why.
+                now = before if before.startswith(now.partition(" workers")[0]) else now
+            else:
+                now = before
+        if now != before:
+            self._wrong[cluster_id] = now
+            self._tell(Degraded(cluster_id, boot_id, now, lasting=bool(edited)))
 
     def _wake(self) -> None:
         if self._waking is None or self._waking.done():
             self._waking = asyncio.get_running_loop().create_task(self._notify())
+            self._waking.add_done_callback(self._wake_again)
+
+    def _wake_again(self, done: asyncio.Task[None]) -> None:
+        if self._unlooked and self.fresh and not done.cancelled():
+            self._wake()
 
     async def _notify(self) -> None:
+        # A list is told object by object: what is said of a cluster waits for the last of them, and for both watches.
+        while self._unlooked and self.fresh:
+            self._look_whole(*self._unlooked.popitem())
         async with self._changed:
             self._changed.notify_all()
 
@@ -204,7 +253,8 @@ def _meta(item: dict[str, Any]) -> dict[str, Any]:
 def _cluster(item: dict[str, Any]) -> dict[str, Any]:
     status = item.get("status", {})
     kept = {"conditions": status.get("conditions", []), "reason": status.get("reason", "")}
-    return {"metadata": _meta(item), "status": kept}
+    # The spec itself would be most of the memory that a cluster takes here.
+    return {"metadata": _meta(item), "status": kept, "edited": drift.edited(item), "workers": drift.workers(item)}
 
 
 def _pod(item: dict[str, Any]) -> dict[str, Any]:

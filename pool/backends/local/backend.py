@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import aiohttp
 import structlog
 
-from pool.backends.base import Clean, Report
+from pool.backends.base import Clean, News, Report
 from pool.backends.local import census, commands
 from pool.backends.local.calls import Calls
 from pool.backends.local.launch import Home
@@ -26,7 +26,7 @@ from pool.backends.rayapi.dashboard import Dashboard
 from pool.backends.rayapi.inside import swept
 from pool.backends.rayapi.reset import Reset, listed
 from pool.core.errors import InvalidKey, StartFailed
-from pool.core.events import Listing, Lost, Started
+from pool.core.events import Listing, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 
@@ -57,13 +57,13 @@ class LocalBackend:
         self._tending: asyncio.Task[None] | None = None
         self._prestarts: set[asyncio.Task[None]] = set()
 
-    async def open(self, store_id: str, token_for: Callable[[str], str], on_lost: Callable[[Lost], None]) -> None:
+    async def open(self, store_id: str, token_for: Callable[[str], str], tell: Callable[[News], None]) -> None:
         """Claim the store's clusters and watch those that are ready."""
         self._token_for = token_for
         self._home = Home(self._state_dir, store_id, self.options)
         await asyncio.to_thread(self._home.open)
         self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        self._watch = Watch(self.options, on_lost)
+        self._watch = Watch(self.options, tell)
         for cluster_id in await asyncio.to_thread(self._home.ids):
             self._begin_watch(cluster_id)
         self._tending = asyncio.create_task(self._tend(), name="local clusters")
