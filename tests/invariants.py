@@ -21,8 +21,8 @@ from pool.core.state import State
 from pool.core.timers import Kind
 from pool.daemon import DUE_AGAIN_S
 
-INDEXES = ("counts", "free", "held", "resting", "by_group", "busy_by_group", "roomy", "starting", "waiters_by_group",
-           "granted", "creators", "local", "usage")  # fmt: skip
+INDEXES = ("counts", "free", "held", "resting", "degraded", "by_group", "busy_by_group", "roomy", "starting",
+           "waiters_by_group", "granted", "creators", "local", "usage")  # fmt: skip
 BY_RELEASE = {Reason.RELEASED, Reason.CANCELLED, Reason.UNDELIVERED}
 """Ends after which the holder is known to be gone: the only ones that a reset may follow."""
 MOVES = {(old, new) for (old, _), new in CLUSTER_TABLE.items()} | {(s, s) for s in ClusterState}
@@ -62,7 +62,7 @@ def _index_view(index: PoolIndex) -> dict[str, Any]:
     out: dict[str, Any] = {"queue": {(rank, asked_at, id_) for rank, asked_at, _, id_ in index.queue}}
     for name in INDEXES:
         value = getattr(index, name)
-        if name in ("free", "held", "resting", "roomy", "starting"):
+        if name in ("free", "held", "resting", "degraded", "roomy", "starting"):
             value = set(value)
         elif name in ("by_group", "busy_by_group", "waiters_by_group"):
             value = {group: set(ids) for group, ids in value.items()}

@@ -23,9 +23,21 @@ async def main(host, port, token, clients, seconds):
     def make():
         name = f"{host}-{run}-{next(number)}"
         return json.dumps({"request_id": name, "key": key, "holder": name, "wait_s": 60}).encode()
+    async def started(connection):
+        body = make()
+        while (grant := await connection.post("/v1/leases", token, body))["status"] != "granted":
+            pass
+        return grant
+
     found = {}
     for count in clients:
         cycles = [Cycle(await Connection.open(host, port), token, make) for _ in range(count)]
+        # So many leases at once, so that there are as many clusters.
+        grants = await asyncio.gather(*(started(cycle._connection) for cycle in cycles))
+        for cycle, grant in zip(cycles, grants):
+            proof = json.dumps({"token": grant["token"], "epoch": grant["epoch"]}).encode()
+            await cycle._connection.post(f"/v1/leases/{grant['lease_id']}/release", token, proof)
+        await asyncio.sleep(1.0)
         await closed_loop(cycles, 2.0)
         for cycle in cycles:
             cycle.acquire_s.clear(); cycle.release_s.clear(); cycle.hits = 0

@@ -41,6 +41,22 @@ def over(ceiling: Ceiling, usage: Footprint, more: Footprint) -> str:
     return ""
 
 
+def no_room(state: State, more: Footprint, now: float) -> str:
+    """Return why the backend is believed to have no room for `more`, empty if it may have."""
+    tried = state.no_room_for
+    if tried is None or now >= state.no_room_until or not as_large(state.usage + more, tried):
+        return ""
+    return (
+        f"The backend had no room for {tried.milli_cpu / 1000:g} cpus and {tried.memory_bytes / 2**30:.1f} GiB; "
+        f"as much is tried again in {state.no_room_until - now:.0f} s, or when something was stopped."
+    )
+
+
+def as_large(one: Footprint, other: Footprint) -> bool:
+    """Tell whether `one` takes at least as much of everything as `other`."""
+    return one.milli_cpu >= other.milli_cpu and one.memory_bytes >= other.memory_bytes and one.gpu >= other.gpu
+
+
 def pool_ceiling(state: State, pool: Pool) -> Ceiling:
     """Return a pool's ceiling, an operator's resize considered."""
     ceiling = state.settings(pool.digest).ceiling
@@ -88,6 +104,8 @@ def start_blocked(state: State, pool: Pool, now: float) -> Blocked | None:
         return Reason.TENANT_CEILING, f"Tenant {tenant} is at its ceiling: {text}."
     if text := over(state.rules.daemon, state.usage, more):
         return Reason.DAEMON_CEILING, f"The daemon is at its ceiling: {text}."
+    if text := no_room(state, more, now):
+        return Reason.NO_CAPACITY, text
     return None
 
 
@@ -171,7 +189,7 @@ def _room_is_waited_for(state: State, pool: Pool, now: float) -> bool:
         other = state.pools[digest]
         blocked = start_blocked(state, other, now)
         reason = Reason.DAEMON_CEILING if blocked is None else blocked[0]
-        if reason in (Reason.DAEMON_CEILING, Reason.MAX_STARTING):
+        if reason in (Reason.DAEMON_CEILING, Reason.NO_CAPACITY, Reason.MAX_STARTING):
             return True
         if reason is Reason.TENANT_CEILING and other.key.tenant == pool.key.tenant:
             return True
@@ -192,6 +210,8 @@ def _start_one(turn: Turn, digest: str, cause: Reason) -> bool:
         state.timers.arm(Kind.POOL, digest, max(pool.breaker_until, turn.now + LOOK_AGAIN_S))
     else:
         state.blocked[digest] = None
+        if reason is Reason.NO_CAPACITY:
+            state.timers.arm(Kind.POOL, digest, state.no_room_until)
         if cause is Reason.MISS and reason is not Reason.MAX_STARTING and not _yield_hold(turn, pool):
             _make_room(turn, pool, reason)
     return False
@@ -215,23 +235,28 @@ def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
     state = turn.state
     if reason is Reason.POOL_CEILING:
         return
+    more = pool.key.footprint
     tenant = pool.key.tenant if reason is Reason.TENANT_CEILING else None
     if tenant is None:
         ceiling, usage = state.rules.daemon, state.usage
     else:
         ceiling, usage = state.rules.tenant_ceiling(tenant), state.tenant_usage.get(tenant, Footprint())
+    tried = state.no_room_for if reason is Reason.NO_CAPACITY else None
+
+    def too_much(used: Footprint) -> bool:
+        return bool(over(ceiling, used, more)) or (tried is not None and as_large(used + more, tried))
+
     for id_ in state.stopping:
         going = state.clusters[id_]
         if tenant is None or going.tenant == tenant:
             usage -= going.footprint
     victims: list[Cluster] = []
-    more = pool.key.footprint
     for victim in _by_value(turn, pool, tenant):
-        if not over(ceiling, usage, more):
+        if not too_much(usage):
             break
         victims.append(victim)
         usage -= victim.footprint
-    if over(ceiling, usage, more):
+    if too_much(usage):
         return
     for victim in victims:
         idle_s = turn.now - victim.changed_at

@@ -89,6 +89,10 @@ def _fail_start(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> No
         breaker_until=turn.now + settings.breaker_open_s if opens else 0.0,
         last_error=detail or reason.sentence,
     )
+    if reason is Reason.NO_CAPACITY:
+        # Not again and again: as much is not tried before something is stopped, or the breaker's time is over.
+        turn.state.no_room_for = turn.state.usage
+        turn.state.no_room_until = turn.now + settings.breaker_open_s
     turn.stop_cluster(cluster, reason, detail or reason.sentence)
     if opens and not turn.state.index[pool.digest].live:
         _refuse_creators(turn, pool)

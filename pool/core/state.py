@@ -45,6 +45,10 @@ class State:
         # Pools that want to start a cluster and may not, for a ceiling or the number of starts: an estimate that is
         # looked at when room comes free, and made anew by every reconcile.
         self.blocked: Ids = OrderedDict()
+        # What the backend last had no room for (all that was there, and one cluster more), and until when that is
+        # believed: an estimate too.
+        self.no_room_for: Footprint | None = None
+        self.no_room_until = 0.0
         self.timers = Timers()
         self._settings: dict[str, PoolSettings] = {}
 

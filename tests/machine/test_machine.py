@@ -17,6 +17,7 @@ from pool.core.events import (
     Cancel,
     Cordon,
     Decision,
+    Degraded,
     Detached,
     Effect,
     Event,
@@ -215,6 +216,16 @@ class PoolMachine(RuleBasedStateMachine):
         cluster = self.state.clusters[data.draw(st.sampled_from(list(self.state.clusters)))]
         boot_id = {"": "", "same": cluster.boot_id, "older": "boot-older"}[boot]
         self.tell(Lost(cluster.id, boot_id, Reason.PROCESS_GONE, "the head died"))
+
+    @precondition(lambda self: self.state.clusters)
+    @rule(
+        data=st.data(),
+        detail=st.sampled_from(["0 of 1 workers run", ""]),
+        lasting=st.sampled_from([False] * 5 + [True]),
+    )
+    def degrade(self, data, detail, lasting) -> None:
+        cluster = self.state.clusters[data.draw(st.sampled_from(list(self.state.clusters)))]
+        self.tell(Degraded(cluster.id, cluster.boot_id, detail, lasting))
 
     @rule(data=st.data(), complete=st.booleans(), orphan=st.booleans(), age=st.sampled_from([0.0, 5.0]))
     def list_the_backend(self, data, complete, orphan, age) -> None:
