@@ -8,14 +8,24 @@ Kubernetes says that it succeeded, less what the body took by its own clock.
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pool.kube.api import CORE, RAY
 from tests.kube.release import Release, until_it_holds
-from tests.kube.test_kube_flyte import RUN, TASK_IMAGE
+from tests.kube.test_kube_flyte import TASK_IMAGE
 
+RUN = """
+set -e
+mkdir -p /tmp/run/out && cp /files/chain.py /tmp/run/ && cd /tmp/run && touch inputs.pb
+pyflyte-execute --inputs /tmp/run/inputs.pb --output-prefix /tmp/run/out --raw-output-data-prefix /tmp/run/raw \
+  --dynamic-addl-distro "" --dynamic-dest-dir "" \
+  --resolver flytekit.core.python_auto_container.default_task_resolver -- task-module chain task-name $TASK 2>&1
+[ -f /tmp/run/out/outputs.pb ] || exit 1
+[ ! -f /tmp/run/log ] || echo "took $(cat /tmp/run/log)"
+"""
 TASKS = 6
 BOUND_S = 240.0
 MODULE = """
@@ -59,7 +69,7 @@ class Task:
 
     wall_s: float
     body_s: float
-    detail: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
 
     @property
     def outside_s(self) -> float:
@@ -102,7 +112,7 @@ async def leased(release: Release, name: str, execution: str) -> Task:
     await release.until_pod(release.tenants, name, "Succeeded", BOUND_S)
     wall_s = time.monotonic() - began
     said = await release.said(release.tenants, name)
-    return Task(round(wall_s, 2), _body_s(said), said.rsplit("took ", 1)[-1].splitlines()[0])
+    return Task(round(wall_s, 2), _body_s(said), json.loads(said.rsplit("took ", 1)[-1].splitlines()[0]))
 
 
 async def ray_job(release: Release, name: str) -> Task:

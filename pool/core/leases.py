@@ -266,7 +266,7 @@ def undelivered(turn: Turn, event: Undelivered) -> Reply:
         turn.move(cluster, ClusterMove.NEVER_USED, **fields)
     else:
         # A lease that shared the cluster ended meanwhile: what its holder left is still there.
-        turn.begin_reset(turn.move(cluster, ClusterMove.RELEASED, **fields))
+        turn.begin_reset(turn.move(cluster, ClusterMove.RELEASED, group_only=False, **fields))
     return Ended(lease.id, Reason.UNDELIVERED)
 
 
@@ -293,7 +293,7 @@ def _release(turn: Turn, lease: Lease, reason: Reason, detail: str, hold_s: floa
         turn.stop_cluster(cluster, why[0], why[1], **fields)
         return
     hold_until = turn.now + hold_s if hold_s and lease.group else 0.0
-    new = turn.move(cluster, ClusterMove.RELEASED, group=lease.group, hold_until=hold_until, **fields)
+    new = turn.move(cluster, ClusterMove.RELEASED, group=lease.group, hold_until=hold_until, group_only=False, **fields)
     turn.begin_reset(new, full=_resets_in_full(turn, lease))
 
 

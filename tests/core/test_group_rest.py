@@ -31,6 +31,17 @@ def test_the_next_task_of_the_group_gets_it_at_once() -> None:
     assert [reset.full for reset in core.all(Reset)] == [False]
 
 
+def test_each_task_of_the_group_leaves_it_clean_for_the_next_one() -> None:
+    core = Core()
+    rests(core)
+    for _ in range(3):
+        lease = core.lease(group="run")
+        assert lease.outcome is Outcome.HIT
+        core.release(lease, full=False)
+        assert core.clusters()[0].state is ClusterState.IDLE
+    assert [reset.full for reset in core.all(Reset)] == [False] * 4
+
+
 def test_nobody_of_the_group_comes_and_it_is_reset_in_full_and_anybodys() -> None:
     core = Core(group_rest_s=30)
     lease = rests(core)

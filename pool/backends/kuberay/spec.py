@@ -196,6 +196,9 @@ def _pod_template(
     if options.image_pull_policy:
         ray["imagePullPolicy"] = options.image_pull_policy
     if container == HEAD:
+        # Each connection of Ray Client has a process in the head, which stays 30 s after it by default: a chain of
+        # tasks would fill the head's memory with them.
+        ray["env"] = [*ray["env"], {"name": "TIMEOUT_FOR_SPECIFIC_SERVER_S", "value": "10"}]
         ports = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}
         ray["ports"] = [{"name": label, "containerPort": port} for label, port in ports.items()]
     # A container that restarts in place would be an empty cluster under the name of the old one.
