@@ -66,6 +66,7 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
               resources:
                 limits: {{cpu: 1000m, memory: '2147483648'}}
                 requests: {{cpu: 1000m, memory: '2147483648'}}
+              terminationMessagePolicy: FallbackToLogsOnError
               readinessProbe:
                 httpGet: {{path: /api/gcs_healthz, port: 8265}}
                 initialDelaySeconds: 1
@@ -92,6 +93,7 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
               image: {IMAGE}
               imagePullPolicy: IfNotPresent
               resources: {{limits: {{cpu: 500m}}, requests: {{cpu: 500m}}}}
+              terminationMessagePolicy: FallbackToLogsOnError
               readinessProbe:
                 httpGet: {{path: /api/local_raylet_healthz, port: 52365}}
                 initialDelaySeconds: 1
@@ -102,14 +104,19 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
     expected["metadata"]["labels"] = marks
     for group in (expected["spec"]["headGroupSpec"], *expected["spec"]["workerGroupSpecs"]):
         ray(group)["env"] = env
+    ray(expected["spec"]["headGroupSpec"])["env"] = [*env, {"name": "TIMEOUT_FOR_SPECIFIC_SERVER_S", "value": "10"}]
+    for group in (expected["spec"]["headGroupSpec"], *expected["spec"]["workerGroupSpecs"]):
         group["template"]["metadata"]["labels"] = marks
     assert manifest == expected
 
 
 def test_the_token_is_in_a_secret_under_the_clusters_own_name() -> None:
     asked = key()
-    made = spec.secret(STORE, "c-1-1", asked, "the token", KuberayOptions())
-    assert made["metadata"]["name"] == spec.name_of(STORE, "c-1-1")
+    cluster = spec.ray_cluster(STORE, "c-1-1", asked, KuberayOptions())
+    cluster["metadata"]["uid"] = "u-1"
+    made = spec.secret(STORE, "c-1-1", asked, "the token", cluster)
+    assert made["metadata"]["name"] == spec.name_of(STORE, "c-1-1") == cluster["metadata"]["name"]
+    assert [(owner["kind"], owner["uid"]) for owner in made["metadata"]["ownerReferences"]] == [("RayCluster", "u-1")]
     assert base64.b64decode(made["data"]["auth_token"]) == b"the token"
 
 

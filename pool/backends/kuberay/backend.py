@@ -39,7 +39,6 @@ class KuberayBackend:
 
     def __init__(self, options: KuberayOptions | None = None) -> None:
         self.options = options or KuberayOptions()
-        self._owned: set[str] = set()
 
     async def open(self, store_id: str, token_for: Callable[[str], str], tell: Callable[[News], None]) -> None:
         """Begin to watch; the clusters of the store are known when this returns, if Kubernetes answers.
@@ -117,7 +116,6 @@ class KuberayBackend:
             for item in found:
                 meta = item["metadata"]
                 await self._api.delete(_path(RAY, meta["namespace"], CLUSTERS, meta["name"]), meta["uid"])
-            await self._delete_secret(cluster_id, {item["metadata"]["namespace"] for item in found})
         except ApiError as error:
             raise PoolError(f"{cluster_id} could not be deleted: {error}.", remedy="It is tried again.") from error
         try:
@@ -155,13 +153,11 @@ class KuberayBackend:
         return Listing(0.0, self.view.fresh, tuple(seen), foreign=self.view.foreign)
 
     async def _create(self, cluster_id: str, key: ClusterKey, token: str) -> dict[str, Any]:
-        """Create the Secret and the RayCluster, as far as they are not there. The Secret goes with the RayCluster."""
+        """Create the RayCluster and the Secret that goes with it, as far as they are not there."""
         manifest = drift.remember(spec.ray_cluster(self._store_id, cluster_id, key, self.options))
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         path = _path(RAY, namespace, CLUSTERS)
-        if (known := self.view.cluster(cluster_id)) is None:
-            secret = spec.secret(self._store_id, cluster_id, key, token, self.options)
-            await _unless_there(self._api.create(_path(CORE, namespace, "secrets"), secret))
+        known = self.view.cluster(cluster_id)
         try:
             made: dict[str, Any] = known or await self._api.create(path, manifest)
         except ApiError as error:
@@ -173,20 +169,23 @@ class KuberayBackend:
             raise StartFailed(f"{cluster_id}: {namespace} has a RayCluster {name} that is not this daemon's.")
         if meta.get("deletionTimestamp"):
             raise StartFailed(f"{cluster_id} was being deleted when it was to be started.")
-        if known is None:
-            owner = {"apiVersion": spec.API_VERSION, "kind": "RayCluster", "name": name, "uid": meta["uid"]}
-            await self._api.patch(_path(CORE, namespace, "secrets", name), {"metadata": {"ownerReferences": [owner]}})
-            self._owned.add(cluster_id)
+        await self._give_token(spec.secret(self._store_id, cluster_id, key, token, made), new=known is None)
         return made
 
-    async def _delete_secret(self, cluster_id: str, namespaces: set[str]) -> None:
-        """Delete the token's Secret, unless it is known to go with its RayCluster."""
-        if cluster_id in self._owned:
-            self._owned.discard(cluster_id)
-            return
-        name = spec.name_of(self._store_id, cluster_id)
-        for namespace in namespaces or ({self.view.namespace} - {""}):
-            await self._api.delete(_path(CORE, namespace, "secrets", name))
+    async def _give_token(self, secret: dict[str, Any], *, new: bool) -> None:
+        """Create the Secret of a RayCluster; its pods wait for it.
+
+        KubeRay makes one with a token of its own where it finds none: in that of a new RayCluster ours is put at once,
+        before its pods are there to read it.
+        """
+        namespace, name = secret["metadata"]["namespace"], secret["metadata"]["name"]
+        try:
+            await self._api.create(_path(CORE, namespace, "secrets"), secret)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            if new:
+                await self._api.patch(_path(CORE, namespace, "secrets", name), {"data": secret["data"]})
 
     async def _ours(self, cluster_id: str) -> Objects:
         """Return the cluster's RayClusters as the API has them now: the cache may not know of a create yet."""
@@ -199,11 +198,3 @@ class KuberayBackend:
 def _path(api: str, namespace: str, plural: str, name: str = "") -> str:
     where = f"/namespaces/{namespace}" if namespace else ""
     return f"{api}{where}/{plural}" + (f"/{name}" if name else "")
-
-
-async def _unless_there(create: Any) -> None:
-    try:
-        await create
-    except ApiError as error:
-        if error.status != 409:
-            raise

@@ -79,16 +79,22 @@ def labels(store_id: str, cluster_id: str, key: ClusterKey) -> dict[str, str]:
     return {STORE: store_id, CLUSTER: cluster_id, POOL: key.digest, TENANT: tenant}
 
 
-def secret(store_id: str, cluster_id: str, key: ClusterKey, token: str, options: KuberayOptions) -> dict[str, Any]:
-    """Return the Secret that holds a cluster's token, under the name where KubeRay looks for it."""
+def secret(store_id: str, cluster_id: str, key: ClusterKey, token: str, made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Secret that holds a cluster's token, under the name where KubeRay looks for it.
+
+    It belongs to the RayCluster `made`, and goes with it.
+    """
+    meta = made["metadata"]
+    owner = {"apiVersion": API_VERSION, "kind": "RayCluster", "name": meta["name"], "uid": meta["uid"]}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
         "metadata": {
-            "name": name_of(store_id, cluster_id),
-            "namespace": namespace_of(key.tenant, options),
+            "name": meta["name"],
+            "namespace": meta["namespace"],
             "labels": labels(store_id, cluster_id, key),
+            "ownerReferences": [owner],
         },
         "data": {"auth_token": base64.b64encode(token.encode()).decode()},
     }
@@ -192,6 +198,8 @@ def _pod_template(
         "resources": _resources(node),
         "env": _auth_env(name),
         "readinessProbe": _probe(container),
+        # The last lines of its log tell why it ended, without the right to read logs.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if options.image_pull_policy:
         ray["imagePullPolicy"] = options.image_pull_policy
