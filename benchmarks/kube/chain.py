@@ -131,8 +131,16 @@ async def ray_job(release: Release, name: str) -> Task:
     wall_s = time.monotonic() - began
     if found.get("jobStatus") != "SUCCEEDED":
         raise RuntimeError(f"the RayJob {name} failed: {found.get('message') or found}")
-    pods = await release.api.get(f"{CORE}/namespaces/{release.tenants}/pods", labelSelector=f"job-name={name}")
-    said = await release.said(release.tenants, pods["items"][0]["metadata"]["name"])
+    said = ""
+
+    async def told() -> bool:
+        # The submitter's log is behind the job's end, and a second submitter goes on where the first one failed.
+        nonlocal said
+        pods = await release.api.get(f"{CORE}/namespaces/{release.tenants}/pods", labelSelector=f"job-name={name}")
+        said = "\n".join([await release.said(release.tenants, pod["metadata"]["name"]) for pod in pods["items"]])
+        return "\nbody " in said
+
+    await until_it_holds(told, 30)
     await release.api.delete(f"{path}/{name}")
 
     async def gone() -> bool:

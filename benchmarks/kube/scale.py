@@ -26,8 +26,8 @@ CONFIG = """
 listen: 127.0.0.1:0
 backend: {{type: kuberay, namespace: {namespace}, addresses: pod, kubeconfig: {file}}}
 max_starting: {count}
-ceiling: {{clusters: {count}, starting: {count}}}
-defaults: {{start_timeout: 24h, min_idle: {count}, max: {count}}}
+ceiling: {{clusters: {count}}}
+defaults: {{start_timeout: 24h}}
 pools: [{{name: many, key: {{image: "{image}", tenant: tests/kube}}, min_idle: {count}}}]
 """
 
