@@ -219,14 +219,18 @@ def _start_one(turn: Turn, digest: str, cause: Reason) -> bool:
 
 def _yield_hold(turn: Turn, pool: Pool) -> bool:
     """End the pool's longest hold if it has stood long enough; tell whether it did."""
-    for id_ in islice(turn.state.index[pool.digest].held, 1):
+    for id_ in islice(turn.state.index[pool.digest].held, EVICTION_SCAN):
         cluster = turn.state.clusters[id_]
+        if not cluster.hold_until:
+            # It rests, and is nobody's to yield: whoever waits has it reset.
+            continue
         yields_at = cluster.changed_at + turn.settings(pool.digest).hold_yield_s
         if turn.now >= yields_at:
             turn.update(cluster, hold_until=0.0)
             turn.touch(pool.digest)
             return True
         turn.state.timers.arm(Kind.POOL, pool.digest, yields_at)
+        return False
     return False
 
 

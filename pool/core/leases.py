@@ -294,15 +294,15 @@ def _release(turn: Turn, lease: Lease, reason: Reason, detail: str, hold_s: floa
         return
     hold_until = turn.now + hold_s if hold_s and lease.group else 0.0
     new = turn.move(cluster, ClusterMove.RELEASED, group=lease.group, hold_until=hold_until, group_only=False, **fields)
-    turn.begin_reset(new, full=_resets_in_full(turn, lease))
+    turn.begin_reset(new, full=_resets_in_full(turn, new))
 
 
-def _resets_in_full(turn: Turn, lease: Lease) -> bool:
-    """Tell whether to prove the cluster clean for everybody at once: it has no group, or others wait already."""
-    settings, index = turn.settings(lease.pool), turn.state.index[lease.pool]
-    if not lease.group or not settings.group_rest_s or settings.max_leases_per_cluster > 1:
+def _resets_in_full(turn: Turn, cluster: Cluster) -> bool:
+    """Tell whether to prove a cluster clean for everybody at once: its holder had no group, or others wait already."""
+    settings, index = turn.settings(cluster.pool), turn.state.index[cluster.pool]
+    if not cluster.group or not settings.group_rest_s or settings.max_leases_per_cluster > 1:
         return True
-    return bool(index.queue) and lease.group not in index.waiters_by_group
+    return bool(index.queue) and cluster.group not in index.waiters_by_group
 
 
 def _worn(turn: Turn, cluster: Cluster) -> tuple[Reason, str] | None:

@@ -11,7 +11,9 @@ from pool.core.events import Granted, Prewarm, Queued, Rejected, Reset, ResetDon
 from pool.core.model import ClusterState, Lease, Mode, Outcome
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling
-from tests.kit import KEY, Core
+from tests.kit import KEY, Core, make_key
+
+LARGE = make_key(4)
 
 
 def rests(core: Core, group: str = "run", **fields: float) -> Lease:
@@ -89,6 +91,16 @@ def test_without_a_group_a_rest_or_with_sharing_it_is_reset_in_full(settings: di
     core = Core(**settings)
     core.release(core.lease(group=group), full=False)
     assert [reset.full for reset in core.all(Reset)] == [True]
+
+
+def test_who_waits_for_the_clusters_own_key_counts_and_not_for_the_smaller_one_that_it_served() -> None:
+    core = Core(serve_larger=True, ceiling=Ceiling(clusters=1))
+    core.idle(LARGE)
+    lease = core.lease(KEY, group="run")
+    assert core.state.clusters[lease.cluster].pool == LARGE.digest
+    core.acquire(LARGE, group="other")
+    core.release(lease, full=False)
+    assert [reset.full for reset in core.all(Reset)] == [True, True]
 
 
 def test_a_waiter_of_the_group_gets_it_before_others_make_it_wait_for_a_full_reset() -> None:
