@@ -128,8 +128,9 @@ class Renewer:
                     idle_since = now
                     first_at = min(due.at for due in self._leases.values())
                     if first_at <= now:
-                        # What is due soon goes with what is due now: one call instead of two.
-                        return [due for due in self._leases.values() if due.at <= now + due.interval_s / 10]
+                        # What is due within half of its interval goes with what is due now: leases that were
+                        # acquired at any two times so come to be renewed in one call.
+                        return [due for due in self._leases.values() if due.at <= now + due.interval_s / 2]
                     self._wake.wait(first_at - now)
                 elif now - idle_since >= _LINGER_S:
                     self._thread = None

@@ -76,11 +76,14 @@ async def test_a_body_that_blocks_its_event_loop_keeps_its_lease(short, aclient,
 def test_leases_of_several_clients_are_renewed_in_one_call(fake, client, wanted):
     fake.acquires = [fake.granted("l-1", ttl_s=3.0), fake.granted("l-2", ttl_s=3.0)]
     fake.renewal = {"status": "renewed", "remaining_s": 3.0, "hints": []}
-    with Client(fake.url, fake.token) as other, client.lease(wanted), other.lease(wanted):
-        for count in range(2, 20):
-            together = [len(body["leases"]) for body in fake.await_calls("/v1/renew", count)]
-            if 2 in together:
-                return
+    with Client(fake.url, fake.token) as other, client.lease(wanted):
+        # As far apart as they can be: half of the interval at which each is renewed.
+        time.sleep(0.5)
+        with other.lease(wanted):
+            for count in range(2, 20):
+                together = [len(body["leases"]) for body in fake.await_calls("/v1/renew", count)]
+                if 2 in together:
+                    return
     pytest.fail(f"never renewed together: {together}")
 
 
