@@ -169,7 +169,10 @@ class KuberayBackend:
             raise StartFailed(f"{cluster_id}: {namespace} has a RayCluster {name} that is not this daemon's.")
         if meta.get("deletionTimestamp"):
             raise StartFailed(f"{cluster_id} was being deleted when it was to be started.")
-        await self._give_token(spec.secret(self._store_id, cluster_id, key, token, made), new=known is None)
+        head = self.view.head(cluster_id)
+        if known is None or head is None or not pods.boot_id(head):
+            # A head that runs has its token.
+            await self._give_token(spec.secret(self._store_id, cluster_id, key, token, made), new=known is None)
         return made
 
     async def _give_token(self, secret: dict[str, Any], *, new: bool) -> None:
