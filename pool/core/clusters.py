@@ -132,7 +132,7 @@ def reset_done(turn: Turn, event: ResetDone) -> Reply:
             turn.stop_cluster(cluster, Reason.RESET_FAILED, left)
         return None
     if cluster.doom is not None:
-        turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence)
+        turn.stop_cluster(cluster, cluster.doom, cluster.doomed)
         return None
     hold_until = cluster.hold_until if cluster.hold_until > turn.now else 0.0
     # Not worth a commit: the next grant or stop writes the cluster as it is then, and a restart before that resets it
@@ -188,7 +188,7 @@ def _replace(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
     if cluster.state is ClusterState.IDLE:
         turn.stop_cluster(cluster, reason, detail)
     elif cluster.doom is None:
-        turn.update(cluster, doom=reason)
+        turn.update(cluster, doom=reason, detail=detail)
 
 
 def lose(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
