@@ -28,6 +28,7 @@ from pool.core.events import (
     Decision,
     Event,
     Granted,
+    Grow,
     Listing,
     Nudge,
     Paused,
@@ -36,6 +37,7 @@ from pool.core.events import (
     Rejected,
     Reply,
     Reset,
+    Shrink,
     Shutdown,
     Start,
     Stop,
@@ -68,7 +70,7 @@ DUE_AGAIN_S = 1.0
 """What was due and could not be committed is tried again after so long."""
 
 
-ACTS = (Start, Stop, Reset, StopOrphan)
+ACTS = (Start, Stop, Reset, Shrink, Grow, StopOrphan)
 """Effects that change the world."""
 
 

@@ -17,9 +17,13 @@ from pool.core import errors
 from pool.core.events import (
     Effect,
     Event,
+    Grow,
     Progress,
     Reset,
     ResetDone,
+    Shrink,
+    ShrinkFailed,
+    Shrunk,
     Start,
     Started,
     StartFailed,
@@ -58,8 +62,10 @@ class Effects:
 
     def run(self, effect: Effect) -> None:
         """Begin to carry out one effect."""
-        if isinstance(effect, Start):
-            self._begin(effect.cluster.id, partial(self._start, effect))
+        if isinstance(effect, Start | Grow):
+            self._begin(effect.cluster.id, partial(self._bring, effect))
+        elif isinstance(effect, Shrink):
+            self._begin(effect.cluster.id, partial(self._shrink, effect))
         elif isinstance(effect, Reset):
             self._begin(effect.cluster.id, partial(self._reset, effect))
         elif isinstance(effect, Stop | StopOrphan):
@@ -82,17 +88,16 @@ class Effects:
             del self._tasks[cluster_id]
             self._stopping.discard(cluster_id)
 
-    async def _start(self, effect: Start) -> None:
+    async def _bring(self, effect: Start | Grow) -> None:
         cluster_id = effect.cluster.id
+        bring = self._backend.start if isinstance(effect, Start) else self._backend.grow
         event: Started | StartFailed
         try:
-            event = await self._backend.start(
-                effect.cluster, effect.key, lambda phase: self._tell(Progress(cluster_id, phase))
-            )
+            event = await bring(effect.cluster, effect.key, lambda phase: self._tell(Progress(cluster_id, phase)))
         except errors.StartFailed as error:
             event = StartFailed(cluster_id, error.reason, error.detail)
         except Exception as error:
-            log.exception("a start failed in an unforeseen way", cluster=cluster_id)
+            log.exception("a start or a growth failed in an unforeseen way", cluster=cluster_id)
             event = StartFailed(cluster_id, Reason.START_FAILED, f"{type(error).__name__}: {error}")
         self._tell(event)
 
@@ -109,12 +114,22 @@ class Effects:
             left = f"the reset failed: {type(error).__name__}: {error}"
         self._tell(ResetDone(cluster_id, effect.epoch, clean, left, full))
 
+    async def _shrink(self, effect: Shrink) -> None:
+        cluster_id = effect.cluster.id
+        event: Shrunk | ShrinkFailed
+        try:
+            event = await self._backend.shrink(effect.cluster, effect.key)
+        except errors.PoolError as error:
+            log.warning("workers could not be let go, reconcile will try again", cluster=cluster_id, error=error.detail)
+            event = ShrinkFailed(cluster_id, error.detail)
+        except Exception as error:
+            log.exception("workers could not be let go, reconcile will try again", cluster=cluster_id)
+            event = ShrinkFailed(cluster_id, f"{type(error).__name__}: {error}")
+        self._tell(event)
+
     async def _stop(self, cluster_id: str) -> None:
         try:
             await self._backend.stop(cluster_id)
-        except errors.PoolError as error:
-            log.warning("a stop failed, reconcile will try again", cluster=cluster_id, cause=error.detail)
-            self._tell(StopFailed(cluster_id, error.detail))
         except Exception as error:
             log.exception("a stop failed, reconcile will try again", cluster=cluster_id)
             self._tell(StopFailed(cluster_id, f"{type(error).__name__}: {error}"))

@@ -68,15 +68,13 @@ class Journal:
             self._tell(logging.INFO, f"starting {new.id}: {_lower(new.cause.sentence)}", reason=new.cause, **fields)
         elif new.state is ClusterState.STOPPING:
             self._stopping(old, new, fields)
+        elif old.state is not new.state and (new.state in _SIZED or old.state in _SIZED):
+            self._sized(old, new, now, fields)
         elif new.state is ClusterState.QUARANTINED:
             self._tell(logging.WARNING, f"{new.id} is quarantined: {new.detail}", reason=new.reason, **fields)
         elif old.state is ClusterState.STARTING:
             start_s = now - new.created_at
             self._tell(logging.INFO, f"{new.id} is ready after {start_s:.1f} s", start_s=round(start_s, 3), **fields)
-        elif old.doom is not new.doom:
-            if new.doom is not None:
-                sentence = f"{new.id} will be stopped when its lease ends: {_lower(new.doomed)}"
-                self._tell(logging.WARNING, sentence, reason=new.doom, **fields)
         elif old.degraded != new.degraded:
             if new.degraded:
                 self._tell(logging.WARNING, f"{new.id} is degraded: {_lower(new.degraded)}", **fields)
@@ -89,18 +87,36 @@ class Journal:
         if old is None:
             return True
         if old.state is new.state:
-            return old.degraded != new.degraded or old.doom is not new.doom
-        return old.state is ClusterState.STARTING or new.state in (
-            ClusterState.STOPPING,
-            ClusterState.QUARANTINED,
-            ClusterState.STOPPED,
+            return old.degraded != new.degraded
+        return (
+            old.state is ClusterState.STARTING
+            or old.state in _SIZED
+            or new.state in (*_SIZED, ClusterState.STOPPING, ClusterState.QUARANTINED, ClusterState.STOPPED)
         )
+
+    def _sized(self, old: Cluster, new: Cluster, now: float, fields: dict[str, str]) -> None:
+        """Tell of a cluster that lets its workers go, or gets them back."""
+        took_s = now - old.changed_at
+        if new.state is ClusterState.SHRINKING and old.state is ClusterState.GROWING:
+            sentence = f"{new.id} {_FAILING[old.state]}: {_lower(new.detail)}"
+            self._tell(logging.WARNING, sentence, reason=new.reason, **fields)
+        elif new.state is ClusterState.SHRINKING:
+            self._tell(logging.INFO, f"letting the workers of {new.id} go: {new.detail}", reason=new.reason, **fields)
+        elif new.state is ClusterState.WARM_HEAD:
+            self._tell(logging.INFO, f"workers of {new.id} are gone after {took_s:.1f} s: {new.detail}", **fields)
+        elif new.state is ClusterState.GROWING:
+            self._tell(logging.INFO, f"{new.id} gets its workers back", **fields)
+        elif old.state is ClusterState.GROWING:
+            sentence = f"{new.id} has its workers back after {took_s:.1f} s"
+            self._tell(logging.INFO, sentence, grow_s=round(took_s, 3), **fields)
+        else:
+            self._tell(logging.INFO, f"{new.id} keeps its workers: {new.detail}", reason=new.reason, **fields)
 
     def _stopping(self, old: Cluster, new: Cluster, fields: dict[str, str]) -> None:
         reason = new.reason or Reason.SHUTDOWN
         detail = _lower(new.detail or reason.sentence)
-        if old.state is ClusterState.STARTING and reason in _FAILED:
-            self._tell(logging.WARNING, f"{new.id} could not be started: {detail}", reason=reason, **fields)
+        if old.state in _FAILING and reason in _FAILED:
+            self._tell(logging.WARNING, f"{new.id} {_FAILING[old.state]}: {detail}", reason=reason, **fields)
         else:
             level = logging.WARNING if reason in _ALARMING else logging.INFO
             self._tell(level, f"stopping {new.id}: {detail}", reason=reason, uses=new.uses, **fields)
@@ -197,6 +213,8 @@ class Journal:
         self._tell(level, sentence, reason=reply.reason, holder=holder, pool=pool, tenant=tenant)
 
 
+_SIZED = (ClusterState.SHRINKING, ClusterState.WARM_HEAD, ClusterState.GROWING)
+_FAILING = {ClusterState.STARTING: "could not be started", ClusterState.GROWING: "did not get its workers back"}
 _FAILED = (
     Reason.START_FAILED,
     Reason.START_TIMEOUT,
@@ -209,6 +227,7 @@ _FAILED = (
 _ALARMING = (
     Reason.HOLDER_NOT_GONE,
     Reason.RESET_FAILED,
+    Reason.SHRINK_FAILED,
     Reason.HEAD_REPLACED,
     Reason.PROCESS_GONE,
     Reason.UNHEALTHY,

@@ -103,6 +103,8 @@ def make_backend(config: Config) -> tuple[Backend, int | None]:
 
         behaviour = Behaviour(
             start_s=(section.start, section.start),
+            grow_s=(section.grow, section.grow),
+            shrink_s=(section.shrink, section.shrink),
             stop_s=(section.stop, section.stop),
             reset_s=(section.reset, section.reset),
             start_fails=section.start_fails,

@@ -310,6 +310,10 @@ class PoolView(Message):
     last_error: str
     next_start_s: float | None = Field(description="In how long a start is tried again after failures; null if now.")
     start_typical_s: float | None
+    grow_typical_s: float | None = Field(None, description="How long a warm head takes to get its workers back.")
+    warm_head_price: float = Field(
+        1.0, description="What a cluster costs without its workers, as a share of the whole; 1 if it keeps them."
+    )
     lease_typical_s: float | None
 
 

@@ -10,19 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pool.core.capacity import over
-from pool.core.events import Answer, Change, Decision, Reset, Start, Stop, StopOrphan
+from pool.core.events import Answer, Change, Decision, Grow, Reset, Shrink, Start, Stop, StopOrphan
 from pool.core.index import PoolIndex
-from pool.core.key import Footprint, dominates
+from pool.core.key import Footprint, dominates, footprint_of
 from pool.core.lifecycle import CLUSTER_TABLE
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling, Rules
-from pool.core.state import State
+from pool.core.state import COMING_UP, UNUSED, State
 from pool.core.timers import Kind
 from pool.daemon import DUE_AGAIN_S
 
-INDEXES = ("counts", "free", "held", "resting", "degraded", "by_group", "busy_by_group", "roomy", "starting",
-           "waiters_by_group", "granted", "creators", "local", "usage")  # fmt: skip
+INDEXES = ("counts", "free", "held", "resting", "degraded", "by_group", "busy_by_group", "roomy", "shrunk",
+           "shrunk_by_group", "starting", "waiters_by_group", "granted", "takers", "creators", "local",
+           "usage")  # fmt: skip
 BY_RELEASE = {Reason.RELEASED, Reason.CANCELLED, Reason.UNDELIVERED}
 """Ends after which the holder is known to be gone: the only ones that a reset may follow."""
 MOVES = {(old, new) for (old, _), new in CLUSTER_TABLE.items()} | {(s, s) for s in ClusterState}
@@ -54,6 +55,7 @@ def view(state: State) -> dict[str, Any]:
         "evictable_by_tenant": {t: set(ids) for t, ids in state.evictable_by_tenant.items()},
         "starting": state.starting,
         "stopping": set(state.stopping),
+        "shrinking": set(state.shrinking),
         "waiting_pools": set(state.waiting_pools),
     }
 
@@ -62,9 +64,9 @@ def _index_view(index: PoolIndex) -> dict[str, Any]:
     out: dict[str, Any] = {"queue": {(rank, asked_at, id_) for rank, asked_at, _, id_ in index.queue}}
     for name in INDEXES:
         value = getattr(index, name)
-        if name in ("free", "held", "resting", "degraded", "roomy", "starting"):
+        if name in ("free", "held", "resting", "degraded", "roomy", "shrunk", "starting"):
             value = set(value)
-        elif name in ("by_group", "busy_by_group", "waiters_by_group"):
+        elif name in ("by_group", "busy_by_group", "shrunk_by_group", "waiters_by_group"):
             value = {group: set(ids) for group, ids in value.items()}
         out[name] = value
     return out
@@ -103,6 +105,13 @@ def _check_cluster(state: State, cluster: Cluster) -> None:
     assert len(set(cluster.leases)) == len(cluster.leases), cluster
     key = state.pools[cluster.pool].key
     assert cluster.tenant == key.tenant, cluster
+    whole, head = key.footprint, footprint_of(key.shape, {})
+    if cluster.state is ClusterState.WARM_HEAD:
+        assert cluster.footprint != whole, f"{cluster} let nothing go"
+        assert over_none(head, cluster.footprint), f"{cluster} counts for less than its head"
+        assert over_none(cluster.footprint, whole), f"{cluster} counts for more than all of it"
+    elif cluster.state is not ClusterState.STOPPING:
+        assert cluster.footprint == whole, f"{cluster} does not count for all of it"
     epochs = set()
     for lease_id in cluster.leases:
         lease = state.leases[lease_id]
@@ -113,6 +122,12 @@ def _check_cluster(state: State, cluster: Cluster) -> None:
         assert dominates(key, state.pools[lease.pool].key), f"{lease} is on {cluster}, which cannot serve its key"
         epochs.add(lease.epoch)
     assert len(epochs) == len(cluster.leases), f"two leases of {cluster} have one epoch"
+
+
+def over_none(part: Footprint, whole: Footprint) -> bool:
+    """Tell whether `part` takes no more of anything than `whole`."""
+    left = whole - part
+    return min(left.clusters, left.milli_cpu, left.memory_bytes, left.gpu) >= 0
 
 
 def _check_queue(state: State, pool: Pool, now: float) -> None:
@@ -147,16 +162,23 @@ def _check_timers(state: State, now: float) -> None:
             promised(Kind.LOCAL, waiter.id, waiter.local_until, waiter)
     soon = 1e300
     for cluster in state.clusters.values():
-        if cluster.state is ClusterState.IDLE:
+        if cluster.state in UNUSED:
             promised(Kind.KEEP, cluster.id, soon, cluster)
+            pool = state.pools[cluster.pool]
+            price = pool.key.warm_head_price
+            reclaim = state.settings(cluster.pool).reclaim
+            if cluster.state is ClusterState.IDLE and price < 1:
+                promised(Kind.WORKERS, cluster.id, max(soon, reclaim.workers_until(cluster, pool, price, now)), cluster)
             if cluster.hold_until:
                 promised(Kind.HOLD, cluster.id, cluster.hold_until, cluster)
             if cluster.retires_at:
                 promised(Kind.RETIRE, cluster.id, cluster.retires_at, cluster)
-        elif cluster.state is ClusterState.STARTING:
+        elif cluster.state in COMING_UP:
             promised(Kind.START, cluster.id, soon, cluster)
         elif cluster.state is ClusterState.RESETTING:
             promised(Kind.RESET, cluster.id, soon, cluster)
+        elif cluster.state is ClusterState.SHRINKING:
+            promised(Kind.SHRINK, cluster.id, soon, cluster)
         elif cluster.state is ClusterState.QUARANTINED:
             promised(Kind.QUARANTINE, cluster.id, soon, cluster)
 
@@ -233,16 +255,29 @@ class Watch:
             assert new.id not in self.tainted, f"{new} is reset though a holder was not seen gone"
         if new.state is ClusterState.IDLE and old.state is not ClusterState.IDLE:
             assert new.id not in self.tainted, f"{new} serves again though a holder was not seen gone"
+        self._check_size(old, new, rules)
         if new.state is ClusterState.STOPPING and old.state is ClusterState.LEASED:
             assert ended or not old.leases, f"{old} was stopped under its holder"
             assert new.reason not in (Reason.IDLE_TTL, Reason.EVICTED, Reason.SURPLUS), f"{old} was reclaimed"
+
+    def _check_size(self, old: Cluster, new: Cluster, rules: Rules) -> None:
+        moved = old.state, new.state
+        if moved == (ClusterState.IDLE, ClusterState.SHRINKING):
+            assert not old.hold_until, f"{old} let its workers go though it was held"
+            assert not old.group_only, f"{old} let its workers go though it was not clean for everybody"
+        if moved == (ClusterState.WARM_HEAD, ClusterState.GROWING):
+            self._check_ceilings(new, rules)
+        elif new.footprint != old.footprint:
+            assert moved == (ClusterState.SHRINKING, ClusterState.WARM_HEAD), f"{old} counts for less as {new}"
+        begins = {ClusterState.SHRINKING, ClusterState.GROWING} - {old.state}
+        assert new.resizes == old.resizes + (new.state in begins), f"{new} does not count how often it was resized"
 
     def _check_ceilings(self, new: Cluster, rules: Rules) -> None:
         pool = self.pools[new.pool]
         own = rules.settings_for(pool.key).ceiling
         if pool.max_clusters is not None:
             own = Ceiling(pool.max_clusters, own.milli_cpu, own.memory_bytes, own.gpu)
-        live = list(self.clusters.values())
+        live = [c for c in self.clusters.values() if c.id != new.id]
         for whose, ceiling, used in (
             (repr(pool), own, [c for c in live if c.pool == new.pool]),
             (new.tenant, rules.tenant_ceiling(new.tenant), [c for c in live if c.tenant == new.tenant]),
@@ -250,7 +285,7 @@ class Watch:
         ):
             usage = sum((c.footprint for c in used), Footprint())
             assert not (text := over(ceiling, usage, new.footprint)), f"{new} is over the ceiling of {whose}: {text}"
-        starting = sum(c.state is ClusterState.STARTING for c in live)
+        starting = sum(c.state in COMING_UP for c in live)
         assert starting < rules.max_starting, f"{starting} start already"
 
     def _check_effects(self, decision: Decision, gone: set[str]) -> None:
@@ -262,6 +297,10 @@ class Watch:
                 gone.discard(effect.lease_id)
             elif isinstance(effect, Start):
                 assert effect.cluster.state is ClusterState.STARTING, effect
+            elif isinstance(effect, Grow):
+                assert effect.cluster.state is ClusterState.GROWING, effect
+            elif isinstance(effect, Shrink):
+                assert effect.cluster.state is ClusterState.SHRINKING, effect
             elif isinstance(effect, Reset):
                 assert effect.cluster.state is ClusterState.RESETTING, effect
             elif isinstance(effect, Stop):

@@ -105,7 +105,7 @@ ROWS: dict[str, list[Panel]] = {
     ],
     "Leases": [
         Panel(
-            "Hits and misses", "Grants by outcome: hit (an idle cluster), waited (for a release), cold (for a start).",
+            "Hits and misses", "By outcome: hit (idle), waited (for a release), warm_head (for workers), cold (start).",
             "cpm", [Query(per_minute("warmpool_grants_total", "outcome"), "{{outcome}}")], stack=True,
         ),
         Panel(

@@ -64,7 +64,7 @@ def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
     else:
         out.append(f"It has been {cluster.state} for {span(now - cluster.changed_at)}.")
     if cluster.phase:
-        out.append(f"Its start has come to: {cluster.phase}.")
+        out.append(f"Its {'start' if cluster.ready_at is None else 'growth'} has come to: {cluster.phase}.")
     out += [_holder(state.leases[lease_id], now) for lease_id in cluster.leases if lease_id in state.leases]
     if cluster.hold_until > now:
         out.append(f"It is held for group {cluster.group} for another {span(cluster.hold_until - now)}.")
@@ -77,12 +77,14 @@ def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
     if cluster.state in (ClusterState.STOPPING, ClusterState.STOPPED):
         return out
     if cluster.doom is not None:
-        out.append(f"It will be stopped when its lease ends: {_lower(cluster.doomed)}")
+        out.append(f"It will be stopped when its lease ends: {_lower(cluster.doom.sentence)}")
     elif cluster.degraded:
         out.append(f"It is granted to nobody new: {_lower(cluster.degraded)}")
     elif cluster.cordoned:
         out.append("It is cordoned: it is granted to nobody new.")
-    if cluster.retires_at and cluster.state in (ClusterState.IDLE, ClusterState.LEASED):
+    if cluster.state is ClusterState.WARM_HEAD:
+        out.append("It gets its workers back when somebody asks, which takes less time than a start.")
+    if cluster.retires_at and cluster.state in (ClusterState.IDLE, ClusterState.WARM_HEAD, ClusterState.LEASED):
         out.append(_retires(cluster, now))
     return out
 
@@ -119,6 +121,11 @@ def _granted(lease: Lease, cluster: Cluster | None) -> list[str]:
     out = [f"It was a miss: {miss}"]
     if lease.outcome is Outcome.WAITED:
         out.append(f"It waited {span(waited_s)} until {lease.cluster} came free, and was granted it.")
+        return out
+    if lease.outcome is Outcome.WARM_HEAD:
+        grown = cluster.grow_s if cluster is not None else None
+        took = f", which took {span(grown)}" if grown is not None else ""
+        out.append(f"It waited {span(waited_s)} until {lease.cluster} had its workers back{took}.")
         return out
     started = ""
     if cluster is not None and cluster.ready_at is not None:

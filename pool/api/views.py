@@ -154,16 +154,18 @@ def cluster_view(state: State, cluster: Cluster, now: float) -> ClusterView:
 
 
 def _cluster_words(cluster: Cluster, now: float) -> str:
-    if cluster.doom and cluster.state not in (ClusterState.STOPPING, ClusterState.STOPPED):
-        return f"It will be stopped when its lease ends. {cluster.doomed}"
     if cluster.degraded:
         return cluster.degraded
     if cluster.detail:
         return cluster.detail
     if cluster.reason:
         return cluster.reason.sentence
+    if cluster.doom:
+        return f"It will be stopped when its lease ends. {cluster.doom.sentence}"
     if cluster.state is ClusterState.STARTING:
         return f"It is starting. {cluster.cause.sentence}"
+    if cluster.state is ClusterState.GROWING:
+        return "It is getting its workers back."
     if cluster.state is ClusterState.IDLE and cluster.hold_until > now:
         return f"It is held for group {cluster.group} for another {cluster.hold_until - now:.0f} s."
     return ""
@@ -192,6 +194,8 @@ def pool_view(state: State, pool: Pool, now: float) -> PoolView:
         last_error=pool.last_error,
         next_start_s=_until(max(pool.breaker_until, pool.retry_at), now) or None,
         start_typical_s=state.typical_start_s(pool.digest),
+        grow_typical_s=state.typical_grow_s(pool.digest),
+        warm_head_price=pool.key.warm_head_price,
         lease_typical_s=state.typical_lease_s(pool.digest),
     )
 

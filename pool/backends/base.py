@@ -1,4 +1,4 @@
-"""What a way to run clusters must do for the daemon. Small on purpose: four verbs, a check and a trail."""
+"""What a way to run clusters must do for the daemon. Small on purpose: six verbs, a check and a trail."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pool.core.events import Degraded, Listing, Lost, Started
+from pool.core.errors import PoolError, StartFailed
+from pool.core.events import Degraded, Listing, Lost, Shrunk, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 
@@ -83,11 +84,48 @@ class Backend(Protocol):
                 groups. A backend that is as fast with all of it may always do all of it.
         """
 
+    async def shrink(self, cluster: Cluster, key: ClusterKey) -> Shrunk:
+        """Let the workers of an idle cluster go, but for those that hold objects, and return once they are seen gone.
+
+        The head goes on as it is. Only asked of a key that can let workers go (`ClusterKey.warm_head_price`), where the
+        backend can (its configuration refuses `workers_idle_ttl` otherwise).
+
+        Raises:
+            pool.core.errors.PoolError: if it cannot be told, or they do not go in time; the daemon calls it again.
+        """
+
+    async def grow(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+        """Give a cluster its workers back; return when it is ready as after a start, with the same head.
+
+        Raises:
+            pool.core.errors.StartFailed: as `start` does. The daemon calls `stop` or `shrink` next.
+        """
+
     async def list(self) -> Listing:
         """Return every cluster of this store, also half-started and half-stopped ones.
 
         The daemon sets `started_at` and `busy`; a backend sets `complete` and `seen`.
         """
+
+
+class KeepsWorkers:
+    """What a backend extends whose clusters cannot let their workers go: it is never asked to."""
+
+    async def shrink(self, cluster: Cluster, key: ClusterKey) -> Shrunk:
+        """Refuse.
+
+        Raises:
+            pool.core.errors.PoolError: always.
+        """
+        raise PoolError(f"{cluster.id} cannot let its workers go here.", remedy="Take workers_idle_ttl out.")
+
+    async def grow(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+        """Refuse.
+
+        Raises:
+            pool.core.errors.StartFailed: always.
+        """
+        raise StartFailed(f"{cluster.id} cannot get workers back here.", remedy="Take workers_idle_ttl out.")
 
 
 BackendFactory = Callable[[], Awaitable[Backend]]

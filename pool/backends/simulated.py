@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from pool.backends.base import Clean, News, Report
 from pool.core import errors
-from pool.core.events import Listing, Lost, Seen, Started
+from pool.core.events import Listing, Lost, Seen, Shrunk, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 from pool.core.reasons import Reason
@@ -21,11 +21,19 @@ from pool.core.reasons import Reason
 
 @dataclass(slots=True)
 class SimulatedCluster:
-    """One cluster of the world. `dirty` is what its last holder left and a reset cannot remove."""
+    """One cluster of the world.
+
+    Attributes:
+        workers: how many nodes it has of each worker group.
+        resizes: the latest of the daemon's growths and shrinkings that it has seen.
+        dirty: what its last holder left and a reset cannot remove.
+    """
 
     id: str
     store_id: str
     boot: int
+    workers: Mapping[str, int] = field(default_factory=dict)
+    resizes: int = 0
     ready: bool = False
     broken: bool = False
     dirty: str = ""
@@ -41,16 +49,21 @@ class Behaviour:
     """How long things take, in seconds (uniform between the two), and how often they fail (0 to 1)."""
 
     start_s: tuple[float, float] = (1.0, 3.0)
+    grow_s: tuple[float, float] = (0.5, 1.5)
+    shrink_s: tuple[float, float] = (0.1, 0.5)
     stop_s: tuple[float, float] = (0.1, 0.5)
     reset_s: tuple[float, float] = (0.05, 0.2)
     list_s: tuple[float, float] = (0.0, 0.02)
     start_fails: float = 0.0
+    grow_fails: float = 0.0
+    shrink_fails: float = 0.0
+    worker_holds: float = 0.0
     stop_fails: float = 0.0
     reset_dirty: float = 0.0
     list_fails: float = 0.0
 
 
-INSTANT = Behaviour(start_s=(0, 0), stop_s=(0, 0), reset_s=(0, 0), list_s=(0, 0))
+INSTANT = Behaviour(start_s=(0, 0), grow_s=(0, 0), shrink_s=(0, 0), stop_s=(0, 0), reset_s=(0, 0), list_s=(0, 0))
 
 
 @dataclass(slots=True)
@@ -97,7 +110,7 @@ class SimulatedBackend:
         found = world.clusters.get(cluster.id)
         if found is None:
             world.boots += 1
-            found = SimulatedCluster(cluster.id, self._store_id, world.boots)
+            found = SimulatedCluster(cluster.id, self._store_id, world.boots, _workers(key))
             world.clusters[cluster.id] = found
             world.most = max(world.most, len(world.clusters))
         if not found.ready:
@@ -109,9 +122,52 @@ class SimulatedBackend:
             if world.clusters.get(cluster.id) is not found:
                 raise errors.StartFailed("The simulated cluster vanished while it started.")
             found.ready = True
-        return Started(
-            cluster.id, found.boot_id, f"{cluster.id}.invalid:6379", dashboard_url=f"http://{cluster.id}.invalid:8265"
-        )
+        return _started(found)
+
+    async def shrink(self, cluster: Cluster, key: ClusterKey) -> Shrunk:
+        """Let workers go, each that does not hold something.
+
+        Raises:
+            PoolError: as often as the world's behaviour says; the workers may be gone then.
+        """
+        behaviour, chance = self.world.behaviour, self.world.random.random
+        self._reach()
+        await self._spend(behaviour.shrink_s)
+        self._reach()
+        found = self.world.clusters.get(cluster.id)
+        if found is None or found.resizes > cluster.resizes:
+            raise errors.PoolError("the simulated cluster is not there, or was resized since")
+        if found.resizes < cluster.resizes:
+            stay = {g: sum(chance() < behaviour.worker_holds for _ in range(n)) for g, n in found.workers.items()}
+            self.world.clusters[cluster.id] = found = replace(found, workers=stay, resizes=cluster.resizes)
+        if chance() < behaviour.shrink_fails:
+            raise errors.PoolError("the simulated workers do not go", reason=Reason.INTERNAL)
+        left = tuple((group, count) for group, count in found.workers.items() if count)
+        return Shrunk(cluster.id, left, "simulated workers hold objects" if left else "")
+
+    async def grow(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+        """Give a cluster its workers back.
+
+        Raises:
+            StartFailed: as often as the world's behaviour says.
+        """
+        world = self.world
+        self._reach()
+        found = world.clusters.get(cluster.id)
+        if found is None or found.resizes > cluster.resizes:
+            raise errors.StartFailed("The simulated cluster vanished before it grew, or was resized since.")
+        report("growing")
+        if found.resizes < cluster.resizes:
+            world.clusters[cluster.id] = found = replace(found, workers=_workers(key), resizes=cluster.resizes)
+        await self._spend(world.behaviour.grow_s)
+        self._reach()
+        if world.random.random() < world.behaviour.grow_fails:
+            why = world.random.choice([Reason.NO_CAPACITY, Reason.START_FAILED])
+            raise errors.StartFailed("A simulated worker found no node.", reason=why)
+        now = world.clusters.get(cluster.id)
+        if now is None or now.resizes != cluster.resizes:
+            raise errors.StartFailed("The simulated cluster vanished while it grew.")
+        return _started(now)
 
     async def stop(self, cluster_id: str) -> None:
         """Stop a cluster; it is gone on return."""
@@ -165,3 +221,12 @@ class SimulatedBackend:
     async def _spend(self, between_s: tuple[float, float]) -> None:
         if between_s[1] > 0:
             await asyncio.sleep(self.world.random.uniform(*between_s))
+
+
+def _workers(key: ClusterKey) -> dict[str, int]:
+    return {group.name: group.replicas for group in key.shape.workers}
+
+
+def _started(found: SimulatedCluster) -> Started:
+    host = f"{found.id}.invalid"
+    return Started(found.id, found.boot_id, f"{host}:6379", dashboard_url=f"http://{host}:8265")

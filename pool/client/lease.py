@@ -56,7 +56,7 @@ class HeldLease:
     Attributes:
         id: of the lease.
         epoch: its fencing token.
-        outcome: ``hit``, ``waited`` or ``cold``.
+        outcome: ``hit``, ``waited``, ``warm_head`` or ``cold``.
         reason: why it was not a hit; None for a hit.
         explanation: the reason with names and numbers.
         waited_s: how long the acquire waited.

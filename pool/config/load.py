@@ -48,6 +48,7 @@ def _checked(marked: Marked) -> Config:
     if marked_ok:
         _check_listen(config, marked)
         _check_pools(config, marked)
+        _check_workers(config, marked)
     marked.raise_problems()
     return config.completed()
 
@@ -101,6 +102,20 @@ def _check_key(pools: list[PoolSection], index: int, marked: Marked) -> None:
             text = f"this key belongs to pools[{before}] ({pools[before].name}), which stands before; move this pool up"
             marked.problem(("pools", index, "key"), text)
             return
+
+
+def _check_workers(config: Config, marked: Marked) -> None:
+    """Refuse to let workers go where the backend cannot."""
+    if config.backend.lets_workers_go:
+        return
+    text = f"clusters of the backend {config.backend.type} cannot let their workers go; take it out"
+    places: list[tuple[Place, PoolOptions]] = [(("defaults",), config.defaults)]
+    places += [(("pools", i), pool) for i, pool in enumerate(config.pools)]
+    for here, pool in places:
+        if pool.workers_idle_ttl:
+            marked.problem((*here, "workers_idle_ttl"), text)
+        if getattr(pool.reclaim, "workers_ttl", 0):
+            marked.problem((*here, "reclaim", "workers_ttl"), text)
 
 
 def _check_floors(pool: PoolOptions, ceiling: CeilingSection, here: Place, marked: Marked) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, PlainValidator
 
@@ -57,6 +57,8 @@ class StoreSection(Section):
 class LocalSection(Section):
     """Ray clusters on this machine."""
 
+    lets_workers_go: ClassVar[bool] = False
+
     type: Literal["local"] = "local"
     python: str = Field(sys.executable, description="The Python that runs Ray.")
     unclaimed: Annotated[Seconds, Field(ge=60)] = Field(
@@ -78,8 +80,12 @@ class LocalSection(Section):
 class SimulatedSection(Section):
     """Clusters that only exist in the daemon's memory, to try policies, clients and alerts."""
 
+    lets_workers_go: ClassVar[bool] = True
+
     type: Literal["simulated"] = "simulated"
     start: Seconds = Field(2.0, description="How long a start takes.")
+    grow: Seconds = Field(1.0, description="How long it takes to get workers back.")
+    shrink: Seconds = Field(0.2, description="How long it takes to let workers go.")
     stop: Seconds = Field(0.2, description="How long a stop takes.")
     reset: Seconds = Field(0.1, description="How long a reset takes.")
     start_fails: Share = Field(0.0, description="Share of the starts that fail.")
@@ -88,6 +94,8 @@ class SimulatedSection(Section):
 
 class KuberaySection(Section):
     """Ray clusters on Kubernetes, run by the KubeRay operator."""
+
+    lets_workers_go: ClassVar[bool] = False
 
     type: Literal["kuberay"] = "kuberay"
     namespace: Annotated[str, BeforeValidator(_namespace)] = Field(

@@ -79,8 +79,13 @@ class PoolOptions(Section):
     """What can be set for a pool, and under `defaults` for all of them."""
 
     idle_ttl: Seconds = Field(600.0, description="An idle cluster is stopped after so long (reclaim: fixed_ttl).")
-    idle_jitter: Share = Field(0.1, description="Each cluster's idle_ttl is shorter by up to this share.")
-    reclaim: ReclaimChoice | None = Field(None, description="Policy that stops idle clusters, instead of idle_ttl.")
+    idle_jitter: Share = Field(0.1, description="Each cluster's idle times are shorter by up to this share.")
+    workers_idle_ttl: Seconds = Field(
+        0.0,
+        description="An idle cluster lets its workers go after so long and keeps its head; the next lease waits until "
+        "they are back. 0 for never; no effect where it is not shorter than idle_ttl.",
+    )
+    reclaim: ReclaimChoice | None = Field(None, description="Policy that stops idle clusters, instead of these three.")
     grant_order: GrantOrderChoice = Field(
         "most_recently_used", validate_default=True, description="Which idle cluster a lease gets."
     )
@@ -143,7 +148,7 @@ class PoolOptions(Section):
         return self.model_copy(update=new)
 
 
-SHORT_FORMS = {"reclaim": ("idle_ttl", "idle_jitter"), "sizing": ("min_idle", "buffer")}
+SHORT_FORMS = {"reclaim": ("idle_ttl", "idle_jitter", "workers_idle_ttl"), "sizing": ("min_idle", "buffer")}
 """Policies that have a short form, and the settings that are it."""
 
 

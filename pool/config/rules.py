@@ -6,6 +6,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import cast
 
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
@@ -13,6 +14,7 @@ from pool.config.model import Config
 from pool.config.pools import CeilingSection, Match, PoolSection, ShapeMatch
 from pool.config.values import condition, count_quantity, cpu_quantity, memory_quantity
 from pool.core.key import ClusterKey, key_from
+from pool.core.policy import Reclaim
 from pool.core.settings import NO_CEILING, Ceiling, PoolSettings, Rules
 from pool.windows import Window
 
@@ -75,6 +77,12 @@ def _shape_test(match: ShapeMatch) -> Test:
     return lambda key: all(wish.holds(of(key)) for wish, of in wanted)
 
 
+def _reclaim(pool: PoolSection) -> Reclaim:
+    if pool.reclaim is not None:
+        return cast(Reclaim, pool.reclaim.build())
+    return FixedTTL(pool.idle_ttl, pool.idle_jitter, pool.workers_idle_ttl)
+
+
 def settings_of(pool: PoolSection) -> PoolSettings:
     """Return the settings of a completed pool section."""
     return PoolSettings(
@@ -82,7 +90,7 @@ def settings_of(pool: PoolSection) -> PoolSettings:
         grant_order=pool.grant_order.build(),
         queue_order=pool.queue_order.build(),
         sizing=pool.sizing.build() if pool.sizing is not None else FloorAndBuffer(pool.min_idle, pool.buffer),
-        reclaim=pool.reclaim.build() if pool.reclaim is not None else FixedTTL(pool.idle_ttl, pool.idle_jitter),
+        reclaim=_reclaim(pool),
         ceiling=pool.ceiling.ceiling(),
         lease_ttl_s=pool.lease_ttl,
         max_lease_s=pool.max_lease,

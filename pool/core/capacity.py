@@ -1,11 +1,15 @@
-"""Ceilings, starts and evictions: whether one more cluster may be started, and what makes room for it."""
+"""Ceilings, starts, growth and evictions: whether one more cluster may be started or grown, and what makes room for it.
+
+A pool that needs one more cluster takes back the workers of a warm head if it has one, and else starts one. Both take
+room and a slot for starts, and both are called off by the same backoff and breaker.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
 
-from pool.core.key import ClusterKey, Footprint
+from pool.core.key import ClusterKey, Footprint, footprint_of
 from pool.core.model import Cluster, ClusterState, Pool
 from pool.core.policy import Demand
 from pool.core.reasons import Reason
@@ -16,6 +20,9 @@ from pool.core.turn import Turn
 
 LOOK_AGAIN_S = 1.0
 """A start that was put off because a release is expected sooner is thought over this often."""
+
+FLOOR_LOOK_S = 60.0
+"""An idle cluster that a floor protects is looked at again this often."""
 
 EVICTION_SCAN = 1_000
 """How many idle clusters an eviction looks at, longest idle first."""
@@ -80,11 +87,27 @@ def never_fits(state: State, key: ClusterKey) -> str:
     return ""
 
 
+def warm_head(state: State, pool: Pool) -> Cluster | None:
+    """Return the warm head of the pool that is grown next, None if there is none.
+
+    That of the first waiter's group, since its head holds what the group left there; else the one that has been without
+    workers for the shortest time, as idle clusters are granted by default.
+    """
+    index = state.index[pool.digest]
+    if not index.shrunk:
+        return None
+    if index.queue:
+        own = index.shrunk_by_group.get(state.waiters[index.queue[0][-1]].group)
+        if own:
+            return state.clusters[next(reversed(own))]
+    return state.clusters[next(reversed(index.shrunk))]
+
+
 def start_blocked(state: State, pool: Pool, now: float) -> Blocked | None:
-    """Return why no cluster of the pool may be started now, None if one may."""
+    """Return why no cluster of the pool may be started (or grown, if it has a warm head) now, None if one may."""
     settings = state.settings(pool.digest)
     index = state.index[pool.digest]
-    more = pool.key.footprint
+    more = _more(pool, warm_head(state, pool))
     if pool.failures >= settings.breaker_failures:
         # Half-open once its time is over: one start tries, the others wait for what comes of it.
         if now < pool.breaker_until or index.starting:
@@ -109,6 +132,11 @@ def start_blocked(state: State, pool: Pool, now: float) -> Blocked | None:
     return None
 
 
+def _more(pool: Pool, head: Cluster | None) -> Footprint:
+    """Return what a start takes, or the growth of a warm head."""
+    return pool.key.footprint if head is None else pool.key.footprint - head.footprint
+
+
 def idle_target(state: State, pool: Pool, now: float) -> int:
     """Return how many idle clusters the pool's sizing wants now."""
     settings = state.settings(pool.digest)
@@ -120,36 +148,59 @@ def idle_target(state: State, pool: Pool, now: float) -> int:
     demand = Demand(
         leased=counts[ClusterState.LEASED],
         idle=counts[ClusterState.IDLE] + counts[ClusterState.RESETTING],
-        starting=counts[ClusterState.STARTING],
+        starting=counts[ClusterState.STARTING] + counts[ClusterState.GROWING],
         floor=state.rules.floors.get(pool.name, 0),
         last_asked_at=index.last_asked_at,
         min_idle=pool.min_idle,
+        warm_heads=counts[ClusterState.WARM_HEAD],
     )
     return settings.sizing.idle_target(demand, now)
+
+
+def floor_needs(state: State, cluster: Cluster, now: float) -> bool:
+    """Tell whether the pool's floor would be short of an idle cluster without this one.
+
+    A floor is made of clusters that can be granted at once: a cordoned one, or one without workers, protects it no more
+    than it is protected by it.
+    """
+    index = state.index[cluster.pool]
+    if cluster.state is not ClusterState.IDLE or not cluster.grantable:
+        return False
+    return len(index.free) + len(index.resting) <= idle_target(state, state.pools[cluster.pool], now)
 
 
 def starts_needed(state: State, pool: Pool, now: float) -> tuple[int, int]:
     """Return how many starts waiters need now, and how many expected releases were counted instead.
 
-    A waiter needs a start unless a cluster that starts or resets, or a lease expected to end before a new start
+    A waiter needs a start unless a cluster that is on its way to idle, or a lease expected to end before a new start
     would be ready, will serve it.
     """
     index = state.index[pool.digest]
-    wanting = index.creators - index.local
+    return _needed(state, pool, index.creators - index.local - index.coming, index.start_s.value_s, now)
+
+
+def grows_needed(state: State, pool: Pool, now: float) -> tuple[int, int]:
+    """Return how many warm heads waiters need with their workers now, and how many releases were counted instead.
+
+    Also one that wants nothing started for it: a warm head is there already.
+    """
+    index = state.index[pool.digest]
+    needed, promised = _needed(state, pool, index.takers - index.coming, index.grow_s.value_s, now)
+    return min(needed, len(index.shrunk)), promised if index.shrunk else 0
+
+
+def _needed(state: State, pool: Pool, wanting: int, takes_s: float | None, now: float) -> tuple[int, int]:
+    """Return how many of the wanted clusters no release will give that comes within the time one takes."""
     if wanting <= 0:
         return 0, 0
-    wanting -= index.counts[ClusterState.STARTING] + index.counts[ClusterState.RESETTING]
-    if wanting <= 0:
-        return 0, 0
-    start_s = index.start_s.value_s
     # Where no cluster is used twice, a release promises nothing.
     kept = state.settings(pool.digest).reclaim.keeps()
-    promised = index.releases_within(now, start_s) if kept and start_s is not None else 0
+    promised = state.index[pool.digest].releases_within(now, takes_s) if kept and takes_s is not None else 0
     return max(0, wanting - promised), min(wanting, promised)
 
 
 def plan(turn: Turn, digest: str) -> None:
-    """Start what the pool's waiters and its sizing need, as far as the ceilings allow; evict for waiters."""
+    """Grow or start what the pool's waiters and its sizing need, as far as the ceilings allow; evict for waiters."""
     state, now = turn.state, turn.now
     pool = state.pools[digest]
     if state.closing:
@@ -158,16 +209,16 @@ def plan(turn: Turn, digest: str) -> None:
         # What it started could not be granted, and would be missed again at every look.
         state.blocked.pop(digest, None)
         return
-    needed, promised = starts_needed(state, pool, now)
-    if promised:
-        state.timers.arm(Kind.POOL, digest, now + LOOK_AGAIN_S)
-    for _ in range(needed):
-        if not _start_one(turn, digest, Reason.MISS):
-            return
+    for need in (grows_needed, starts_needed):
+        needed, promised = need(state, pool, now)
+        if promised:
+            state.timers.arm(Kind.POOL, digest, now + LOOK_AGAIN_S)
+        for _ in range(needed):
+            if not _bring_one(turn, digest, Reason.MISS):
+                return
     index = state.index[digest]
     counts = index.counts
-    coming = len(index.free) + len(index.resting) + counts[ClusterState.STARTING] + counts[ClusterState.RESETTING]
-    spare = max(0, coming - index.creators)
+    spare = max(0, len(index.free) + len(index.resting) + index.coming - index.creators)
     target = idle_target(state, pool, now)
     cause = Reason.FLOOR if counts[ClusterState.LEASED] == 0 else Reason.BUFFER
     if target > spare and _room_is_waited_for(state, pool, now):
@@ -176,7 +227,7 @@ def plan(turn: Turn, digest: str) -> None:
         state.timers.arm(Kind.POOL, digest, now + LOOK_AGAIN_S)
         return
     for _ in range(target - spare):
-        if not _start_one(turn, digest, cause):
+        if not _bring_one(turn, digest, cause):
             return
     state.blocked.pop(digest, None)
 
@@ -196,12 +247,18 @@ def _room_is_waited_for(state: State, pool: Pool, now: float) -> bool:
     return False
 
 
-def _start_one(turn: Turn, digest: str, cause: Reason) -> bool:
+def bring(turn: Turn, pool: Pool, cause: Reason) -> Cluster:
+    """Grow a warm head of the pool, or start one more cluster. The caller has checked that it is not blocked."""
+    head = warm_head(turn.state, pool)
+    return turn.start_cluster(pool, cause) if head is None else turn.grow_cluster(head)
+
+
+def _bring_one(turn: Turn, digest: str, cause: Reason) -> bool:
     state = turn.state
     pool = state.pools[digest]
     blocked = start_blocked(state, pool, turn.now)
     if blocked is None:
-        turn.start_cluster(pool, cause)
+        bring(turn, pool, cause)
         return True
     reason = blocked[0]
     if reason is Reason.START_BACKOFF:
@@ -235,54 +292,72 @@ def _yield_hold(turn: Turn, pool: Pool) -> bool:
 
 
 def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
-    """Stop the least valuable idle clusters of other keys, as many as one start needs, or none if too few."""
+    """Stop the least valuable of what nobody uses, as much as one start or growth needs, or nothing if too little."""
     state = turn.state
+    grown = warm_head(state, pool)
+    more = _more(pool, grown)
+    tenant = None if reason in (Reason.DAEMON_CEILING, Reason.NO_CAPACITY) else pool.key.tenant
     if reason is Reason.POOL_CEILING:
-        return
-    more = pool.key.footprint
-    tenant = pool.key.tenant if reason is Reason.TENANT_CEILING else None
-    if tenant is None:
+        ceiling, usage = pool_ceiling(state, pool), state.index[pool.digest].usage
+    elif tenant is None:
         ceiling, usage = state.rules.daemon, state.usage
     else:
         ceiling, usage = state.rules.tenant_ceiling(tenant), state.tenant_usage.get(tenant, Footprint())
     tried = state.no_room_for if reason is Reason.NO_CAPACITY else None
 
+    def matters(cluster: Cluster) -> bool:
+        return cluster.pool == pool.digest if reason is Reason.POOL_CEILING else tenant in (None, cluster.tenant)
+
     def too_much(used: Footprint) -> bool:
         return bool(over(ceiling, used, more)) or (tried is not None and as_large(used + more, tried))
 
-    for id_ in state.stopping:
-        going = state.clusters[id_]
-        if tenant is None or going.tenant == tenant:
+    for going in (state.clusters[id_] for id_ in state.stopping):
+        if matters(going):
             usage -= going.footprint
+    for going in (state.clusters[id_] for id_ in state.shrinking):
+        if matters(going):
+            usage -= going.footprint - footprint_of(state.key_of(going).shape, {})
     victims: list[Cluster] = []
-    for victim in _by_value(turn, pool, tenant):
+    for victim in _by_value(turn, pool, tenant, grown):
         if not too_much(usage):
             break
-        victims.append(victim)
-        usage -= victim.footprint
+        if matters(victim):
+            victims.append(victim)
+            usage -= victim.footprint
     if too_much(usage):
         return
+    for victim in reversed(victims.copy()):
+        # A large one may have made smaller ones needless.
+        if not too_much(usage + victim.footprint):
+            victims.remove(victim)
+            usage += victim.footprint
     for victim in victims:
-        idle_s = turn.now - victim.changed_at
+        idle_s = turn.now - victim.idle_since
         turn.stop_cluster(
             victim, Reason.EVICTED, f"idle for {idle_s:.0f} s; its room goes to a waiter of {pool.digest}"
         )
 
 
-def _by_value(turn: Turn, pool: Pool, tenant: str | None) -> Iterator[Cluster]:
-    """Yield idle clusters of other keys that may be evicted, least valuable first.
+def _by_value(turn: Turn, pool: Pool, tenant: str | None, grown: Cluster | None) -> Iterator[Cluster]:
+    """Yield what may be evicted for one more cluster of a pool (that `grown` shall be, if given), least valuable first.
 
-    Longest idle first, those that no floor protects before those that one does: a waiter who is here is worth more
-    than one who may come.
+    Warm heads (also of the pool itself: all but one only stand beside the one that is grown), then idle clusters of
+    other pools. Longest so first, those that no floor protects before those that one does: a waiter who is here is
+    worth more than one who may come.
     """
     state, now = turn.state, turn.now
-    protected: list[Cluster] = []
-    above: dict[str, int] = {}
+    others: list[Cluster] = []
     for id_ in islice(state.evictable_ids(tenant), EVICTION_SCAN):
         cluster = state.clusters[id_]
+        if cluster.state is ClusterState.WARM_HEAD:
+            if grown is None or cluster.id != grown.id:
+                yield cluster
+        elif cluster.pool != pool.digest:
+            others.append(cluster)
+    protected: list[Cluster] = []
+    above: dict[str, int] = {}
+    for cluster in others:
         settings = state.settings(cluster.pool)
-        if cluster.pool == pool.digest:
-            continue
         if cluster.hold_until and now < (yields_at := cluster.changed_at + settings.hold_yield_s):
             state.timers.arm(Kind.POOL, pool.digest, yields_at)
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool.core import capacity, leases
+from pool.core import capacity, leases, warm_heads
 from pool.core.events import (
     Cordon,
     Degraded,
@@ -23,33 +23,39 @@ from pool.core.events import (
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import Cluster, ClusterState, Mode, Pool
 from pool.core.reasons import Reason
+from pool.core.state import COMING_UP, UNUSED
 from pool.core.timers import Kind
 from pool.core.turn import Turn, jitter
-
-FLOOR_LOOK_S = 60.0
-"""An idle cluster that a floor protects is looked at again this often."""
-
 
 # --- starts --------------------------------------------------------------------------------------------------------
 
 
 def progress(turn: Turn, event: Progress) -> Reply:
-    """Note the phase of a start and tell who watches."""
+    """Note the phase of a start, or of a growth, and tell who watches."""
     cluster = turn.state.clusters.get(event.cluster_id)
-    if cluster is not None and cluster.state is ClusterState.STARTING and cluster.phase != event.phase:
+    if cluster is not None and cluster.state in COMING_UP and cluster.phase != event.phase:
         turn.update(cluster, durable=False, phase=event.phase)
         turn.effect(Nudge(cluster.pool))
     return None
 
 
 def started(turn: Turn, event: Started) -> Reply:
-    """A cluster is ready: it serves, and the pool's failures are forgotten."""
+    """A cluster is ready, or has its workers back: it serves, and the pool's failures are forgotten."""
     cluster = turn.state.clusters.get(event.cluster_id)
-    if cluster is None or cluster.state is not ClusterState.STARTING:
+    if cluster is None or cluster.state not in COMING_UP:
+        return None
+    if cluster.state is ClusterState.GROWING and event.boot_id != cluster.boot_id:
+        lose(turn, cluster, Reason.HEAD_REPLACED, Reason.HEAD_REPLACED.sentence)
         return None
     pool = turn.state.pools[cluster.pool]
     if pool.failures:
         turn.update(pool, failures=0, retry_at=0.0, breaker_until=0.0, last_error="")
+    if cluster.doom is not None:
+        turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence)
+        return None
+    if cluster.state is ClusterState.GROWING:
+        warm_heads.grown(turn, cluster)
+        return None
     turn.state.index[cluster.pool].start_s.add(turn.now - cluster.created_at)
     turn.move(
         cluster,
@@ -66,9 +72,9 @@ def started(turn: Turn, event: Started) -> Reply:
 
 
 def start_failed(turn: Turn, event: StartFailed) -> Reply:
-    """A start came to nothing: what was begun is removed, and the pool pauses before it tries again."""
+    """A start, or a growth, came to nothing: what was begun is removed, and the pool pauses before it tries again."""
     cluster = turn.state.clusters.get(event.cluster_id)
-    if cluster is None or cluster.state is not ClusterState.STARTING:
+    if cluster is None or cluster.state not in COMING_UP:
         return None
     _fail_start(turn, cluster, event.reason, event.detail)
     return None
@@ -93,7 +99,11 @@ def _fail_start(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> No
         # Not again and again: as much is not tried before something is stopped, or the breaker's time is over.
         turn.state.no_room_for = turn.state.usage
         turn.state.no_room_until = turn.now + settings.breaker_open_s
-    turn.stop_cluster(cluster, reason, detail or reason.sentence)
+    if reason is Reason.NO_CAPACITY and cluster.state is ClusterState.GROWING:
+        # Its head has room, and a start would find none either.
+        turn.shrink_cluster(cluster, reason, detail or reason.sentence)
+    else:
+        turn.stop_cluster(cluster, reason, detail or reason.sentence)
     if opens and not turn.state.index[pool.digest].live:
         _refuse_creators(turn, pool)
 
@@ -132,7 +142,7 @@ def reset_done(turn: Turn, event: ResetDone) -> Reply:
             turn.stop_cluster(cluster, Reason.RESET_FAILED, left)
         return None
     if cluster.doom is not None:
-        turn.stop_cluster(cluster, cluster.doom, cluster.doomed)
+        turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence)
         return None
     hold_until = cluster.hold_until if cluster.hold_until > turn.now else 0.0
     # Not worth a commit: the next grant or stop writes the cluster as it is then, and a restart before that resets it
@@ -168,8 +178,11 @@ def lost(turn: Turn, event: Lost) -> Reply:
 def degraded(turn: Turn, event: Degraded) -> Reply:
     """A cluster is not what its key says, or is again: meanwhile nobody new gets it, and its holder is told."""
     cluster = turn.state.clusters.get(event.cluster_id)
-    usable = (ClusterState.IDLE, ClusterState.LEASED, ClusterState.RESETTING)
-    if cluster is None or cluster.state not in usable or cluster.boot_id != event.boot_id:
+    # A start is told apart; and whoever lets workers go misses them.
+    past = (ClusterState.STARTING, ClusterState.QUARANTINED, ClusterState.STOPPING)
+    if cluster is None or cluster.state in past or cluster.boot_id != event.boot_id:
+        return None
+    if cluster.state is ClusterState.SHRINKING and not event.lasting:
         return None
     if event.lasting:
         _replace(turn, cluster, Reason.EDITED, event.detail)
@@ -185,10 +198,10 @@ def degraded(turn: Turn, event: Degraded) -> Reply:
 
 def _replace(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
     """Stop a cluster that is not what it should be: now, or when its lease has ended."""
-    if cluster.state is ClusterState.IDLE:
+    if cluster.state in UNUSED:
         turn.stop_cluster(cluster, reason, detail)
     elif cluster.doom is None:
-        turn.update(cluster, doom=reason, detail=detail)
+        turn.update(cluster, doom=reason)
 
 
 def lose(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
@@ -252,12 +265,7 @@ def prewarm(turn: Turn, ask: Prewarm) -> Reply:
     pool = turn.pool(ask.key)
     index = turn.state.index[pool.digest]
     index.last_asked_at = turn.now
-    have = (
-        len(index.free)
-        + len(index.resting)
-        + index.counts[ClusterState.STARTING]
-        + index.counts[ClusterState.RESETTING]
-    )
+    have = len(index.free) + len(index.resting) + index.coming
     begun: list[str] = []
     for _ in range(ask.count - have):
         pool = turn.state.pools[pool.digest]
@@ -267,7 +275,7 @@ def prewarm(turn: Turn, ask: Prewarm) -> Reply:
             if not begun:
                 return Rejected(reason, detail, "Ask again once that has changed.")
             return Done(f"{len(begun)} starting, {have} were there; no more: {detail}", tuple(begun))
-        begun.append(turn.start_cluster(pool, Reason.PREWARM).id)
+        begun.append(capacity.bring(turn, pool, Reason.PREWARM).id)
     return Done(f"{len(begun)} starting, {have} were there", tuple(begun))
 
 
@@ -306,13 +314,13 @@ def shutdown(turn: Turn, _: Shutdown) -> Reply:
 
 
 def start_due(turn: Turn, cluster_id: str) -> float | None:
-    """A start took too long."""
+    """A start, or a growth, took too long."""
     cluster = turn.state.clusters.get(cluster_id)
-    if cluster is not None and cluster.state is ClusterState.STARTING:
+    if cluster is not None and cluster.state in COMING_UP:
         due = cluster.changed_at + turn.settings(cluster.pool).start_timeout_s
         if turn.now < due:
             return due
-        waited_s = turn.now - cluster.created_at
+        waited_s = turn.now - (cluster.created_at if cluster.state is ClusterState.STARTING else cluster.changed_at)
         phase = f", last phase: {cluster.phase}" if cluster.phase else ""
         _fail_start(turn, cluster, Reason.START_TIMEOUT, f"Not ready after {waited_s:.0f} s{phase}.")
     return None
@@ -332,22 +340,19 @@ def reset_due(turn: Turn, cluster_id: str) -> float | None:
 
 
 def keep_due(turn: Turn, cluster_id: str) -> float | None:
-    """Reclaim an idle cluster that its policy no longer keeps and no floor or hold protects."""
+    """Reclaim what nobody uses, its policy no longer keeps, and no floor or hold protects."""
     state, now = turn.state, turn.now
     cluster = state.clusters.get(cluster_id)
-    if cluster is None or cluster.state is not ClusterState.IDLE:
+    if cluster is None or cluster.state not in UNUSED:
         return None
     pool = state.pools[cluster.pool]
     due = max(turn.settings(cluster.pool).reclaim.keep_until(cluster, pool, now), cluster.hold_until)
     if now < due:
         return due
-    # A floor is made of clusters that can be granted: a cordoned one protects it no more than it is protected by it.
-    index = state.index[cluster.pool]
-    target = capacity.idle_target(state, pool, now)
-    if cluster.grantable and len(index.free) + len(index.resting) <= target:
-        return now + FLOOR_LOOK_S
-    idle_s = now - cluster.changed_at
-    turn.stop_cluster(cluster, Reason.IDLE_TTL, f"idle for {idle_s:.0f} s, over its {due - cluster.changed_at:.0f} s")
+    if capacity.floor_needs(state, cluster, now):
+        return now + capacity.FLOOR_LOOK_S
+    idle_s = now - cluster.idle_since
+    turn.stop_cluster(cluster, Reason.IDLE_TTL, f"idle for {idle_s:.0f} s, over its {due - cluster.idle_since:.0f} s")
     return None
 
 
@@ -389,9 +394,9 @@ def rest_due(turn: Turn, cluster_id: str) -> float | None:
 
 
 def retire_due(turn: Turn, cluster_id: str) -> float | None:
-    """An idle cluster reached the end of its life; a leased one retires when its lease ends."""
+    """A cluster that nobody uses reached the end of its life; a leased one retires when its lease ends."""
     cluster = turn.state.clusters.get(cluster_id)
-    if cluster is not None and cluster.state is ClusterState.IDLE and cluster.retires_at:
+    if cluster is not None and cluster.state in UNUSED and cluster.retires_at:
         if turn.now < cluster.retires_at:
             return cluster.retires_at
         turn.stop_cluster(cluster, Reason.MAX_LIFETIME, f"it is {turn.now - cluster.created_at:.0f} s old")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pool.core import capacity, clusters, grant, leases, reconcile
+from pool.core import capacity, clusters, grant, leases, reconcile, warm_heads
 from pool.core.events import (
     Acquire,
     Cancel,
@@ -32,6 +32,8 @@ from pool.core.events import (
     ResetDone,
     Resize,
     Revoke,
+    ShrinkFailed,
+    Shrunk,
     Shutdown,
     Started,
     StartFailed,
@@ -40,7 +42,7 @@ from pool.core.events import (
     Tick,
     Undelivered,
 )
-from pool.core.state import State
+from pool.core.state import UNUSED, State
 from pool.core.timers import Kind
 from pool.core.turn import Turn
 
@@ -130,7 +132,7 @@ def _pool_due(turn: Turn, digest: str) -> float | None:
     return None
 
 
-def _nothing(_turn: Turn, _event: Tick | StopFailed) -> Reply:
+def _nothing(_turn: Turn, _event: Tick | ShrinkFailed | StopFailed) -> Reply:
     return None
 
 
@@ -156,7 +158,8 @@ def _reconfigure(turn: Turn, event: Reconfigure) -> Reply:
     for key in event.rules.pinned:
         turn.touch(turn.pool(key).digest)
     for cluster in state.clusters.values():
-        state.timers.arm(Kind.KEEP, cluster.id, turn.now)
+        if cluster.state in UNUSED:
+            turn.watch_unused(cluster)
     return None
 
 
@@ -168,6 +171,8 @@ _DUE: dict[Kind, Callable[[Turn, str], float | None]] = {
     Kind.START: clusters.start_due,
     Kind.RESET: clusters.reset_due,
     Kind.KEEP: clusters.keep_due,
+    Kind.WORKERS: warm_heads.workers_due,
+    Kind.SHRINK: warm_heads.shrink_due,
     Kind.HOLD: clusters.hold_due,
     Kind.REST: clusters.rest_due,
     Kind.DEGRADED: clusters.degraded_due,
@@ -191,6 +196,8 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Reply]] = {
     Started: clusters.started,
     StartFailed: clusters.start_failed,
     ResetDone: clusters.reset_done,
+    Shrunk: warm_heads.shrunk,
+    ShrinkFailed: _nothing,
     Stopped: clusters.stopped,
     StopFailed: _nothing,
     Lost: clusters.lost,

@@ -120,7 +120,7 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A start has come to a phase."""
+    """A start, or a growth, has come to a phase."""
 
     cluster_id: str
     phase: str
@@ -128,7 +128,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A cluster is ready: a job can be submitted, a driver can connect, a call without its token is refused."""
+    """A cluster is ready, or has its workers back.
+
+    A job can be submitted, a driver can connect, all its nodes are alive, a call without its token is refused.
+    """
 
     cluster_id: str
     boot_id: str
@@ -140,7 +143,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class StartFailed:
-    """A start came to nothing."""
+    """A start, or a growth, came to nothing."""
 
     cluster_id: str
     reason: Reason
@@ -162,6 +165,28 @@ class ResetDone:
     clean: bool
     left: str = ""
     full: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """An idle cluster has let workers go, and they were seen gone.
+
+    Attributes:
+        left: the worker nodes that are still there, by group: (name, number).
+        detail: why they are; empty if none is.
+    """
+
+    cluster_id: str
+    left: tuple[tuple[str, int], ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShrinkFailed:
+    """Letting workers go did not succeed; reconcile tries again."""
+
+    cluster_id: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +285,8 @@ class Shutdown:
 
 Event = (
     Acquire | Renew | Release | Cancel | Detached | Undelivered | Revoke | Cordon | Prewarm | Resize
-    | Progress | Started | StartFailed | ResetDone | Stopped | StopFailed | Lost | Degraded | Listing
+    | Progress | Started | StartFailed | ResetDone | Shrunk | ShrinkFailed | Stopped | StopFailed | Lost | Degraded
+    | Listing
     | Tick | Paused | Reconfigure | Shutdown
 )  # fmt: skip
 
@@ -366,6 +392,22 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class Shrink:
+    """Let the workers of an idle cluster go, but for those that hold something, and see them gone."""
+
+    cluster: Cluster
+    key: ClusterKey
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Give a cluster its workers back, and wait until it is ready with all of them."""
+
+    cluster: Cluster
+    key: ClusterKey
+
+
+@dataclass(frozen=True, slots=True)
 class StopOrphan:
     """Stop a cluster that carries our store's id but that the store does not know."""
 
@@ -387,7 +429,7 @@ class Nudge:
     pool: str
 
 
-Effect = Start | Stop | Reset | StopOrphan | Answer | Nudge
+Effect = Start | Stop | Reset | Shrink | Grow | StopOrphan | Answer | Nudge
 
 # --- changes -------------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,11 @@ def _reason(state: State, waiter: Waiter, now: float) -> tuple[Reason, str]:
         return Reason.POOL_CORDONED, Reason.POOL_CORDONED.sentence
     if waiter.local_until > now:
         return Reason.LOCALITY_WAIT, Reason.LOCALITY_WAIT.sentence
-    if waiter.mode is Mode.WAIT:
+    if index.counts[ClusterState.GROWING]:
+        return Reason.GROWING, Reason.GROWING.sentence
+    if index.counts[ClusterState.SHRINKING]:
+        return Reason.WORKERS_LET_GO, Reason.WORKERS_LET_GO.sentence
+    if waiter.mode is Mode.WAIT and not index.shrunk:
         return Reason.WAIT_ONLY, f"{waiter.miss.sentence} {Reason.WAIT_ONLY.sentence}"
     if index.counts[ClusterState.STARTING]:
         return Reason.STARTING, Reason.STARTING.sentence
@@ -52,10 +56,15 @@ def _phase(state: State, waiter: Waiter) -> str:
 
 def _expected_at(state: State, waiter: Waiter, position: int, now: float) -> float | None:
     index = state.index[waiter.pool]
-    start_s, lease_s = index.start_s.value_s, index.lease_s.value_s
+    start_s, grow_s, lease_s = index.start_s.value_s, index.grow_s.value_s, index.lease_s.value_s
     times: list[float] = []
-    if start_s is not None:
-        times += [max(now, state.clusters[id_].created_at + start_s) for id_ in index.starting]
+    for cluster in (state.clusters[id_] for id_ in index.starting):
+        starts = cluster.state is ClusterState.STARTING
+        takes_s = start_s if starts else grow_s
+        if takes_s is not None:
+            times.append(max(now, (cluster.created_at if starts else cluster.changed_at) + takes_s))
+    if grow_s is not None:
+        times += [now + grow_s] * index.counts[ClusterState.SHRINKING]
     times += [now] * index.counts[ClusterState.RESETTING]
     if lease_s is not None:
         seconds = islice((s for s in sorted(index.granted) if s + lease_s >= now), SCAN)

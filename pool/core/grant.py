@@ -131,6 +131,10 @@ def grant(turn: Turn, cluster: Cluster, ask: Ask, outcome: Outcome, miss: Reason
         uses=cluster.uses + 1,
         group=cluster.group if cluster.group == lease.group else "",
         hold_until=0.0,
+        grown_at=0.0,
+        # Of an idle cluster they told why it kept its workers.
+        reason=None,
+        detail="",
     )
     return Granted(lease, new)
 
@@ -175,8 +179,12 @@ def _serve_free(turn: Turn, pool: Pool, index: PoolIndex) -> None:
 
 def answer(turn: Turn, waiter: Waiter, cluster: Cluster) -> None:
     """Grant to a waiter and wake who listens for it."""
-    cold = cluster.uses == 0 and (cluster.ready_at or 0.0) >= waiter.asked_at
-    granted = grant(turn, cluster, waiter, Outcome.COLD if cold else Outcome.WAITED, waiter.miss)
+    outcome = Outcome.WAITED
+    if cluster.grown_at >= waiter.asked_at:
+        outcome = Outcome.WARM_HEAD
+    elif cluster.uses == 0 and (cluster.ready_at or 0.0) >= waiter.asked_at:
+        outcome = Outcome.COLD
+    granted = grant(turn, cluster, waiter, outcome, waiter.miss)
     turn.effect(Answer(waiter.id, granted))
 
 
@@ -210,7 +218,9 @@ def miss_reason(state: State, pool: Pool) -> Reason:
         return Reason.ALL_RESETTING
     if index.degraded:
         return Reason.ALL_DEGRADED
-    if counts[ClusterState.IDLE]:
+    if index.shrunk or counts[ClusterState.SHRINKING] or counts[ClusterState.GROWING]:
+        return Reason.WORKERS_LET_GO
+    if counts[ClusterState.IDLE] or counts[ClusterState.WARM_HEAD]:
         return Reason.ALL_CORDONED
     if counts[ClusterState.RESETTING]:
         return Reason.ALL_RESETTING

@@ -41,9 +41,12 @@ class PoolIndex:
         by_group: grantable idle clusters by the group that used them last.
         busy_by_group: leased or resetting clusters that hold a group's data.
         roomy: leased clusters that may take one more lease (pools that share).
-        starting: ids of starting clusters, first started first.
+        shrunk: warm heads that may get their workers back, longest without them first.
+        shrunk_by_group: those of them by the group that used them last.
+        starting: ids of starting and growing clusters, first begun first.
         queue: (rank, asked_at, arrival, waiter id), best first; those who came in one batch have one `asked_at`.
         granted: live leases by the second in which they were granted.
+        takers: waiters that take any cluster of the pool (the others wait for their data's cluster first).
         creators: waiters that a start may serve; `local` of them wait for their data's cluster first.
         usage: of the pool's ceiling.
     """
@@ -57,16 +60,20 @@ class PoolIndex:
         self.by_group: dict[str, Ids] = {}
         self.busy_by_group: dict[str, Ids] = {}
         self.roomy: Ids = OrderedDict()
+        self.shrunk: Ids = OrderedDict()
+        self.shrunk_by_group: dict[str, Ids] = {}
         self.starting: Ids = OrderedDict()
         self.queue: list[tuple[float, float, int, str]] = []
         self._arrivals = count()
         self._arrived: dict[str, int] = {}
         self.waiters_by_group: dict[str, Ids] = {}
         self.granted: dict[int, int] = {}
+        self.takers = 0
         self.creators = 0
         self.local = 0
         self.usage = Footprint()
         self.start_s = Typical()
+        self.grow_s = Typical()
         self.lease_s = Typical()
         self.last_asked_at = 0.0
 
@@ -74,11 +81,18 @@ class PoolIndex:
     def live(self) -> int:
         """Clusters that serve or will serve."""
         counts = self.counts
+        serving = counts[ClusterState.IDLE] + counts[ClusterState.LEASED] + counts[ClusterState.WARM_HEAD]
+        return serving + self.coming
+
+    @property
+    def coming(self) -> int:
+        """Clusters that will be idle, or may be grown, before long: whoever waits need not have another one begun."""
+        counts = self.counts
         return (
             counts[ClusterState.STARTING]
-            + counts[ClusterState.IDLE]
-            + counts[ClusterState.LEASED]
             + counts[ClusterState.RESETTING]
+            + counts[ClusterState.SHRINKING]
+            + counts[ClusterState.GROWING]
         )
 
     def take_cluster(self, cluster: Cluster, shares: int) -> None:
@@ -94,7 +108,12 @@ class PoolIndex:
                     self.resting[cluster.id] = None
                 if cluster.group:
                     _put(self.by_group, cluster.group, cluster.id)
-        elif state is ClusterState.STARTING:
+        elif state is ClusterState.WARM_HEAD:
+            if cluster.grantable:
+                self.shrunk[cluster.id] = None
+                if cluster.group:
+                    _put(self.shrunk_by_group, cluster.group, cluster.id)
+        elif state is ClusterState.STARTING or state is ClusterState.GROWING:
             self.starting[cluster.id] = None
         elif state is ClusterState.LEASED or state is ClusterState.RESETTING:
             if cluster.group:
@@ -111,10 +130,12 @@ class PoolIndex:
         self.resting.pop(id_, None)
         self.degraded.pop(id_, None)
         self.roomy.pop(id_, None)
+        self.shrunk.pop(id_, None)
         self.starting.pop(id_, None)
         if cluster.group:
             _pop(self.by_group, cluster.group, id_)
             _pop(self.busy_by_group, cluster.group, id_)
+            _pop(self.shrunk_by_group, cluster.group, id_)
 
     def take_waiter(self, waiter: Waiter) -> None:
         """Add a waiter to the queue."""
@@ -145,6 +166,8 @@ class PoolIndex:
         return waiter.rank, waiter.asked_at, self._arrived[waiter.id], waiter.id
 
     def _count(self, waiter: Waiter, by: int) -> None:
+        if not waiter.local_until:
+            self.takers += by
         if waiter.mode is Mode.WAIT_OR_CREATE:
             self.creators += by
             if waiter.local_until:

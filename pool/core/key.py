@@ -146,14 +146,29 @@ class Shape:
     autoscaler_options: str = ""
 
 
-def footprint_of(shape: Shape) -> Footprint:
-    """Return what one cluster of a shape takes of a ceiling at most: every group counts at its max."""
+def footprint_of(shape: Shape, workers: Mapping[str, int] | None = None) -> Footprint:
+    """Return what one cluster of a shape takes of a ceiling at most.
+
+    Args:
+        shape: of the cluster.
+        workers: how many worker nodes it has of each group; every group counts at its max, if not given.
+    """
     head = shape.head
     total = Footprint(1, head.milli_cpu, head.memory_bytes, head.gpu)
     for group in shape.workers:
-        n, node = group.max_replicas, group.node
+        n, node = group.max_replicas if workers is None else workers.get(group.name, 0), group.node
         total += Footprint(0, n * node.milli_cpu, n * node.memory_bytes, n * node.gpu)
     return total
+
+
+def share_of(part: Footprint, whole: Footprint) -> float:
+    """Return how much of `whole` a `part` of it takes, from 0 to 1: of whatever it takes most of."""
+    pairs = (
+        (part.milli_cpu, whole.milli_cpu),
+        (part.memory_bytes, whole.memory_bytes),
+        (part.gpu, whole.gpu),
+    )
+    return max((have / most for have, most in pairs if most), default=1.0)
 
 
 @dataclass(frozen=True)
@@ -174,6 +189,16 @@ class ClusterKey:
     def footprint(self) -> Footprint:
         """What one cluster of this key takes of a ceiling at most."""
         return footprint_of(self.shape)
+
+    @cached_property
+    def warm_head_price(self) -> float:
+        """What a cluster of this key costs without its workers, as a share of the whole; 1 if it cannot let them go.
+
+        Those of an autoscaled cluster are its autoscaler's.
+        """
+        if self.shape.autoscaling or not self.shape.workers:
+            return 1.0
+        return share_of(footprint_of(self.shape, {}), self.footprint)
 
     def __repr__(self) -> str:
         return f"<ClusterKey {self.digest} {self.cluster_type} {self.image} {describe(self.shape)} of {self.tenant}>"

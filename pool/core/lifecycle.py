@@ -19,6 +19,10 @@ class ClusterMove(StrEnum):
     CLEAN = "clean"
     RESET_AGAIN = "reset_again"  # clean for its group so far, and now for everybody
     DIRTY = "dirty"
+    SHRINK = "shrink"  # let the workers go
+    SHRUNK = "shrunk"
+    KEPT = "kept"  # its workers hold what must not be lost
+    GROW = "grow"
     STOP = "stop"
     GONE = "gone"
 
@@ -35,6 +39,7 @@ CLUSTER_TABLE: dict[tuple[ClusterState, ClusterMove], ClusterState] = {
     (ClusterState.STARTING, ClusterMove.STOP): ClusterState.STOPPING,
     (ClusterState.IDLE, ClusterMove.GRANT): ClusterState.LEASED,
     (ClusterState.IDLE, ClusterMove.RESET_AGAIN): ClusterState.RESETTING,
+    (ClusterState.IDLE, ClusterMove.SHRINK): ClusterState.SHRINKING,
     (ClusterState.IDLE, ClusterMove.STOP): ClusterState.STOPPING,
     (ClusterState.LEASED, ClusterMove.GRANT): ClusterState.LEASED,
     (ClusterState.LEASED, ClusterMove.LEASE_ENDED): ClusterState.LEASED,
@@ -44,6 +49,14 @@ CLUSTER_TABLE: dict[tuple[ClusterState, ClusterMove], ClusterState] = {
     (ClusterState.RESETTING, ClusterMove.CLEAN): ClusterState.IDLE,
     (ClusterState.RESETTING, ClusterMove.DIRTY): ClusterState.QUARANTINED,
     (ClusterState.RESETTING, ClusterMove.STOP): ClusterState.STOPPING,
+    (ClusterState.SHRINKING, ClusterMove.SHRUNK): ClusterState.WARM_HEAD,
+    (ClusterState.SHRINKING, ClusterMove.KEPT): ClusterState.IDLE,
+    (ClusterState.SHRINKING, ClusterMove.STOP): ClusterState.STOPPING,
+    (ClusterState.WARM_HEAD, ClusterMove.GROW): ClusterState.GROWING,
+    (ClusterState.WARM_HEAD, ClusterMove.STOP): ClusterState.STOPPING,
+    (ClusterState.GROWING, ClusterMove.READY): ClusterState.IDLE,
+    (ClusterState.GROWING, ClusterMove.SHRINK): ClusterState.SHRINKING,
+    (ClusterState.GROWING, ClusterMove.STOP): ClusterState.STOPPING,
     (ClusterState.QUARANTINED, ClusterMove.STOP): ClusterState.STOPPING,
     (ClusterState.STOPPING, ClusterMove.GONE): ClusterState.STOPPED,
 }

@@ -22,6 +22,9 @@ class ClusterState(StrEnum):
     IDLE = "idle"
     LEASED = "leased"
     RESETTING = "resetting"
+    SHRINKING = "shrinking"
+    WARM_HEAD = "warm_head"
+    GROWING = "growing"
     QUARANTINED = "quarantined"
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -44,10 +47,11 @@ class Mode(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a lease came by its cluster: idle at once, waited for a release, or waited for a start."""
+    """How a lease came by its cluster: idle at once, waited for a release, for the workers of a warm head, a start."""
 
     HIT = "hit"
     WAITED = "waited"
+    WARM_HEAD = "warm_head"
     COLD = "cold"
 
 
@@ -92,21 +96,26 @@ class Cluster(NamedTuple):
         id: ``c-<digest>-<seq>``: deterministic, so that starting twice starts once.
         pool: digest of its key.
         tenant: its isolation domain.
-        footprint: what it takes of the ceilings until it is seen gone.
+        footprint: what it takes of the ceilings until it is seen gone; less once its workers were seen gone, all of
+            it again from the moment in which it begins to grow.
         epoch: the fencing token; rises with every grant and every end of a lease.
         leases: ids of the leases on it (at most one, unless the pool shares).
         uses: grants so far.
         cause: why it was started.
         changed_at: when it entered its state.
+        idle_since: when it came idle last; letting its workers go does not change it.
         boot_id: identity of the running head, as the backend told when it was ready; empty before.
         group: the group whose lease ran on it last, whose data it may hold.
         hold_until: it is kept for `group` until then; 0 for no hold.
         cordoned: no new grants.
         doom: why it must be stopped, and not reset, once its leases ended; None while it may live on.
-        reason, detail: why it is in its state (stopping, quarantined), as code and as sentence; of one that is doomed,
-            `detail` says that in words.
+        reason, detail: why it is in its state (stopping, quarantined), as code and as sentence.
         retires_at: end of its life by `max_lifetime` (with its jitter); 0 for never.
-        phase: how far a start is, in the backend's words (not kept over a restart).
+        resizes: how often it began to let its workers go or to get them back. The backend marks what it writes with it:
+            a late write of a daemon that was replaced must not undo a later one.
+        grow_s: how long it took to get its workers back last, None if it never let them go.
+        grown_at: when it had its workers back, until its next grant; 0 otherwise, and not kept over a restart.
+        phase: how far a start or a growth is, in the backend's words (not kept over a restart).
         group_only: it was proven clean for its group; another group's holder gets it after a full reset. The store
             keeps such an idle cluster as one that resets, so that a restart resets it in full.
         degraded: what it misses of what its key says, empty while it is whole; since `degraded_at`. Not kept over a
@@ -138,6 +147,10 @@ class Cluster(NamedTuple):
     reason: Reason | None = None
     detail: str = ""
     retires_at: float = 0.0
+    idle_since: float = 0.0
+    resizes: int = 0
+    grow_s: float | None = None
+    grown_at: float = 0.0
     phase: str = ""
     group_only: bool = False
     degraded: str = ""
@@ -147,11 +160,6 @@ class Cluster(NamedTuple):
     def grantable(self) -> bool:
         """Whether it may be granted to somebody new, as far as that does not depend on its state."""
         return not self.cordoned and self.doom is None and not self.degraded
-
-    @property
-    def doomed(self) -> str:
-        """Why it must be stopped once its leases ended, as a sentence; empty while it may live on."""
-        return (self.detail or self.doom.sentence) if self.doom is not None else ""
 
     def __repr__(self) -> str:
         flags = [f"for {', '.join(self.leases)}"] if self.leases else []

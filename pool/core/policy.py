@@ -48,10 +48,11 @@ class Demand:
     """What sizing may look at.
 
     Attributes:
-        leased, idle, starting: clusters of the pool by state (resetting ones count as idle).
+        leased, idle, starting: clusters of the pool by state (resetting ones count as idle, growing ones as starting).
         floor: least number of idle clusters from the schedule windows open now.
         last_asked_at: when the pool was last asked, 0 for never.
         min_idle: what an operator set by a resize, instead of the policy's own least number; None if nothing.
+        warm_heads: idle clusters that have let their workers go: they take less time than a start, and are not idle.
     """
 
     leased: int
@@ -60,6 +61,7 @@ class Demand:
     floor: int
     last_asked_at: float
     min_idle: int | None = None
+    warm_heads: int = 0
 
 
 class Sizing(Protocol):
@@ -70,12 +72,25 @@ class Sizing(Protocol):
 
 
 class Reclaim(Protocol):
-    """Until when an idle cluster is kept."""
+    """Until when an idle cluster is kept, and until when with its workers."""
 
     def keep_until(self, cluster: Cluster, pool: Pool, now: float) -> float:
-        """Return when to stop `cluster`, idle since ``cluster.changed_at``, if nobody asks for it before.
+        """Return when to stop `cluster`, idle since ``cluster.idle_since``, if nobody asks for it before.
 
         Asked when it becomes idle and again at the time returned; ``float('inf')`` keeps it.
+        """
+
+    def workers_until(self, cluster: Cluster, pool: Pool, price: float, now: float) -> float:
+        """Return when `cluster`, idle since ``cluster.idle_since``, lets its workers go if nobody asks for it before.
+
+        Asked as `keep_until` is, and only of a cluster that can; ``float('inf')`` keeps them. Its next lease then waits
+        for its workers: longer than for a cluster that has them, and less than for a start.
+
+        Args:
+            cluster: idle, with its workers.
+            pool: of it.
+            price: what it costs without them, as a share of what it costs with them, from 0 to 1.
+            now: seconds since the epoch.
         """
 
     def keeps(self) -> bool:

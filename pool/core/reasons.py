@@ -19,7 +19,9 @@ class Reason(StrEnum):
     ALL_RESETTING = "all_resetting"
     ALL_CORDONED = "all_cordoned"
     ALL_DEGRADED = "all_degraded"
+    WORKERS_LET_GO = "workers_let_go"
     STARTING = "starting"
+    GROWING = "growing"
     RELEASE_EXPECTED = "release_expected"
     LOCALITY_WAIT = "locality_wait"
     BEHIND_OTHERS = "behind_others"
@@ -75,6 +77,10 @@ class Reason(StrEnum):
     NO_CAPACITY = "no_capacity"
     OPEN_CLUSTER = "open_cluster"
 
+    # Why an idle cluster let its workers go, or did not.
+    WORKERS_IDLE_TTL = "workers_idle_ttl"
+    WORKERS_HOLD_OBJECTS = "workers_hold_objects"
+
     # Why a cluster was stopped, quarantined or replaced.
     IDLE_TTL = "idle_ttl"
     SURPLUS = "surplus"
@@ -85,6 +91,7 @@ class Reason(StrEnum):
     NEVER_KEPT = "never_kept"
     HOLDER_NOT_GONE = "holder_not_gone"
     RESET_FAILED = "reset_failed"
+    SHRINK_FAILED = "shrink_failed"
     QUARANTINE_OVER = "quarantine_over"
     HEAD_REPLACED = "head_replaced"
     PROCESS_GONE = "process_gone"
@@ -116,7 +123,9 @@ _SENTENCES: dict[Reason, str] = {
     Reason.ALL_RESETTING: "Every cluster of the pool is leased or being reset.",
     Reason.ALL_CORDONED: "Every idle cluster of the pool is cordoned.",
     Reason.ALL_DEGRADED: "Every idle cluster of the pool misses workers.",
+    Reason.WORKERS_LET_GO: "The pool's idle cluster has let its workers go, and gets them back first.",
     Reason.STARTING: "A cluster of the pool is starting.",
+    Reason.GROWING: "A cluster of the pool is getting its workers back.",
     Reason.RELEASE_EXPECTED: "A lease of the pool is expected to end before a new cluster could start.",
     Reason.LOCALITY_WAIT: "The cluster that holds the group's data is busy and is waited for, for a bounded time.",
     Reason.BEHIND_OTHERS: "Waiters with a better rank are served first.",
@@ -165,6 +174,8 @@ _SENTENCES: dict[Reason, str] = {
     Reason.START_TIMEOUT: "The cluster was not ready in time.",
     Reason.NO_CAPACITY: "The backend has no room for the cluster.",
     Reason.OPEN_CLUSTER: "The cluster answered a call without its token.",
+    Reason.WORKERS_IDLE_TTL: "The cluster was idle longer than its pool keeps the workers of one.",
+    Reason.WORKERS_HOLD_OBJECTS: "The cluster's workers hold objects that would be lost with them.",
     Reason.IDLE_TTL: "The cluster was idle longer than its pool keeps one.",
     Reason.SURPLUS: "The pool has more idle clusters than its settings allow.",
     Reason.MAX_USES: "The cluster served as many leases as its pool allows.",
@@ -174,6 +185,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.NEVER_KEPT: "The pool's policy keeps no cluster after its lease.",
     Reason.HOLDER_NOT_GONE: "The lease ended without its holder being seen gone.",
     Reason.RESET_FAILED: "The cluster could not be proven clean.",
+    Reason.SHRINK_FAILED: "The cluster could not let its workers go.",
     Reason.QUARANTINE_OVER: "The quarantine's time is over.",
     Reason.HEAD_REPLACED: "The head was replaced by an empty one.",
     Reason.PROCESS_GONE: "The cluster's processes are gone.",

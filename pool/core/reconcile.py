@@ -13,7 +13,7 @@ from pool.core.model import Cluster, ClusterState
 from pool.core.reasons import Reason
 from pool.core.turn import Turn
 
-EXPECTED_DRIFTS = ("start_again", "stop_again", "reset_again")
+EXPECTED_DRIFTS = ("start_again", "stop_again", "reset_again", "shrink_again", "grow_again")
 """Kinds that every restart of the daemon brings: effects that were under way are taken up again."""
 
 DRIFTS = (*EXPECTED_DRIFTS, "orphan", "gone", "replaced")
@@ -65,6 +65,12 @@ def _present(turn: Turn, cluster: Cluster, boot_id: str) -> None:
     elif state is ClusterState.RESETTING:
         _drift(turn, "reset_again")
         turn.begin_reset(cluster)
+    elif state is ClusterState.SHRINKING:
+        _drift(turn, "shrink_again")
+        turn.begin_shrink(cluster)
+    elif state is ClusterState.GROWING:
+        _drift(turn, "grow_again")
+        turn.begin_grow(cluster)
 
 
 def _absent(turn: Turn, cluster: Cluster) -> None:

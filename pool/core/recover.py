@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 from pool.core.events import Change
 from pool.core.model import Cluster, ClusterState, Lease, Pool, Record, Waiter
 from pool.core.settings import Rules
-from pool.core.state import State
+from pool.core.state import COMING_UP, UNUSED, State
 from pool.core.timers import Kind
+
+UNDER_WAY = (*COMING_UP, ClusterState.RESETTING, ClusterState.SHRINKING)
+"""States in which something is done to a cluster, for a bounded time."""
 
 
 def restore(
@@ -40,10 +43,12 @@ def restore(
     for pool in pools:
         take(pool)
     for cluster in clusters:
-        if cluster.state in (ClusterState.STARTING, ClusterState.RESETTING):
+        if cluster.state in UNDER_WAY:
             # The time without a daemon does not count against what is under way.
             cluster = cluster._replace(changed_at=now)
         take(cluster)
+        if cluster.grow_s is not None:
+            state.index[cluster.pool].grow_s.add(cluster.grow_s)
         _watch(state, cluster, now)
     for lease in leases:
         if lease.renewed_in >= generation - 1:
@@ -80,15 +85,18 @@ def _learn(state: State, lease: Lease) -> None:
 def _watch(state: State, cluster: Cluster, now: float) -> None:
     """Arm whatever may become due for a cluster: a look too many costs nothing."""
     timers = state.timers
-    if cluster.state is ClusterState.IDLE:
+    if cluster.state in UNUSED:
         timers.arm(Kind.KEEP, cluster.id, now)
+        timers.arm(Kind.WORKERS, cluster.id, now)
         if cluster.hold_until:
             timers.arm(Kind.HOLD, cluster.id, cluster.hold_until)
         if cluster.retires_at:
             timers.arm(Kind.RETIRE, cluster.id, cluster.retires_at)
-    elif cluster.state is ClusterState.STARTING:
+    elif cluster.state in COMING_UP:
         timers.arm(Kind.START, cluster.id, now)
     elif cluster.state is ClusterState.RESETTING:
         timers.arm(Kind.RESET, cluster.id, now)
+    elif cluster.state is ClusterState.SHRINKING:
+        timers.arm(Kind.SHRINK, cluster.id, now)
     elif cluster.state is ClusterState.QUARANTINED:
         timers.arm(Kind.QUARANTINE, cluster.id, now)

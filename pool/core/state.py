@@ -20,6 +20,13 @@ ENDED_KEPT = 5_000
 """Ended leases kept in memory, for answers to holders that come late. Older ones are found in the store."""
 
 
+UNUSED = (ClusterState.IDLE, ClusterState.WARM_HEAD)
+"""States in which nobody uses a cluster and nothing is done to it: it may be evicted."""
+
+COMING_UP = (ClusterState.STARTING, ClusterState.GROWING)
+"""States in which a cluster takes one of the slots for starts."""
+
+
 class State:
     """The daemon's memory. Its dictionaries are for reading; only `apply` and `revert` write."""
 
@@ -39,6 +46,7 @@ class State:
         self.evictable_by_tenant: dict[str, Ids] = {}
         self.starting = 0
         self.stopping: Ids = OrderedDict()
+        self.shrinking: Ids = OrderedDict()
         # Every cluster was asked to stop: nothing starts any more.
         self.closing = False
         self.waiting_pools: Ids = OrderedDict()
@@ -99,6 +107,11 @@ class State:
         index = self.index.get(digest)
         return index.start_s.value_s if index else None
 
+    def typical_grow_s(self, digest: str) -> float | None:
+        """Return the median of the times in which a pool's warm heads got their workers back, None if none was seen."""
+        index = self.index.get(digest)
+        return index.grow_s.value_s if index else None
+
     def typical_lease_s(self, digest: str) -> float | None:
         """Return the median of recent lease times of a pool, None if none was seen."""
         index = self.index.get(digest)
@@ -123,7 +136,7 @@ class State:
         return out
 
     def evictable_ids(self, tenant: str | None) -> Iterator[str]:
-        """Yield idle clusters of a tenant (of all if None), longest idle first."""
+        """Yield idle clusters and warm heads of a tenant (of all if None), longest so first."""
         ids = self.evictable if tenant is None else self.evictable_by_tenant.get(tenant)
         return iter(ids or ())
 
@@ -164,24 +177,30 @@ class State:
         if old is not None and was_live:
             self.index[old.pool].drop_cluster(old)
             self.stopping.pop(old.id, None)
-            self.starting -= old.state is ClusterState.STARTING
-            if not is_live or (new is not None and new.state is not ClusterState.IDLE):
+            self.shrinking.pop(old.id, None)
+            self.starting -= old.state in COMING_UP
+            if not is_live or (new is not None and new.state not in UNUSED):
                 self._drop_evictable(old)
             if not is_live:
                 del self.clusters[old.id]
-                self._use(old, -1)
         if new is not None and is_live:
             self.clusters[new.id] = new
             shares = self.settings(new.pool).max_leases_per_cluster
             self.index[new.pool].take_cluster(new, shares)
-            self.starting += new.state is ClusterState.STARTING
-            if new.state is ClusterState.IDLE and new.id not in self.evictable:
+            self.starting += new.state in COMING_UP
+            if new.state in UNUSED and new.id not in self.evictable:
                 self.evictable[new.id] = None
                 self.evictable_by_tenant.setdefault(new.tenant, OrderedDict())[new.id] = None
             elif new.state is ClusterState.STOPPING:
                 self.stopping[new.id] = None
-            if not was_live:
-                self._use(new, 1)
+            elif new.state is ClusterState.SHRINKING:
+                self.shrinking[new.id] = None
+        before = old.footprint if old is not None and was_live else None
+        after = new.footprint if new is not None and is_live else None
+        if before is not after:
+            record = new if new is not None else old
+            assert record is not None  # noqa: S101 one of them is
+            self._use(record, (after or Footprint()) - (before or Footprint()))
 
     def _drop_evictable(self, cluster: Cluster) -> None:
         if self.evictable.pop(cluster.id, self) is None:
@@ -190,17 +209,10 @@ class State:
             if not ids:
                 del self.evictable_by_tenant[cluster.tenant]
 
-    def _use(self, cluster: Cluster, sign: int) -> None:
-        index = self.index[cluster.pool]
-        before = self.tenant_usage.get(cluster.tenant, Footprint())
-        if sign > 0:
-            self.usage += cluster.footprint
-            index.usage += cluster.footprint
-            self.tenant_usage[cluster.tenant] = before + cluster.footprint
-        else:
-            self.usage -= cluster.footprint
-            index.usage -= cluster.footprint
-            self.tenant_usage[cluster.tenant] = before - cluster.footprint
+    def _use(self, cluster: Cluster, more: Footprint) -> None:
+        self.usage += more
+        self.index[cluster.pool].usage += more
+        self.tenant_usage[cluster.tenant] = self.tenant_usage.get(cluster.tenant, Footprint()) + more
 
     def _replace_lease(self, old: Lease | None, new: Lease | None) -> None:
         was_live = old is not None and old.state is not LeaseState.ENDED

@@ -20,6 +20,8 @@ class Kind(StrEnum):
     START = "start"
     RESET = "reset"
     KEEP = "keep"
+    WORKERS = "workers"
+    SHRINK = "shrink"
     HOLD = "hold"
     REST = "rest"
     DEGRADED = "degraded"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from pool.core.events import Change, Decision, Effect, Event, Reset, Start, Stop
+from pool.core.events import Change, Decision, Effect, Event, Grow, Reset, Shrink, Start, Stop
 from pool.core.key import ClusterKey
 from pool.core.lifecycle import ClusterMove, LeaseMove, cluster_after, lease_after
 from pool.core.model import Cluster, ClusterState, Lease, Pool, R, Record
 from pool.core.reasons import Reason
 from pool.core.settings import PoolSettings
-from pool.core.state import State
+from pool.core.state import COMING_UP, UNUSED, State
 from pool.core.timers import Kind
 
 
@@ -108,6 +108,34 @@ class Turn:
         self.effect(Start(cluster, self.state.key_of(cluster), timeout_s))
         self.state.timers.arm(Kind.START, cluster.id, cluster.changed_at + timeout_s)
 
+    def shrink_cluster(self, cluster: Cluster, reason: Reason, detail: str) -> Cluster:
+        """Let the workers of a cluster go that nobody uses."""
+        resizes = cluster.resizes + 1
+        new = self.move(cluster, ClusterMove.SHRINK, resizes=resizes, reason=reason, detail=detail, phase="")
+        self.begin_shrink(new)
+        return new
+
+    def begin_shrink(self, cluster: Cluster) -> None:
+        """Have the backend let a cluster's workers go (or go on with it), and watch how long it takes."""
+        self.effect(Shrink(cluster, self.state.key_of(cluster)))
+        timeout_s = self.settings(cluster.pool).start_timeout_s
+        self.state.timers.arm(Kind.SHRINK, cluster.id, cluster.changed_at + timeout_s)
+
+    def grow_cluster(self, cluster: Cluster) -> Cluster:
+        """Begin to give a warm head its workers back. The caller has checked the ceilings."""
+        footprint, resizes = self.state.key_of(cluster).footprint, cluster.resizes + 1
+        new = self.move(
+            cluster, ClusterMove.GROW, footprint=footprint, resizes=resizes, reason=None, detail="", phase="growing"
+        )
+        self.begin_grow(new)
+        return new
+
+    def begin_grow(self, cluster: Cluster) -> None:
+        """Have the backend give a cluster its workers back (or go on with it), and watch how long it takes."""
+        self.effect(Grow(cluster, self.state.key_of(cluster)))
+        timeout_s = self.settings(cluster.pool).start_timeout_s
+        self.state.timers.arm(Kind.START, cluster.id, cluster.changed_at + timeout_s)
+
     def begin_reset(self, cluster: Cluster, *, full: bool = True) -> None:
         """Have the backend reset a cluster, and watch how long it takes."""
         timeout_s = self.settings(cluster.pool).reset_timeout_s
@@ -130,20 +158,26 @@ class Turn:
         state = cluster_after(cluster, move)
         if state is not cluster.state:
             fields["changed_at"] = self.now
+            if state is ClusterState.IDLE and move is not ClusterMove.KEPT:
+                fields["idle_since"] = self.now
         new = self.update(cluster, durable=durable, state=state, **fields)
         self.touch(cluster.pool)
-        if cluster.state is ClusterState.STARTING or state is ClusterState.STOPPED:
+        if cluster.state in COMING_UP or state in (ClusterState.STOPPED, ClusterState.WARM_HEAD):
             self.freed = True
-        if state is ClusterState.IDLE:
+        if state in UNUSED:
             self.idled.append(new.id)
-            self._watch_idle(new)
+            self.watch_unused(new)
         return new
 
-    def _watch_idle(self, cluster: Cluster) -> None:
+    def watch_unused(self, cluster: Cluster) -> None:
+        """See to it that somebody looks when something is due of a cluster that nobody uses."""
         pool = self.state.pools[cluster.pool]
-        keep_until = self.settings(cluster.pool).reclaim.keep_until(cluster, pool, self.now)
+        reclaim = self.settings(cluster.pool).reclaim
         timers = self.state.timers
-        timers.arm(Kind.KEEP, cluster.id, keep_until)
+        timers.arm(Kind.KEEP, cluster.id, reclaim.keep_until(cluster, pool, self.now))
+        price = pool.key.warm_head_price
+        if price < 1 and cluster.state is ClusterState.IDLE:
+            timers.arm(Kind.WORKERS, cluster.id, reclaim.workers_until(cluster, pool, price, self.now))
         if cluster.hold_until:
             timers.arm(Kind.HOLD, cluster.id, cluster.hold_until)
         if cluster.group_only:

@@ -24,7 +24,7 @@ BASELINE = (
     "own for each."
 )
 _TOTALS = ("outside", "in all")
-_STYLE = {"hit": "green", "waited": "yellow", "cold": "yellow", "shared": "green"}
+_STYLE = {"hit": "green", "waited": "yellow", "warm_head": "yellow", "cold": "yellow", "shared": "green"}
 _MARK = {Stage.LATER: ("·", "dim"), Stage.DONE: ("✓", "green"), Stage.FAILED: ("✗", "red")}
 
 

@@ -25,7 +25,7 @@ class TaskRecord:
         task: its name.
         started: when it began to ask for a cluster (epoch seconds).
         how: ``leased``, ``shared`` (the lease of the task around or beside it) or ``fresh`` (a Ray of its own).
-        outcome: of the lease: ``hit``, ``waited``, ``cold``; empty if it got none.
+        outcome: of the lease: ``hit``, ``waited``, ``warm_head``, ``cold``; empty if it got none.
         reason, explanation: why it was not a hit.
         lease, cluster: their ids.
         acquire_s: until it had the lease.

@@ -8,6 +8,7 @@ from typing import Any
 
 from pool import __version__
 from pool.core.events import Acquire, Answer, Decision, Rejected
+from pool.core.key import footprint_of
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Outcome, Waiter
 from pool.core.reasons import START_FAILURES, Reason
 from pool.core.reconcile import DRIFTS
@@ -18,6 +19,7 @@ from pool.pulse import Pulse
 
 ANNOUNCED = {
     "start_failures": START_FAILURES,
+    "grow_failures": START_FAILURES,
     "rejections": (Reason.WAIT_TIMEOUT, Reason.QUEUE_FULL, Reason.START_FAILED, Reason.BREAKER_OPEN),
     "leases_ended": (Reason.RELEASED, Reason.EXPIRED, Reason.CLUSTER_LOST),
 }
@@ -26,7 +28,11 @@ ANNOUNCED = {
 CALLED_OFF = (Reason.DRAINED, Reason.SHUTDOWN)
 """Why a start ends that somebody took back: nothing failed."""
 
+SHRINKS = ("let_go", "some_left", "kept", "failed")
+"""How an attempt to let workers go can end."""
+
 STARTING, IDLE, RESETTING = ClusterState.STARTING, ClusterState.IDLE, ClusterState.RESETTING
+SHRINKING, GROWING = ClusterState.SHRINKING, ClusterState.GROWING
 
 
 class Metrics:
@@ -63,8 +69,10 @@ class Metrics:
             for outcome in Outcome:
                 self._child(self.series.wait, name, outcome.value)
             self._child(self.series.grants, name, Outcome.HIT.value, "none")
-            for one in (self.series.lease, self.series.start, self.series.reset):
+            for one in (self.series.lease, self.series.start, self.series.grow, self.series.grows, self.series.reset):
                 self._child(one, name)
+            for result in SHRINKS:
+                self._child(self.series.shrinks, name, result)
             for result in ("clean", "failed"):
                 self._child(self.series.resets, name, result)
             for metric, reasons in ANNOUNCED.items():
@@ -136,14 +144,34 @@ class Metrics:
         self._spent.left(name, old, now)
         if was is STARTING and is_ is IDLE:
             self._child(self.series.start, name).observe(max(0.0, now - new.created_at))
+        elif was is GROWING and is_ is IDLE:
+            self._child(self.series.grow, name).observe(max(0.0, now - old.changed_at))
+        elif was is SHRINKING:
+            self._shrunk(name, new)
         elif was is RESETTING:
             self._child(self.series.resets, name, "clean" if is_ is IDLE else "failed").inc()
             self._child(self.series.reset, name).observe(max(0.0, now - old.changed_at))
+        reason = new.reason.value if new.reason is not None else "none"
+        if is_ is GROWING:
+            self._child(self.series.grows, name).inc()
+        elif was is GROWING and is_ is not IDLE and new.reason not in CALLED_OFF:
+            self._child(self.series.grow_failures, name, reason).inc()
         if is_ is ClusterState.STOPPING:
-            reason = new.reason.value if new.reason is not None else "none"
             self._child(self.series.stops, name, reason).inc()
             if was is STARTING and new.reason not in CALLED_OFF:
                 self._child(self.series.start_failures, name, reason).inc()
+
+    def _shrunk(self, name: str, new: Cluster) -> None:
+        if new.state is ClusterState.WARM_HEAD:
+            key = self._state().pools[new.pool].key
+            result = "let_go" if new.footprint == footprint_of(key.shape, {}) else "some_left"
+        elif new.state is IDLE:
+            result = "kept"
+        elif new.reason is Reason.SHRINK_FAILED:
+            result = "failed"
+        else:
+            return
+        self._child(self.series.shrinks, name, result).inc()
 
     def _answers(self, decision: Decision) -> None:
         counted = False

@@ -63,7 +63,7 @@ class Series:
 
         self.grants = counter(
             "grants",
-            "Leases granted, by outcome (hit, waited, cold) and by why it was a miss (none for a hit).",
+            "Leases granted, by outcome (hit, waited, warm_head, cold) and by why it was a miss (none for a hit).",
             "pool",
             "outcome",
             "reason",
@@ -84,6 +84,20 @@ class Series:
         self.starts = counter("cluster_starts", "Clusters whose start was begun, by cause.", "pool", "cause")
         self.start = histogram("cluster_start_seconds", "Time from a start's begin to ready.", START_BUCKETS_S, "pool")
         self.start_failures = counter("cluster_start_failures", "Starts that failed, by reason.", "pool", "reason")
+        self.grows = counter("cluster_grows", "Warm heads that began to get their workers back.", "pool")
+        self.grow = histogram(
+            "cluster_grow_seconds", "Time until a warm head had its workers back.", START_BUCKETS_S, "pool"
+        )
+        self.grow_failures = counter(
+            "cluster_grow_failures", "Warm heads that did not get their workers back, by reason.", "pool", "reason"
+        )
+        self.shrinks = counter(
+            "cluster_shrinks",
+            "Idle clusters that were to let their workers go, by result: let_go, some_left (others hold objects), kept "
+            "(all of them do), failed.",
+            "pool",
+            "result",
+        )
         self.stops = counter("cluster_stops", "Clusters whose stop was begun, by reason.", "pool", "reason")
         self.resets = counter("resets", "Resets between leases, by result (clean, failed).", "pool", "result")
         self.reset = histogram("reset_seconds", "Time of a reset.", RESET_BUCKETS_S, "pool")

@@ -93,7 +93,7 @@ def _stored_state(c: Cluster) -> ClusterState:
 def stored(c: Cluster) -> Cluster:
     """Return a cluster as it is found after a restart."""
     c = c._replace(state=_stored_state(c))
-    return c._replace(phase="", group_only=False, degraded="", degraded_at=0.0)
+    return c._replace(grown_at=0.0, phase="", group_only=False, degraded="", degraded_at=0.0)
 
 
 def cluster_row(c: Cluster) -> tuple[Any, ...]:
@@ -128,6 +128,9 @@ def cluster_row(c: Cluster) -> tuple[Any, ...]:
         c.reason and c.reason.value,
         c.detail,
         c.retires_at,
+        c.idle_since,
+        c.resizes,
+        c.grow_s,
     )
 
 
@@ -143,6 +146,7 @@ def clusters_of(rows: Sequence[Row]) -> list[Cluster]:
     columns["cordoned"] = map(bool, columns["cordoned"])
     for name in ("cause", "doom", "reason"):
         columns[name] = map(_REASON, columns[name])
+    columns["grown_at"] = repeat(0.0)
     columns["phase"] = repeat("")
     columns["group_only"] = repeat(False)
     columns["degraded"] = repeat("")

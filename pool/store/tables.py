@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest Alembic revision: the schema that this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -95,6 +95,9 @@ clusters = Table(
     _text("reason", null=True),
     _text("detail"),
     _seconds("retires_at"),
+    _seconds("idle_since"),
+    _int("resizes"),
+    _seconds("grow_s", null=True),
     # Serves what lives (a few states) and what to prune (stopped, by age).
     Index(None, "state", "changed_at"),
     # Never updated, so it costs a write only when a cluster is new. Serves history and the latest starts.

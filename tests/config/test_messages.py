@@ -49,6 +49,14 @@ def test_an_unknown_setting_is_named_with_the_nearest_right_one() -> None:
         ("pools: [{name: My Pool}]\n", "1:16: pools[0].name: is not a name; use small letters, digits, '-' and '_'"),
         ("pools: [{name: a, max: 3}]\n", "1:19: pools[0].max: unknown setting; did you mean ceiling.clusters?"),
         ("pools: [{name: a, idle_jitter: 2}]\n", "1:32: pools[0].idle_jitter: should be less than or equal to 1"),
+        (
+            "pools: [{name: a, workers_idle_ttl: 2m}]\n",
+            "1:37: pools[0].workers_idle_ttl: clusters of the backend local cannot let their workers go; take it out",
+        ),
+        (
+            "pools: [{name: a, reclaim: {type: fixed_ttl, workers_ttl: 2m}}]\n",
+            "1:59: pools[0].reclaim.workers_ttl: clusters of the backend local cannot let their workers go",
+        ),
         ("pools: [{name: a, idle_jitter: .nan}]\n", "1:32: pools[0].idle_jitter: nan is not a number"),
         ("pools: [{name: a, max_lifetime: .inf}]\n", "1:33: pools[0].max_lifetime: inf is out of range"),
         ("pools: [{name: a, grant_order: most}]\n", "1:32: pools[0].grant_order: 'most' is not known; did you mean"),

@@ -21,6 +21,7 @@ from pool.core.events import (
     Detached,
     Effect,
     Event,
+    Grow,
     Listing,
     Lost,
     Paused,
@@ -34,6 +35,9 @@ from pool.core.events import (
     Resize,
     Revoke,
     Seen,
+    Shrink,
+    ShrinkFailed,
+    Shrunk,
     Shutdown,
     Start,
     Started,
@@ -58,7 +62,8 @@ SMALL, LARGE = make_key(1), make_key(3)
 OTHER = make_key(1, image="other:1")
 SHARED = make_key(1, image="shared:1")
 FOREIGN = make_key(1, tenant="foreign/domain")
-KEYS = [SMALL, LARGE, OTHER, SHARED, FOREIGN]
+WORKERS = make_key(1, image="workers:1", workers=[{"name": "w", "cpu": 1, "replicas": 2}])
+KEYS = [SMALL, LARGE, OTHER, SHARED, FOREIGN, WORKERS]
 GROUPS = ["", "", "g1", "g2"]
 
 
@@ -74,6 +79,10 @@ def rules_of(number: int) -> Rules:
         "shared:1": make_settings(
             "shared", max_leases_per_cluster=3 - number, max_lease_s=100, grant_order=LeastRecentlyUsed(),
             reclaim=NeverKeep() if number == 2 else FixedTTL(30, 0), locality_wait_s=2,
+        ),
+        "workers:1": make_settings(
+            "workers", reclaim=FixedTTL(120, 0, 15), sizing=FloorAndBuffer(buffer=number % 2), max_lifetime_s=150,
+            ceiling=Ceiling(milli_cpu=5000),
         ),
     }  # fmt: skip
     return make_rules(
@@ -113,7 +122,7 @@ class PoolMachine(RuleBasedStateMachine):
         store = MemoryStore(self.disk)
         store._generation = self.disk.generation
         run_now(store.commit(decision.changes))
-        self.pending += [e for e in decision.effects if isinstance(e, Start | Stop | Reset)]
+        self.pending += [e for e in decision.effects if isinstance(e, Start | Stop | Reset | Shrink | Grow)]
         return decision
 
     @invariant()
@@ -198,13 +207,21 @@ class PoolMachine(RuleBasedStateMachine):
     # --- the backend -----------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.pending)
-    @rule(data=st.data(), well=st.sampled_from([True, True, True, False]))
-    def carry_out(self, data, well) -> None:
+    @rule(data=st.data(), well=st.sampled_from([True, True, True, False]), left=st.integers(0, 2))
+    def carry_out(self, data, well, left) -> None:
         effect = self.pending.pop(data.draw(st.integers(0, len(self.pending) - 1)))
         if isinstance(effect, Start):
             id_ = effect.cluster.id
             self.tell(Progress(id_, "starting head"))
             self.tell(Started(id_, f"boot-{id_}", "x:1") if well else StartFailed(id_, Reason.START_FAILED, "no image"))
+        elif isinstance(effect, Grow):
+            id_ = effect.cluster.id
+            reason = [Reason.START_FAILED, Reason.NO_CAPACITY, Reason.START_FAILED][left]
+            self.tell(Progress(id_, "workers 0 of 2"))
+            self.tell(Started(id_, f"boot-{id_}", "x:1") if well else StartFailed(id_, reason, "no node"))
+        elif isinstance(effect, Shrink):
+            id_ = effect.cluster.id
+            self.tell(Shrunk(id_, (("w", left),), "they hold objects") if well else ShrinkFailed(id_, "no answer"))
         elif isinstance(effect, Reset):
             self.tell(ResetDone(effect.cluster.id, effect.epoch, well, "" if well else "an actor", effect.full))
         else:
@@ -319,8 +336,10 @@ class PoolMachine(RuleBasedStateMachine):
     def carry_out_well(self) -> None:
         """Carry out the oldest effect, without a fault."""
         effect = self.pending.pop(0)
-        if isinstance(effect, Start):
+        if isinstance(effect, Start | Grow):
             self.tell(Started(effect.cluster.id, f"boot-{effect.cluster.id}", "x:1"))
+        elif isinstance(effect, Shrink):
+            self.tell(Shrunk(effect.cluster.id))
         elif isinstance(effect, Reset):
             self.tell(ResetDone(effect.cluster.id, effect.epoch, True, full=effect.full))
         else:

@@ -26,7 +26,7 @@ POOL = Pool(KEY.digest, KEY, "default")
 def idle(name: str, since: float = 0.0, group: str = "") -> Cluster:
     return Cluster(
         name, KEY.digest, "p/d", 1, Footprint(1), ClusterState.IDLE, Reason.MISS, created_at=0.0, changed_at=since,
-        group=group,
+        idle_since=since, group=group,
     )  # fmt: skip
 
 

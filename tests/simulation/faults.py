@@ -16,17 +16,29 @@ from pool.store.memory import Fault
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
-HEALTHY = Behaviour(start_s=(0.5, 3.0), stop_s=(0.1, 0.5), reset_s=(0.05, 0.3), list_s=(0.0, 0.1))
+HEALTHY = Behaviour(
+    start_s=(0.5, 3.0),
+    grow_s=(0.2, 1.5),
+    shrink_s=(0.1, 0.5),
+    stop_s=(0.1, 0.5),
+    reset_s=(0.05, 0.3),
+    list_s=(0.0, 0.1),
+)
 
 
 def make_behaviour(rng: random.Random) -> Behaviour:
     """Draw how bad the backend is in this run."""
     return Behaviour(
         start_s=rng.choice([(0.5, 3.0), (0.0, 0.0), (1.0, 25.0)]),
+        grow_s=rng.choice([(0.2, 1.5), (0.0, 0.0), (0.5, 15.0)]),
+        shrink_s=rng.choice([(0.1, 0.5), (0.0, 0.0), (0.1, 8.0)]),
         stop_s=rng.choice([(0.1, 0.5), (0.0, 0.0), (0.1, 6.0)]),
         reset_s=rng.choice([(0.05, 0.3), (0.0, 0.0), (0.1, 6.0)]),
         list_s=rng.choice([(0.0, 0.1), (0.0, 3.0)]),
         start_fails=rng.choice([0.0, 0.1, 0.7]),
+        grow_fails=rng.choice([0.0, 0.1, 0.6]),
+        shrink_fails=rng.choice([0.0, 0.3]),
+        worker_holds=rng.choice([0.0, 0.4]),
         stop_fails=rng.choice([0.0, 0.3]),
         reset_dirty=rng.choice([0.0, 0.2]),
         list_fails=rng.choice([0.0, 0.4]),

@@ -44,7 +44,7 @@ class Holder:
     def __init__(self, sim: Simulation, number: int, rng: random.Random) -> None:
         self.sim, self.rng = sim, rng
         self.name = f"holder-{number}"
-        self.key: ClusterKey = rng.choice(sim.keys)
+        self.key: ClusterKey = rng.choice(sim.wanted)
         self.group = rng.choice(["", "g1", "g2", f"g-{number}"])
         self.mode = rng.choices([Mode.WAIT_OR_CREATE, Mode.WAIT, Mode.WARM_ONLY], [8, 1, 1])[0]
         self.priority = rng.choice([0, 0, 0, 1, 5])

@@ -14,7 +14,7 @@ from policies.sizing import FloorAndBuffer
 from pool.backends.simulated import SimulatedCluster
 from pool.core.capacity import over
 from pool.core.events import Change, Granted
-from pool.core.key import ClusterKey, Footprint, key_from
+from pool.core.key import ClusterKey, Footprint, footprint_of, key_from
 from pool.core.model import ClusterState
 from pool.core.settings import Ceiling, PoolSettings, Rules
 from pool.store.base import Loaded
@@ -35,7 +35,7 @@ class SimClock:
 
 
 def make_keys() -> list[ClusterKey]:
-    """Two tenants; a small and a large shape of one image; another image; one whose holders share."""
+    """Two tenants; a small and a large shape of one image; others with workers; one whose holders share."""
 
     def key(image: str, tenant: str, cpu: int, workers: int = 0) -> ClusterKey:
         groups = [{"name": "w", "cpu": 1, "replicas": workers}] if workers else []
@@ -43,11 +43,16 @@ def make_keys() -> list[ClusterKey]:
 
     return [
         key("image:1", "a/dev", 1),
-        key("image:1", "a/dev", 2),
-        key("image:1", "b/dev", 1),
+        key("image:1", "a/dev", 2, workers=1),
+        key("image:1", "b/dev", 1, workers=1),
         key("image:2", "a/dev", 1, workers=1),
-        key("shared:1", "b/dev", 1),
+        key("image:3", "a/dev", 1, workers=2),
+        key("shared:1", "b/dev", 1, workers=1),
     ]
+
+
+def make_ttl(rng: random.Random) -> FixedTTL:
+    return FixedTTL(rng.choice([5.0, 20.0, 40.0]), 0.1, rng.choice([0.0, 0.3, 2.0]))
 
 
 def make_rules(rng: random.Random, keys: Sequence[ClusterKey]) -> Rules:
@@ -59,7 +64,7 @@ def make_rules(rng: random.Random, keys: Sequence[ClusterKey]) -> Rules:
             rng.choice([MostRecentlyUsed(), LeastRecentlyUsed()]),
             PriorityWithAging(),
             FloorAndBuffer(buffer=rng.choice([0, 0, 0, 1])),
-            NeverKeep() if rng.random() < 0.1 else FixedTTL(rng.choice([5.0, 20.0])),
+            NeverKeep() if rng.random() < 0.1 else make_ttl(rng),
             ceiling=Ceiling(clusters=rng.choice([None, 1, 2, 3])),
             lease_ttl_s=rng.choice([6.0, 12.0]),
             max_lease_s=rng.choice([0.0, 0.0, 0.0, 25.0]),
@@ -108,19 +113,34 @@ class RealClusters(dict[str, SimulatedCluster]):
         return self._keys[cluster_id.split("-")[1]]
 
     def __setitem__(self, cluster_id: str, cluster: SimulatedCluster) -> None:
-        if cluster_id in self:
+        before = self.get(cluster_id)
+        if before is None:
+            self._measure(cluster_id, cluster)
+        elif before.boot != cluster.boot:
             self._problem(f"{cluster_id} was started twice")
+        else:
+            self._resized(cluster_id, before, cluster)
+        super().__setitem__(cluster_id, cluster)
+
+    def _measure(self, cluster_id: str, cluster: SimulatedCluster) -> None:
+        """See that what comes to be is within the ceilings, together with all that is there."""
         key, rules = self.key_of(cluster_id), self._rules
-        others = [self.key_of(id_) for id_ in self]
+        others = [(self.key_of(id_), other) for id_, other in self.items() if id_ != cluster_id]
         for whose, ceiling, used in (
-            (f"pool {key.digest}", rules.settings_for(key).ceiling, [k for k in others if k.digest == key.digest]),
-            (key.tenant, rules.tenant_ceiling(key.tenant), [k for k in others if k.tenant == key.tenant]),
+            (f"pool {key.digest}", rules.settings_for(key).ceiling, [o for o in others if o[0].digest == key.digest]),
+            (key.tenant, rules.tenant_ceiling(key.tenant), [o for o in others if o[0].tenant == key.tenant]),
             ("the daemon", rules.daemon, others),
         ):
-            usage = sum((k.footprint for k in used), Footprint())
-            if text := over(ceiling, usage, key.footprint):
+            usage = sum((footprint_of(k.shape, other.workers) for k, other in used), Footprint())
+            if text := over(ceiling, usage, footprint_of(key.shape, cluster.workers)):
                 self._problem(f"the world is over the ceiling of {whose}: {text}")
-        super().__setitem__(cluster_id, cluster)
+
+    def _resized(self, cluster_id: str, before: SimulatedCluster, cluster: SimulatedCluster) -> None:
+        known = self._disk.clusters[cluster_id]
+        grows = sum(cluster.workers.values()) > sum(before.workers.values())
+        if known.state is not (ClusterState.GROWING if grows else ClusterState.SHRINKING):
+            self._problem(f"the workers of {known} became {cluster.workers}, and the store knows nothing of it")
+        self._measure(cluster_id, cluster)
 
     def __delitem__(self, cluster_id: str) -> None:
         known = self._disk.clusters.get(cluster_id)

@@ -63,6 +63,8 @@ class Simulation:
         self.clock = SimClock(self.loop)
         self.keys = make_keys()
         self.rules = make_rules(self.rng, self.keys)
+        # Few keys make clusters come back to use, many make them fight for room.
+        self.wanted = self.rng.sample(self.keys, self.rng.randint(1, len(self.keys)))
         self.disk = MemoryState()
         clusters = RealClusters(self.rules, self.keys, self.disk, self._problem)
         self.world = SimulatedWorld(random.Random(seed), make_behaviour(self.rng), clusters)

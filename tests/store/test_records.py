@@ -82,6 +82,10 @@ CLUSTER = st.builds(
     reason=st.none() | REASON,
     detail=TEXT,
     retires_at=TIME,
+    idle_since=TIME,
+    resizes=COUNT,
+    grow_s=st.none() | TIME,
+    grown_at=TIME,
     phase=st.just(""),
     group_only=st.booleans(),
     degraded=TEXT,
@@ -200,4 +204,4 @@ def test_the_clusters_table_has_all_but_what_is_not_kept_with_the_footprint_spre
     names = [column.name for column in tables.clusters.c]
     at = names.index("footprint_clusters")
     names[at : at + 4] = ["footprint"]
-    assert [*names, "phase", "group_only", "degraded", "degraded_at"] == [*Cluster._fields]
+    assert [*names, "grown_at", "phase", "group_only", "degraded", "degraded_at"] == [*Cluster._fields]

@@ -104,6 +104,35 @@ async def test_a_migration_cut_short_leaves_nothing_behind(file: Path, monkeypat
     await store.close()
 
 
+async def test_clusters_of_the_first_schema_are_idle_since_they_changed_last(file: Path) -> None:
+    from alembic import command
+
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        command.upgrade(schema._config(connection), "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO meta (id, store_id, generation, opened_by, opened_at) VALUES (1, 'store', 1, 'old', 0)"
+        )
+        old = [
+            name
+            for name in (c.name for c in tables.clusters.columns)
+            if name not in ("idle_since", "resizes", "grow_s")
+        ]
+        values: dict[str, object] = dict.fromkeys(old, 0) | {
+            "id": "c-x-1", "pool": "x", "tenant": "p/d", "state": "idle", "cause": "miss", "leases": "[]",
+            "doom": None, "reason": None, "detail": "", "changed_at": 70.0,
+        }  # fmt: skip
+        row = tables.clusters.insert().values(values)
+        connection.execute(row)
+    engine.dispose()
+    store = SqlStore(f"sqlite:///{file}")
+    try:
+        [cluster] = (await store.open(100.0)).clusters
+        assert (cluster.idle_since, cluster.grow_s, cluster.changed_at) == (70.0, None, 70.0)
+    finally:
+        await store.close()
+
+
 async def test_migrating_leaves_logging_and_the_working_directory_alone(
     file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,5 +184,5 @@ def test_a_developer_can_write_the_next_revision(tmp_path: Path, monkeypatch: py
         connection.exec_driver_sql("DROP INDEX ix_leases_asked_at_id")
     engine.dispose()
     schema.write_revision("more speed", url)
-    [written] = migrations.glob("versions/0002*.py")
+    [written] = migrations.glob(f"versions/{int(tables.SCHEMA) + 1:04d}*.py")
     assert "ix_leases_asked_at_id" in written.read_text()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import aiohttp
 import structlog
 
-from pool.backends.base import Clean, News, Report
+from pool.backends.base import Clean, KeepsWorkers, News, Report
 from pool.backends.local import census, commands
 from pool.backends.local.calls import Calls
 from pool.backends.local.launch import Home
@@ -36,7 +36,7 @@ PORT_TRIES = 4
 T = TypeVar("T")
 
 
-class LocalBackend:
+class LocalBackend(KeepsWorkers):
     """Runs clusters as processes of this machine. See `pool.backends.base.Backend` for the verbs.
 
     Local clusters run in the Python environment of `LocalOptions.python` whatever image their key names, and with the
