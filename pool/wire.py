@@ -28,13 +28,13 @@ Duration = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
 class Message(BaseModel):
     """Base of what is received by a client."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class Request(BaseModel):
     """Base of what is received by the daemon."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 # --- the key -------------------------------------------------------------------------------------------------------

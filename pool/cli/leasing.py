@@ -22,6 +22,7 @@ from pool.cli.talk import find
 
 if TYPE_CHECKING:
     from pool.client import HeldLease
+    from pool.wire import ClusterAccess
 
 GRACE_S = 10.0
 """How long a command whose lease is over may take to end before it is killed."""
@@ -77,8 +78,22 @@ def lease(
     with Client(found.url, token=found.token) as client, contextlib.ExitStack() as stack:
         with waiting_display() as show:
             held = stack.enter_context(client.lease(request, progress=show))
+        _tell_how_to_reach(held.cluster)
         code = _run(command, held)
     raise typer.Exit(code)
+
+
+def _tell_how_to_reach(cluster: ClusterAccess) -> None:
+    """Tell who is outside of the cluster's network how to get in; the command may know another way."""
+    from pool.client.outside import known_here, port_forward
+
+    command = port_forward(cluster.client_address, cluster.dashboard_url)
+    if command and not known_here(cluster.address):
+        port = cluster.client_address.rpartition(":")[2]
+        tell(
+            f"warmpool: {cluster.id} is inside Kubernetes, and its address {cluster.address} is not known here. "
+            f"Run `{command}` beside this, and connect to ray://127.0.0.1:{port} instead."
+        )
 
 
 def _seconds(option: str, text: str) -> float:

@@ -192,8 +192,19 @@ def explain(
     if json:
         as_json(answer)
         return
-    for sentence in answer["sentences"]:
+    for sentence in (*answer["sentences"], *_dashboard(answer.get("cluster") or {})):
         print(sentence)
+
+
+def _dashboard(cluster: dict[str, Any]) -> list[str]:
+    url = cluster.get("dashboard_url", "")
+    if not url or cluster["state"] == "stopped":
+        return []
+    from pool.client.outside import port_forward
+
+    command = port_forward(url)
+    outside = f"; from outside of Kubernetes: `{command}`" if command else ""
+    return [f"Its dashboard, which asks for the cluster's token: {url}{outside}."]
 
 
 def _segment(text: str) -> str:

@@ -28,6 +28,8 @@ class Pooled:
         mode: what to do when no cluster is idle: ``wait_or_create``, ``wait`` or ``warm_only``.
         timeout_s: seconds to wait for a cluster before the task fails.
         ttl_s: the lease expires if it is not renewed for so many seconds; the pool's setting if None.
+        deck: show the lease in the task's deck (Flyte 1) or report (Flyte 2), turning that on unless the task says
+            ``enable_deck=False``.
 
     Raises:
         TypeError: if `config` is not a `RayJobConfig` of Flyte's Ray plugin.
@@ -41,6 +43,7 @@ class Pooled:
     mode: Mode | str = Mode.WAIT_OR_CREATE
     timeout_s: float = 600.0
     ttl_s: float | None = None
+    deck: bool = True
 
     def __post_init__(self) -> None:
         try:

@@ -19,9 +19,11 @@ from flytekit.configuration import SerializationSettings
 from flytekit.core.array_node_map_task import ArrayNodeMapTask
 from flytekit.core.context_manager import FlyteContext, FlyteContextManager
 from flytekit.core.python_function_task import PythonFunctionTask
+from flytekit.deck import Deck
 from flytekit.extend import TaskPlugins
 from flytekitplugins.ray.task import RayFunctionTask
 
+from pool.flyte import deck
 from pool.flyte.acquire import has_daemon, wish_of
 from pool.flyte.config import Pooled
 from pool.flyte.holding import held
@@ -39,6 +41,9 @@ class PooledTask(PythonFunctionTask[Pooled]):  # type: ignore[misc]  # flytekit 
     """A Python task whose body runs connected to a leased Ray cluster."""
 
     def __init__(self, task_config: Pooled, task_function: Callable[..., Any], **kwargs: Any) -> None:
+        if task_config.deck and kwargs.get("enable_deck") is None and kwargs.get("disable_deck") is None:
+            # flytekit's own tabs stay off, as they are when nothing is said: some of them take seconds.
+            kwargs |= {"enable_deck": True, "deck_fields": ()}
         super().__init__(task_config=task_config, task_function=task_function, task_type="python-task", **kwargs)
         self._pooled = task_config
 
@@ -78,7 +83,8 @@ class PooledTask(PythonFunctionTask[Pooled]):  # type: ignore[misc]  # flytekit 
         try:
             if has_daemon(self.name, local=local):
                 wish = wish_of(self.name, self._pooled, self._identity(ctx, local), self._own())
-                with held(wish, record) as lease, record.timed("body_s"):
+                with self._shown_if_refused(ctx, record), held(wish, record) as lease, record.timed("body_s"):
+                    self._show(ctx, deck.granted(lease, shared=record.how == "shared"))
                     yield _with_lease(ctx, lease)
             else:
                 record.how = "fresh"
@@ -95,6 +101,20 @@ class PooledTask(PythonFunctionTask[Pooled]):  # type: ignore[misc]  # flytekit 
         finally:
             _running.reset(running)
             record.write()
+
+    @contextmanager
+    def _shown_if_refused(self, ctx: FlyteContext, record: TaskRecord) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not record.lease:
+                self._show(ctx, deck.refused(error))
+            raise
+
+    def _show(self, ctx: FlyteContext, html: str) -> None:
+        """Put it into the task's deck. flytekit uploads it when the task is over, also after an error."""
+        if self._pooled.deck and self.enable_deck and ctx.user_space_params is not None:
+            ctx.user_space_params.decks.append(Deck(deck.TAB, html, auto_add_to_deck=False))
 
     def _identity(self, ctx: FlyteContext, local: bool) -> Identity:
         if local:

@@ -17,11 +17,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import flyte
+import flyte.report
 from flyte._internal.runtime import entrypoints, taskrunner
 from flyte.extend import AsyncFunctionTaskTemplate, TaskPluginRegistry
 from flyteplugins.ray.task import RayFunctionTask
 
 from pool.client.terminate import exit_on_sigterm
+from pool.flyte import deck
 from pool.flyte.acquire import Above, has_daemon, wish_of
 from pool.flyte.config import Pooled
 from pool.flyte.holding import aheld, current_lease, explained
@@ -40,6 +42,10 @@ class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
     """A task whose body runs connected to a leased Ray cluster."""
 
     plugin_config: Pooled
+
+    def __post_init__(self) -> None:
+        super().__post_init__()  # type: ignore[no-untyped-call]  # flyte has no types here
+        self.report = self.report or self.plugin_config.deck
 
     async def pre(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the lease, as ``flyte.ctx()["ray_lease"]`` (None without a daemon)."""
@@ -64,7 +70,18 @@ class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
                 return await self._run(stack, record, args, kwargs)
             except BaseException as error:
                 record.error = type(error).__name__
+                await self._report(error, record)
                 raise
+
+    async def _report(self, error: BaseException, record: TaskRecord) -> None:
+        """Upload the report of a task that failed: the SDK does it only after a success."""
+        if not self.plugin_config.deck or not isinstance(error, Exception):
+            return
+        if not record.lease and record.how != "fresh":
+            flyte.report.get_tab(deck.TAB).replace(deck.refused(error))
+        with suppress(Exception):
+            # The body's error is the one to tell.
+            await flyte.report.flush.aio()
 
     async def _run(self, stack: AsyncExitStack, record: TaskRecord, args: Any, kwargs: Any) -> Any:
         context = flyte.ctx()
@@ -80,6 +97,8 @@ class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
         above = None if local else Above.from_text(context.custom_context.get(_ABOVE_KEY, ""))
         wish = wish_of(self.name, self.plugin_config, identity, self._own(), above)
         lease = await stack.enter_async_context(aheld(wish, record))
+        if self.plugin_config.deck:
+            flyte.report.get_tab(deck.TAB).replace(deck.granted(lease, shared=record.how == "shared"))
         stack.enter_context(record.timed("body_s"))
         with (
             explained(lease),

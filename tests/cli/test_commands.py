@@ -137,6 +137,7 @@ def test_explain_tells_in_sentences_what_happened(daemon: Served) -> None:
     done = daemon.run("explain", lease["cluster"])
     assert done.returncode == 0
     assert "It has served 1 lease." in done.stdout
+    assert f"Its dashboard, which asks for the cluster's token: http://{lease['cluster']}.invalid:8265." in done.stdout
     assert json.loads(daemon.run("explain", lease["cluster"], "--json").stdout)["cluster_id"] == lease["cluster"]
 
 

@@ -28,6 +28,10 @@ from pool.flyte import acquire, holding
 def pytest_configure(config: pytest.Config) -> None:
     # flytekit leaves the directory of each task's checkpoint to the garbage collector.
     config.addinivalue_line("filterwarnings", "ignore:Implicitly cleaning up:ResourceWarning")
+    # flytekit's own entrypoint asks for it.
+    config.addinivalue_line("filterwarnings", "ignore:`disable_deck` is deprecated")
+    # Flyte 2 leaves the template of its reports to the garbage collector.
+    config.addinivalue_line("filterwarnings", "ignore:unclosed file .*flyte/report/_template.html:ResourceWarning")
     # Flyte 2's own models, made at its first run.
     config.addinivalue_line("filterwarnings", "ignore:Support for class-based `config` is deprecated")
 
@@ -47,6 +51,7 @@ class FakeDaemon:
         events: ("grant" | "release", lease id), in order.
         lost: reason by lease id, for leases that it ended itself.
         refusal: reason with which it refuses each acquire.
+        granted: fields of its grants that differ.
     """
 
     clusters: list[Json]
@@ -56,6 +61,7 @@ class FakeDaemon:
     events: list[tuple[str, str]] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     refusal: str = ""
+    granted: Json = field(default_factory=dict)
     ttl_s: float = 30.0
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -92,7 +98,7 @@ class FakeDaemon:
         return 200, {
             "status": "granted", "lease_id": lease, "token": "t", "epoch": 1, "outcome": "hit", "reason": None,
             "waited_s": 0.001, "ttl_s": self.ttl_s, "remaining_s": self.ttl_s, "cluster": cluster, "pool": "p",
-            "group": body["group"],
+            "group": body["group"], **self.granted,
         }  # fmt: skip
 
     def _renew(self, lease: str) -> Json:
