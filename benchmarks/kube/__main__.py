@@ -10,12 +10,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kube import chain, scale, service, writes
+from benchmarks.kube import chain, drivers, scale, service, writes
 from benchmarks.report import fail, finish
 from pool.kube.api import CORE, Api
 from tests.kube.release import DAEMON, WITHOUT, Release
 
-PARTS = ("writes", "chain", "service", "scale")
+PARTS = ("writes", "chain", "drivers", "service", "scale")
 FIGURES = (
     *("chain_speedup", "service_over_loopback", "writes_per_warm_grant", "writes_per_cycle", "cold_start_s"),
     *("provisioned_s", "restart_s", "rss_mb", "idle_cpu_percent"),
@@ -39,11 +39,12 @@ async def measure(parts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 async def _part(part: str, api: Api, root: Path) -> dict[str, Any]:
     name = f"warmpool-bench-{uuid.uuid4().hex[:6]}"
-    if part in ("chain", "service"):
+    in_pods = {"chain": chain.measure, "drivers": drivers.measure, "service": service.measure}
+    if part in in_pods:
         release = Release(api, root, name)
         await release.prepare()
         try:
-            return await (chain if part == "chain" else service).measure(release)
+            return await in_pods[part](release)
         finally:
             await release.clear()
     await api.create(f"{CORE}/namespaces", {"metadata": {"name": name}})

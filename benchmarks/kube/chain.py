@@ -107,7 +107,7 @@ async def leased(release: Release, name: str, execution: str) -> Task:
     """Run a task in a pod, as Flyte starts it, on a leased cluster."""
     began = time.monotonic()
     await release.pod(
-        name, TASK_IMAGE, ["bash", "-c", RUN], files="code", TASK="leased", **_environment(execution)
+        name, TASK_IMAGE, ["bash", "-c", RUN], files="code", TASK="leased", **environment(execution)
     )  # fmt: skip
     await release.until_pod(release.tenants, name, "Succeeded", BOUND_S)
     wall_s = time.monotonic() - began
@@ -154,7 +154,8 @@ async def ray_job(release: Release, name: str) -> Task:
     return Task(round(wall_s, 2), _body_s(said))
 
 
-def _environment(execution: str) -> dict[str, str]:
+def environment(execution: str) -> dict[str, str]:
+    """Return what Flyte puts into the environment of a task's pod."""
     return {
         "WARMPOOL_IMAGE": TASK_IMAGE,
         "WARMPOOL_TASK_LOG": "/tmp/run/log",
@@ -172,11 +173,11 @@ def _body_s(said: str) -> float:
 
 
 def _ray_job(name: str) -> dict[str, Any]:
-    environment = {**_environment(name), "TASK": "own"}
+    variables = {**environment(name), "TASK": "own"}
     container = {
         "image": TASK_IMAGE,
         "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": key, "value": value} for key, value in environment.items()],
+        "env": [{"name": key, "value": value} for key, value in variables.items()],
         "resources": {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "100m", "memory": "512Mi"}},
         "volumeMounts": [{"name": "files", "mountPath": "/files"}],
     }

@@ -20,7 +20,18 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from pool.wire import ClusterAccess
 
+log = logging.getLogger("warmpool.flyte")
+
 _VARIABLES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+_TRIES = 3
+# What Ray Client says of a head that did not start the connection's process, or not in time. A runtime_env that cannot
+# be made is told otherwise, and would fail again.
+_NOT_SERVED = (
+    "Starting Ray client server failed",
+    "Proxy failed to Connect to backend",
+    "ray client connection timeout",
+)
 
 # What Flyte's Ray plugins leave out of the working_dir that they upload.
 _EXCLUDES = ("script_mode.tar.gz", "fast*.tar.gz", ".python_history", ".code-server")
@@ -51,7 +62,7 @@ def connected(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, *, l
         # Set for the whole time: a process that the body starts may want to reach the cluster too.
         _set_environment({"RAY_ADDRESS": access.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": access.token})
         with _quiet():
-            ray.init(**_init_arguments(access, runtime_env, local))
+            _connect(ray, access, _init_arguments(access, runtime_env, local))
         yield
     finally:
         try:
@@ -60,6 +71,30 @@ def connected(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, *, l
                 ray.shutdown()
         finally:
             _set_environment(before)
+
+
+def _connect(ray: Any, access: ClusterAccess, arguments: dict[str, Any]) -> None:
+    """Connect, and try again where the head could not start the process that serves this connection.
+
+    Ray Client needs one for each, and now and then its start fails. Nothing of the task has run by then.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            ray.init(**arguments)
+        except ConnectionError as error:
+            if not left or not any(said in str(error) for said in _NOT_SERVED):
+                raise
+            log.warning(
+                "connecting to %s again: its head did not serve the connection: %s", access.id, _last_line(error)
+            )
+            with suppress(Exception):
+                ray.shutdown()
+        else:
+            return
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 @contextmanager

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,42 @@ def test_a_connection_that_fails_leaves_nothing_behind(monkeypatch: pytest.Monke
     with pytest.raises(ConnectionError, match="no such cluster"), connected(ACCESS, None, local=True):
         pass
     assert dict(os.environ) == before
+
+
+SERVERS = (
+    "Initialization failure from server:\nRuntimeError: Starting Ray client server failed. See ray_client_server_1"
+)
+RUNTIME_ENV = "Initialization failure from server:\nRuntimeError: Failed to create runtime_env for Ray client server"
+
+
+@pytest.mark.parametrize(
+    ("failures", "tries", "error"),
+    [
+        ([SERVERS, SERVERS], 3, None),
+        (["ray client connection timeout"], 2, None),
+        ([SERVERS] * 3, 3, "Starting Ray client server failed"),
+        ([RUNTIME_ENV], 1, "Failed to create runtime_env"),
+    ],
+)
+def test_a_connection_that_the_head_did_not_serve_is_tried_again_a_few_times(
+    failures: list[str],
+    tries: int,
+    error: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told, calls = iter(failures), []
+
+    def init(**arguments: Any) -> None:
+        calls.append(arguments)
+        for text in told:
+            raise ConnectionAbortedError(text)
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ConnectionError, match=error) if error else nullcontext(), connected(ACCESS, None, local=False):
+        pass
+    assert len(calls) == tries
+    assert caplog.text.count("connecting to c-1 again") == tries - 1
 
 
 def test_a_cluster_that_cannot_be_shut_down_from_does_not_hide_the_bodys_error(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import pytest
 
@@ -53,9 +54,36 @@ def broken() -> str:
     return ""
 """
 
+MODULE_2 = """
+import os
+import flyte
+import ray
+from flyteplugins.ray import HeadNodeConfig, RayJobConfig, WorkerNodeConfig
+from pool.flyte import Pooled
+
+SMALL = RayJobConfig(
+    head_node_config=HeadNodeConfig(
+        requests=flyte.Resources(cpu="100m", memory="512Mi"), limits=flyte.Resources(cpu="1", memory="2Gi"),
+        ray_start_params={"num-cpus": "1"},
+    ),
+    worker_node_config=[WorkerNodeConfig(group_name="w", replicas=0)],
+)
+env = flyte.TaskEnvironment(name="pod", plugin_config=Pooled(SMALL))
+
+def helper():
+    return os.uname().nodename
+
+@env.task
+async def where() -> str:
+    lease = flyte.ctx()["ray_lease"]
+    lease.check()
+    return ray.get(ray.remote(helper).remote()) + " " + lease.cluster.id + " " + str(lease.group_was_here)
+"""
+
+# What Flyte starts in a task's pod, and then what it finds there.
 RUN = """
 set -e
-mkdir -p /tmp/run/out && cp /files/chain.py /tmp/run/ && cd /tmp/run && touch inputs.pb
+mkdir -p /tmp/run/out && cp /files/*.py /tmp/run/ && cd /tmp/run && touch inputs.pb
 pyflyte-execute --inputs /tmp/run/inputs.pb --output-prefix /tmp/run/out --raw-output-data-prefix /tmp/run/raw \
   --dynamic-addl-distro "" --dynamic-dest-dir "" \
   --resolver flytekit.core.python_auto_container.default_task_resolver -- task-module chain task-name $TASK 2>&1
@@ -68,24 +96,45 @@ for file in glob.glob('/tmp/run/out/outputs.pb'):
 for file in glob.glob('/tmp/run/out/error.pb'):
     print('failed', errors_pb2.ErrorDocument.FromString(open(file, 'rb').read()).error.message)
 "
+echo "deck $(tr -d '\n' < /tmp/run/out/deck.html)"
+echo "took $(cat /tmp/run/log)"
+echo ended
+"""
+
+RUN_2 = """
+set -e
+mkdir -p /tmp/run/out && cp /files/*.py /tmp/run/ && cd /tmp/run && touch inputs.pb
+a0 --inputs /tmp/run/inputs.pb --outputs-path /tmp/run/out --version v1 --raw-data-path /tmp/run/raw \
+  --checkpoint-path /tmp/run/raw/_flytecheckpoints --prev-checkpoint '""' --run-name '{{.runName}}' \
+  --name '{{.actionName}}' --run-start-time '{{.runStartTime}}' \
+  --resolver flyte._internal.resolvers.default.DefaultTaskResolver mod chain2 instance $TASK 2>&1
+python -c "
+from flyteidl2.task import common_pb2
+made = common_pb2.Outputs.FromString(open('/tmp/run/out/outputs.pb', 'rb').read())
+print('output', made.literals[0].value.scalar.primitive.string_value)
+"
+echo "deck $(tr -d '\n' < /tmp/run/out/report.html)"
 echo "took $(cat /tmp/run/log)"
 echo ended
 """
 
 
-async def run(release: Release, pod: str, task: str) -> tuple[str, dict[str, float]]:
+async def run(release: Release, pod: str, task: str, script: str = RUN) -> tuple[str, dict[str, Any]]:
+    ids = {"PROJECT": "tests", "DOMAIN": "kube", "ID": "execution-1"}
     await release.pod(
         pod,
         TASK_IMAGE,
-        ["bash", "-c", RUN],
+        ["bash", "-c", script],
         files="code",
         TASK=task,
         WARMPOOL_IMAGE=TASK_IMAGE,
         WARMPOOL_TASK_LOG="/tmp/run/log",
-        FLYTE_INTERNAL_EXECUTION_ID="execution-1",
-        FLYTE_INTERNAL_EXECUTION_PROJECT="tests",
-        FLYTE_INTERNAL_EXECUTION_DOMAIN="kube",
         FLYTE_ATTEMPT_NUMBER="0",
+        RUN_NAME=ids["ID"],
+        ACTION_NAME="a1",
+        _U_RUN_BASE="/tmp/run/base",
+        _U_ORG_NAME="tests",
+        **{f"FLYTE_INTERNAL_EXECUTION_{name}": value for name, value in ids.items()},
     )
     said = await release.until_said(pod, "ended", 120)
     return said, json.loads(said.rsplit("took ", 1)[1].splitlines()[0])
@@ -96,9 +145,15 @@ def output(said: str) -> list[str]:
     return said.split("output ", 1)[1].splitlines()[0].split(" ")
 
 
-async def test_two_tasks_of_an_execution_run_on_one_leased_cluster_and_a_third_fails_as_it_should(release: Release):
+def deck(said: str) -> str:
+    return said.split("deck ", 1)[1].splitlines()[0]
+
+
+async def test_tasks_of_an_execution_run_on_one_leased_cluster_whichever_flyte_and_fail_as_they_should(
+    release: Release,
+) -> None:
     await release.install()
-    code = {"metadata": {"name": "code"}, "data": {"chain.py": MODULE}}
+    code = {"metadata": {"name": "code"}, "data": {"chain.py": MODULE, "chain2.py": MODULE_2}}
     await release.api.create(f"{CORE}/namespaces/{release.tenants}/configmaps", code)
     first, cold = await run(release, "first", "where")
     second, warm = await run(release, "second", "where")
@@ -106,7 +161,14 @@ async def test_two_tasks_of_an_execution_run_on_one_leased_cluster_and_a_third_f
     assert (node, cluster, here) == (again, same, "True")
     assert (cold["outcome"], warm["outcome"]) == ("cold", "hit")
     assert warm["acquire_s"] < cold["acquire_s"]
+    assert "Waited for a cluster to start" in deck(first)
+    assert f"{cluster.removeprefix('c-')}-head-svc.{release.namespace}.svc:8265" in deck(second)
     failed, record = await run(release, "third", "broken")
     assert "the body is broken" in failed.split("failed ", 1)[1]
     assert record["outcome"] == "hit"
-    print(cold, warm)
+    assert record["lease"] in deck(failed)
+    # What Flyte 2 starts in a pod has the same key and the same group here.
+    fourth, record = await run(release, "fourth", "where", RUN_2)
+    assert output(fourth) == [node, cluster, "True"]
+    assert record["outcome"] == "hit"
+    assert record["lease"] in deck(fourth)

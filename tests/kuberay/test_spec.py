@@ -104,7 +104,11 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
     expected["metadata"]["labels"] = marks
     for group in (expected["spec"]["headGroupSpec"], *expected["spec"]["workerGroupSpecs"]):
         ray(group)["env"] = env
-    ray(expected["spec"]["headGroupSpec"])["env"] = [*env, {"name": "TIMEOUT_FOR_SPECIFIC_SERVER_S", "value": "10"}]
+    head_env = [
+        {"name": "TIMEOUT_FOR_SPECIFIC_SERVER_S", "value": "25"},
+        {"name": "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "value": "60"},
+    ]
+    ray(expected["spec"]["headGroupSpec"])["env"] = [*env, *head_env]
     for group in (expected["spec"]["headGroupSpec"], *expected["spec"]["workerGroupSpecs"]):
         group["template"]["metadata"]["labels"] = marks
     assert manifest == expected

@@ -25,6 +25,16 @@ _GROUP = re.compile(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
+# Ray Client has a process in the head for each connection. Ray looks whether it listens after 0, 1, 2.6, 5.2, 9.3,
+# 15.9, 26.4 and 43.2 s (gRPC's backoff), and for 30 s; a process that nobody comes to ends itself. On a busy head, one
+# that took 16 s to start was gone before the next look when it waited for 10 s only. So it waits for longer than the
+# pauses, and the looks go on. Ray's own 30 s of waiting would leave more of them behind a chain of short tasks.
+CLIENT_SERVERS = (
+    {"name": "TIMEOUT_FOR_SPECIFIC_SERVER_S", "value": "25"},
+    {"name": "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "value": "60"},
+)
+
+
 def name_of(store_id: str, cluster_id: str) -> str:
     """Return the RayCluster's name: the same one for the same cluster, and no other's."""
     return f"wp-{store_id[:8]}-{cluster_id.removeprefix('c-')}"
@@ -204,9 +214,7 @@ def _pod_template(
     if options.image_pull_policy:
         ray["imagePullPolicy"] = options.image_pull_policy
     if container == HEAD:
-        # Each connection of Ray Client has a process in the head, which stays 30 s after it by default: a chain of
-        # tasks would fill the head's memory with them.
-        ray["env"] = [*ray["env"], {"name": "TIMEOUT_FOR_SPECIFIC_SERVER_S", "value": "10"}]
+        ray["env"] = [*ray["env"], *CLIENT_SERVERS]
         ports = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}
         ray["ports"] = [{"name": label, "containerPort": port} for label, port in ports.items()]
     # A container that restarts in place would be an empty cluster under the name of the old one.
