@@ -130,6 +130,9 @@ class Effects:
     async def _stop(self, cluster_id: str) -> None:
         try:
             await self._backend.stop(cluster_id)
+        except errors.PoolError as error:
+            log.warning("a stop failed, reconcile will try again", cluster=cluster_id, cause=error.detail)
+            self._tell(StopFailed(cluster_id, error.detail))
         except Exception as error:
             log.exception("a stop failed, reconcile will try again", cluster=cluster_id)
             self._tell(StopFailed(cluster_id, f"{type(error).__name__}: {error}"))

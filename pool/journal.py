@@ -75,6 +75,10 @@ class Journal:
         elif old.state is ClusterState.STARTING:
             start_s = now - new.created_at
             self._tell(logging.INFO, f"{new.id} is ready after {start_s:.1f} s", start_s=round(start_s, 3), **fields)
+        elif old.doom is not new.doom:
+            if new.doom is not None:
+                sentence = f"{new.id} will be stopped when its lease ends: {_lower(new.doomed)}"
+                self._tell(logging.WARNING, sentence, reason=new.doom, **fields)
         elif old.degraded != new.degraded:
             if new.degraded:
                 self._tell(logging.WARNING, f"{new.id} is degraded: {_lower(new.degraded)}", **fields)
@@ -87,7 +91,7 @@ class Journal:
         if old is None:
             return True
         if old.state is new.state:
-            return old.degraded != new.degraded
+            return old.degraded != new.degraded or old.doom is not new.doom
         return (
             old.state is ClusterState.STARTING
             or old.state in _SIZED

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from pool.config import build_rules, load_text
-from pool.core.events import Cordon, Listing, Release, Renew, Revoke, Seen, StartFailed, Stopped
+from pool.core.events import Cordon, Degraded, Listing, Release, Renew, Revoke, Seen, StartFailed, Stopped
 from pool.core.key import key_from
 from pool.core.model import Mode
 from pool.core.reasons import Reason
@@ -155,3 +155,11 @@ def test_what_an_operator_asked_is_told(core: Told) -> None:
     leased(core)
     core(Cordon(C1))
     assert core.last()[:2] == (INFO, f"on request: {C1} cordoned")
+
+
+def test_a_leased_cluster_that_was_edited_is_told_at_once_and_when_it_is_stopped(core: Told) -> None:
+    leased(core)
+    core(Degraded(C1, core.state.clusters[C1].boot_id, "c: somebody changed it.", lasting=True))
+    assert core.last()[:2] == (WARNING, f"{C1} will be stopped when its lease ends: c: somebody changed it")
+    core(Release("l-1", 1))
+    assert core.last()[1] == f"stopping {C1}: c: somebody changed it"

@@ -77,7 +77,7 @@ def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
     if cluster.state in (ClusterState.STOPPING, ClusterState.STOPPED):
         return out
     if cluster.doom is not None:
-        out.append(f"It will be stopped when its lease ends: {_lower(cluster.doom.sentence)}")
+        out.append(f"It will be stopped when its lease ends: {_lower(cluster.doomed)}")
     elif cluster.degraded:
         out.append(f"It is granted to nobody new: {_lower(cluster.degraded)}")
     elif cluster.cordoned:

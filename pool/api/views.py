@@ -154,14 +154,14 @@ def cluster_view(state: State, cluster: Cluster, now: float) -> ClusterView:
 
 
 def _cluster_words(cluster: Cluster, now: float) -> str:
+    if cluster.doom and cluster.state not in (ClusterState.STOPPING, ClusterState.STOPPED):
+        return f"It will be stopped when its lease ends. {cluster.doomed}"
     if cluster.degraded:
         return cluster.degraded
     if cluster.detail:
         return cluster.detail
     if cluster.reason:
         return cluster.reason.sentence
-    if cluster.doom:
-        return f"It will be stopped when its lease ends. {cluster.doom.sentence}"
     if cluster.state is ClusterState.STARTING:
         return f"It is starting. {cluster.cause.sentence}"
     if cluster.state is ClusterState.GROWING:

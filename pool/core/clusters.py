@@ -51,7 +51,7 @@ def started(turn: Turn, event: Started) -> Reply:
     if pool.failures:
         turn.update(pool, failures=0, retry_at=0.0, breaker_until=0.0, last_error="")
     if cluster.doom is not None:
-        turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence)
+        turn.stop_cluster(cluster, cluster.doom, cluster.doomed)
         return None
     if cluster.state is ClusterState.GROWING:
         warm_heads.grown(turn, cluster)
@@ -142,7 +142,7 @@ def reset_done(turn: Turn, event: ResetDone) -> Reply:
             turn.stop_cluster(cluster, Reason.RESET_FAILED, left)
         return None
     if cluster.doom is not None:
-        turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence)
+        turn.stop_cluster(cluster, cluster.doom, cluster.doomed)
         return None
     hold_until = cluster.hold_until if cluster.hold_until > turn.now else 0.0
     # Not worth a commit: the next grant or stop writes the cluster as it is then, and a restart before that resets it
@@ -201,7 +201,7 @@ def _replace(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
     if cluster.state in UNUSED:
         turn.stop_cluster(cluster, reason, detail)
     elif cluster.doom is None:
-        turn.update(cluster, doom=reason)
+        turn.update(cluster, doom=reason, detail=detail)
 
 
 def lose(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:

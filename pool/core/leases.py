@@ -261,7 +261,7 @@ def undelivered(turn: Turn, event: Undelivered) -> Reply:
     if fields["leases"]:
         turn.move(cluster, ClusterMove.LEASE_ENDED, **fields)
     elif cluster.doom is not None:
-        turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence, **fields)
+        turn.stop_cluster(cluster, cluster.doom, cluster.doomed, **fields)
     elif cluster.epoch == lease.epoch:
         turn.move(cluster, ClusterMove.NEVER_USED, **fields)
     else:
@@ -309,7 +309,7 @@ def _worn(turn: Turn, cluster: Cluster) -> tuple[Reason, str] | None:
     """Return why a cluster is not used again after this lease, None if it may be."""
     settings = turn.settings(cluster.pool)
     if cluster.doom is not None:
-        return cluster.doom, cluster.doom.sentence
+        return cluster.doom, cluster.doomed
     if settings.max_uses and cluster.uses >= settings.max_uses:
         return Reason.MAX_USES, f"it served {cluster.uses} leases, of {settings.max_uses} at most"
     if cluster.retires_at and turn.now >= cluster.retires_at:
@@ -323,10 +323,11 @@ def end_by_force(turn: Turn, lease: Lease, reason: Reason, detail: str = "") -> 
     """End a lease whose holder was not seen gone: its cluster is recycled, at once or after those who share it."""
     cluster = turn.state.clusters[lease.cluster]
     fields = turn.end_lease(lease, reason, detail)
+    why = f"lease {lease.id} ended: {reason.sentence}"
     if fields["leases"]:
-        turn.move(cluster, ClusterMove.LEASE_ENDED, doom=Reason.HOLDER_NOT_GONE, **fields)
+        turn.move(cluster, ClusterMove.LEASE_ENDED, doom=Reason.HOLDER_NOT_GONE, detail=why, **fields)
         return
-    turn.stop_cluster(cluster, Reason.HOLDER_NOT_GONE, f"lease {lease.id} ended: {reason.sentence}", **fields)
+    turn.stop_cluster(cluster, Reason.HOLDER_NOT_GONE, why, **fields)
 
 
 def lose_leases(turn: Turn, cluster: Cluster, detail: str) -> Cluster:

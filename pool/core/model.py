@@ -109,7 +109,8 @@ class Cluster(NamedTuple):
         hold_until: it is kept for `group` until then; 0 for no hold.
         cordoned: no new grants.
         doom: why it must be stopped, and not reset, once its leases ended; None while it may live on.
-        reason, detail: why it is in its state (stopping, quarantined), as code and as sentence.
+        reason, detail: why it is in its state (stopping, quarantined), as code and as sentence; of one that is doomed,
+            `detail` says that in words.
         retires_at: end of its life by `max_lifetime` (with its jitter); 0 for never.
         resizes: how often it began to let its workers go or to get them back. The backend marks what it writes with it:
             a late write of a daemon that was replaced must not undo a later one.
@@ -160,6 +161,11 @@ class Cluster(NamedTuple):
     def grantable(self) -> bool:
         """Whether it may be granted to somebody new, as far as that does not depend on its state."""
         return not self.cordoned and self.doom is None and not self.degraded
+
+    @property
+    def doomed(self) -> str:
+        """Why it must be stopped once its leases ended, as a sentence; empty while it may live on."""
+        return (self.detail or self.doom.sentence) if self.doom is not None else ""
 
     def __repr__(self) -> str:
         flags = [f"for {', '.join(self.leases)}"] if self.leases else []

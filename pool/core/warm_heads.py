@@ -51,7 +51,7 @@ def shrunk(turn: Turn, event: Shrunk) -> Reply:
     if cluster is None or cluster.state is not ClusterState.SHRINKING:
         return None
     if cluster.doom is not None:
-        turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence)
+        turn.stop_cluster(cluster, cluster.doom, cluster.doomed)
         return None
     shape = turn.state.key_of(cluster).shape
     footprint = footprint_of(shape, dict(event.left))

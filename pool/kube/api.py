@@ -24,6 +24,11 @@ class ApiError(Exception):
         super().__init__(detail)
         self.status = status
 
+    @property
+    def passing(self) -> bool:
+        """Whether the API was not there or had no time: the same request may succeed a little later."""
+        return self.status in (0, 429, 502, 503, 504)
+
 
 class Api:
     """A connection to one Kubernetes."""

@@ -86,7 +86,8 @@ def test_an_edited_one_is_replaced_at_once_or_after_its_lease(leased: bool) -> N
     else:
         core.idle()
         tell(core, "c: somebody changed it.", lasting=True)
-    assert [stop.reason for stop in core.all(Stop)] == [Reason.EDITED]
+    (stop,) = core.all(Stop)
+    assert (stop.reason, stop.detail) == (Reason.EDITED, "c: somebody changed it.")
 
 
 def test_news_of_another_run_of_the_head_is_no_news() -> None:

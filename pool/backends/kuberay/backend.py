@@ -9,9 +9,11 @@ from typing import Any
 
 import aiohttp
 import structlog
+import tenacity
 
 from pool.backends.base import Clean, KeepsWorkers, News, Report
 from pool.backends.kuberay import drift, pods, spec
+from pool.backends.kuberay.health import Health
 from pool.backends.kuberay.options import KuberayOptions
 from pool.backends.kuberay.ready import Starting, refused
 from pool.backends.kuberay.view import View
@@ -29,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 CLUSTERS = "rayclusters"
 GONE_S = 60.0
+AWAY_PAUSE_S = 5.0
 Objects = list[dict[str, Any]]
 
 
@@ -57,11 +60,19 @@ class KuberayBackend(KeepsWorkers):
             ) from error
         self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         self.view = View(self._api, store_id, self.options, tell)
+        self._health = Health(
+            self.view,
+            lambda doubt, bound_s: Dashboard(
+                self._http, f"http://{doubt.host}:8265", token_for(doubt.cluster_id), bound_s
+            ),
+        )
+        self._health.start()
         await self.view.open()
 
     async def close(self) -> None:
         """Stop watching. Clusters go on."""
         if hasattr(self, "view"):
+            await self._health.close()
             await self.view.close()
             await self._http.close()
             await self._api.close()
@@ -87,7 +98,7 @@ class KuberayBackend(KeepsWorkers):
         self.view.expect(cluster.id)
         token = self._token_for(cluster.id)
         try:
-            made = await self._create(cluster.id, key, token)
+            made = await self._created(cluster.id, key, token, report)
         except ApiError as error:
             raise refused(cluster.id, error) from error
         name, namespace = made["metadata"]["name"], made["metadata"]["namespace"]
@@ -129,20 +140,30 @@ class KuberayBackend(KeepsWorkers):
 
     async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
         """Stop what a holder left and prove the cluster free of it; the processes in its pods, only in `full`."""
-        head = self.view.head(cluster.id)
-        if head is None or pods.boot_id(head) != cluster.boot_id:
+        if not self._runs(cluster):
             return Clean(False, "the cluster that was leased does not run any more")
-        url = f"http://{head['status']['podIP']}:8265"
+        head = self.view.head(cluster.id)
+        url = f"http://{head['status']['podIP']}:8265" if head is not None else cluster.dashboard_url
         dashboard = Dashboard(self._http, url, self._token_for(cluster.id))
         # Only from inside can the processes in its pods be seen.
         sweep = partial(swept, dashboard, processes=True, prestart=self.options.prestart_workers)
         found = await Reset(dashboard, "", self.options.settle_s, sweep, full=full).run()
-        head = self.view.head(cluster.id)
-        if found.clean and (head is None or pods.boot_id(head) != cluster.boot_id):
+        if found.clean and not self._runs(cluster):
             return Clean(False, "the head was replaced during the reset")
         if found.removed:
             log.info("a reset removed what a holder left", cluster=cluster.id, removed=listed(found.removed))
         return found
+
+    def _runs(self, cluster: Cluster) -> bool:
+        """Tell whether the head that was leased runs, as far as is known.
+
+        A daemon that was restarted while Kubernetes is away knows of none: then it goes by what its store says. Should
+        the head have been replaced by an empty one meanwhile, the first listing tells.
+        """
+        head = self.view.head(cluster.id)
+        if head is None:
+            return not self.view.fresh and bool(cluster.dashboard_url)
+        return pods.boot_id(head) == cluster.boot_id
 
     async def list(self) -> Listing:
         """Return every cluster of this store. Complete only while the watch stands."""
@@ -152,12 +173,23 @@ class KuberayBackend(KeepsWorkers):
             seen.append(Seen(cluster_id, pods.boot_id(head) if head is not None else ""))
         return Listing(0.0, self.view.fresh, tuple(seen), foreign=self.view.foreign)
 
-    async def _create(self, cluster_id: str, key: ClusterKey, token: str) -> dict[str, Any]:
+    async def _created(self, cluster_id: str, key: ClusterKey, token: str, report: Report) -> dict[str, Any]:
+        """Create the cluster; while Kubernetes is away, wait for it: that says nothing against the pool's starts."""
+        known = self.view.cluster(cluster_id)
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, ApiError) and error.passing),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=AWAY_PAUSE_S),
+            before_sleep=lambda call: report(f"waiting for Kubernetes: {call.outcome and call.outcome.exception()}"),
+        )
+        return await retrying(self._create, cluster_id, key, token, known)
+
+    async def _create(
+        self, cluster_id: str, key: ClusterKey, token: str, known: dict[str, Any] | None
+    ) -> dict[str, Any]:
         """Create the RayCluster and the Secret that goes with it, as far as they are not there."""
         manifest = drift.remember(spec.ray_cluster(self._store_id, cluster_id, key, self.options))
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         path = _path(RAY, namespace, CLUSTERS)
-        known = self.view.cluster(cluster_id)
         try:
             made: dict[str, Any] = known or await self._api.create(path, manifest)
         except ApiError as error:

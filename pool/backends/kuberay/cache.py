@@ -50,7 +50,7 @@ class Cache:
         self._api, self._path, self._keep, self._changed = api, path, keep, changed
         self._watch_s, self._silence_s, self._query = watch_s, silence_s, query or {}
         self._version = ""
-        self._listed = asyncio.Event()
+        self._listed, self._tried = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -70,13 +70,11 @@ class Cache:
                 await self._task
 
     async def listed(self, timeout_s: float) -> bool:
-        """Wait until the objects were listed once; tell whether they were."""
-        try:
+        """Wait until the objects were listed once, or could not be; tell whether they were."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._listed.wait()
-        except TimeoutError:
-            return False
-        return True
+                await self._tried.wait()
+        return self._listed.is_set()
 
     async def _run(self) -> None:
         pause_s = FIRST_PAUSE_S
@@ -97,6 +95,8 @@ class Cache:
             except Exception as error:
                 log.exception("a watch failed in an unforeseen way, listing anew", path=self._path)
                 self._version, self.failed = "", f"{type(error).__name__}: {error}"
+            # Who waits for the first list is not kept waiting for one that does not come.
+            self._tried.set()
             if time.monotonic() - began > LONGEST_PAUSE_S:
                 pause_s = FIRST_PAUSE_S
             # Whoever lost the same API server does not come back to it in step.
@@ -118,6 +118,7 @@ class Cache:
         before, self.items = self.items, found
         self._version, self.failed = version, ""
         self._listed.set()
+        self._tried.set()
         for uid, item in before.items():
             if uid not in found:
                 self._changed(item, True)

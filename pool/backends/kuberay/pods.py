@@ -52,6 +52,11 @@ def ready(pod: dict[str, Any]) -> bool:
     return running(pod) and bool(ray_container(pod).get("ready"))
 
 
+def serves(pod: dict[str, Any]) -> bool:
+    """Tell whether Kubernetes has the whole pod as ready: its probes are answered, and its node is there."""
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+
+
 def boot_id(pod: dict[str, Any]) -> str:
     """Return what names this run of this head, and no other; empty while it does not run.
 
@@ -118,7 +123,7 @@ def _trouble(pod: dict[str, Any]) -> Trouble | None:
         if why in _CONFIG:
             return Trouble(Reason.START_FAILED, f"{name} cannot be made: {said}", _WITHOUT_TOKEN_YET not in said)
         if ended.get("reason") == "OOMKilled":
-            return Trouble(Reason.START_FAILED, f"{name} ran out of memory; give it more than it has.")
+            return Trouble(Reason.START_FAILED, f"{name} ran out of memory; give it more than it has. {ending(pod)}.")
         if why == "CrashLoopBackOff" or ended.get("exitCode"):
             return Trouble(Reason.START_FAILED, f"{ending(pod)}.")
     if status.get("phase") == "Failed":

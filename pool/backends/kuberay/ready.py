@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -18,6 +19,8 @@ from pool.core.reasons import Reason
 from pool.kube.api import ApiError
 
 LOOK_S = 0.25
+UNTAKEN_S = 5.0
+"""KubeRay makes pods within a second: without any for so long, it is away."""
 PROTECTED = ("/api/version", "/api/jobs/", "/api/v0/nodes")
 _INVALID = ("InvalidRayCluster",)
 _REFUSED = ("FailedToCreate",)
@@ -49,7 +52,8 @@ class Starting:
         self._token, self._report = token, report
         self._workers = sum(group.replicas for group in key.shape.workers)
         self._phase = ""
-        self._seen = False
+        self._hint = ""
+        self._seen_at = 0.0
         self._patience_s = patience_s
         self._troubled_since = 0.0
 
@@ -75,6 +79,8 @@ class Starting:
             await asyncio.sleep(LOOK_S)
 
     def _say(self, phase: str) -> None:
+        if self._hint:
+            phase = f"{phase}: {self._hint}"
         if phase != self._phase:
             self._phase = phase
             self._report(phase)
@@ -83,14 +89,17 @@ class Starting:
         """Say how far the pods are; raise if there is nothing to wait for any more."""
         item, found = self._view.cluster(self._cluster_id), self._view.pods(self._cluster_id)
         if item is None:
-            if self._seen:
+            if self._seen_at:
                 raise StartFailed(f"{self._cluster_id}: its RayCluster was deleted while it started.")
             return
-        self._seen = True
+        now = asyncio.get_running_loop().time()
+        self._seen_at = self._seen_at or now
         if item["metadata"].get("deletionTimestamp"):
             raise StartFailed(f"{self._cluster_id}: its RayCluster was deleted while it started.")
         self._warned()
-        self._blocked(pods.trouble(found))
+        self._hint = self._blocked(pods.trouble(found) or self._refused(found), now)
+        if not found and now - self._seen_at > UNTAKEN_S:
+            self._hint = "KubeRay has not made its pods yet"
         head = self._view.head(self._cluster_id)
         if head is None or not pods.boot_id(head):
             self._say(pods.phase(found, self._workers))
@@ -100,21 +109,27 @@ class Starting:
             reason, _, message = said.partition(": ")
             if reason.startswith(_INVALID):
                 raise StartFailed(f"{self._cluster_id}: KubeRay refuses its spec: {message}.")
-            if reason.startswith(_REFUSED) and not self._view.pods(self._cluster_id):
-                full = "exceeded quota" in message
-                raise StartFailed(
-                    f"{self._cluster_id}: its pods were refused: {message}.",
-                    reason=Reason.NO_CAPACITY if full else Reason.START_FAILED,
-                )
 
-    def _blocked(self, trouble: pods.Trouble | None) -> None:
-        now = asyncio.get_running_loop().time()
+    def _refused(self, found: list[dict[str, Any]]) -> pods.Trouble | None:
+        """Return why pods are missing, if they were refused: a quota may have had room for some of them."""
+        if len(found) > self._workers:
+            return None
+        for said in reversed(self._view.warnings(self._cluster_id)):
+            reason, _, message = said.partition(": ")
+            if reason.startswith(_REFUSED):
+                why = Reason.NO_CAPACITY if "exceeded quota" in message else Reason.START_FAILED
+                return pods.Trouble(why, f"its pods were refused: {message}.", lasting=not found)
+        return None
+
+    def _blocked(self, trouble: pods.Trouble | None, now: float) -> str:
+        """Return what is in the way and may go by itself; raise if it does not."""
         if trouble is None:
             self._troubled_since = 0.0
-            return
+            return ""
         self._troubled_since = self._troubled_since or now
         if trouble.lasting or now - self._troubled_since > self._patience_s:
             raise StartFailed(f"{self._cluster_id}: {trouble.detail}", reason=trouble.reason)
+        return trouble.detail.rstrip(".")
 
     async def _answers(self, dashboard: Dashboard) -> str | None:
         """Return the Ray version once the cluster is usable, None before."""

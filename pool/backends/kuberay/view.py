@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from pool.backends.base import News
 from pool.backends.kuberay import drift, pods, spec
@@ -17,6 +17,19 @@ from pool.kube.api import CORE, RAY, Api
 
 OPEN_S = 15.0
 WARNINGS = 8
+
+
+class Doubt(NamedTuple):
+    """A head that runs, and that Kubernetes says does not answer.
+
+    Attributes:
+        boot_id: of this run of it.
+        host: its address.
+    """
+
+    cluster_id: str
+    boot_id: str
+    host: str
 
 
 class View:
@@ -34,6 +47,8 @@ class View:
         self._wrong: dict[str, str] = {}
         # Started by this process, and its workers not yet seen to run.
         self._joining: set[str] = set()
+        self._starting: set[str] = set()
+        self._unready: set[str] = set()
         self._unlooked: dict[str, dict[str, Any] | None] = {}
         self._told: dict[str, deque[str]] = {}
         self._clusters: dict[str, dict[str, Any]] = {}
@@ -99,10 +114,12 @@ class View:
     def expect(self, cluster_id: str) -> None:
         """Miss none of its workers before they were seen to run: the head may know them before their pods say so."""
         self._joining.add(cluster_id)
+        self._starting.add(cluster_id)
 
     def follow(self, cluster_id: str, boot_id: str) -> None:
         """Tell from now on when this run of the cluster's head is over."""
         self._followed[cluster_id] = boot_id
+        self._starting.discard(cluster_id)
         self._look(cluster_id)
         self._unlooked.setdefault(cluster_id)
         self._wake()
@@ -112,6 +129,21 @@ class View:
         self._followed.pop(cluster_id, None)
         self._wrong.pop(cluster_id, None)
         self._joining.discard(cluster_id)
+        self._starting.discard(cluster_id)
+
+    def doubts(self) -> list[Doubt]:
+        """Return the followed heads that run and are not ready, as far as the watch stands; none that only starts."""
+        if not self.fresh:
+            return []
+        heads = [(one, self.head(one)) for one in self._unready - self._starting if one in self._followed]
+        found = [Doubt(one, pods.boot_id(pod), pod["status"].get("podIP", "")) for one, pod in heads if pod is not None]
+        return [doubt for doubt in found if doubt.host and doubt.boot_id == self._followed[doubt.cluster_id]]
+
+    def hangs(self, doubt: Doubt, why: str) -> None:
+        """Tell that a head in doubt is lost, unless it was found to be over or well meanwhile."""
+        if doubt in self.doubts():
+            self.unfollow(doubt.cluster_id)
+            self._tell(Lost(doubt.cluster_id, doubt.boot_id, Reason.UNHEALTHY, f"{doubt.cluster_id}: {why}."))
 
     async def changed(self, timeout_s: float) -> None:
         """Wait until anything changes, at most for `timeout_s`."""
@@ -154,6 +186,9 @@ class View:
             if (boot_id := pods.boot_id(item)) and not deleted and not self._is_going(cluster_id):
                 self._followed.setdefault(cluster_id, boot_id)
             self._look(cluster_id, pods.ending(item) if deleted or pods.going(item) else "")
+            head = self.head(cluster_id)
+            doubtful = head is not None and pods.boot_id(head) != "" and not pods.serves(head)
+            (self._unready.add if doubtful else self._unready.discard)(cluster_id)
         if (deleted or pods.going(item)) and self._unlooked.get(cluster_id) is None:
             self._unlooked[cluster_id] = item
         self._unlooked.setdefault(cluster_id)

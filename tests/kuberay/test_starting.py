@@ -1,0 +1,89 @@
+"""What a waiter is told of a start that does not get on, and when it is given up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from pool.backends.kuberay import ready
+from pool.backends.kuberay.backend import KuberayBackend
+from pool.backends.kuberay.ready import Starting
+from pool.core.errors import StartFailed
+from pool.core.key import key_from
+from pool.core.reasons import Reason
+from pool.kube.api import ApiError
+from tests.kube.kit import cluster_of, small, until
+from tests.kuberay.test_view import ID, STORE, Seen, cluster, pod
+
+KEY = key_from({"image": "ray:2.60.0", "tenant": "p/d", "shape": {"workers": [{"cpu": 1, "replicas": 1}]}})
+WAITING: dict[str, Any] = {"waiting": {"reason": "ContainerCreating"}}
+
+
+def starting(seen: Seen, phases: list[str], patience_s: float = 0.0) -> Starting:
+    # No head of these runs: nothing is asked over HTTP.
+    http: aiohttp.ClientSession = None  # type: ignore[assignment]
+    return Starting(ID, KEY, seen.view, http, "token", phases.append, patience_s)
+
+
+def warned(seen: Seen, said: str) -> None:
+    seen.view._on_event({"metadata": {"uid": said}, "about": "rc", "said": said}, False)
+
+
+async def test_a_quota_with_room_for_the_head_alone_is_no_room_and_told_meanwhile() -> None:
+    seen, phases = Seen(), list[str]()
+    seen.cluster(cluster())
+    seen.pod(pod(state=WAITING))
+    warned(seen, "FailedToCreateWorkerPod: pods w is forbidden: exceeded quota: small")
+    with pytest.raises(StartFailed, match="exceeded quota: small") as failed:
+        await starting(seen, phases, patience_s=0.5).wait()
+    assert failed.value.reason is Reason.NO_CAPACITY
+    assert phases == ["scheduling: its pods were refused: pods w is forbidden: exceeded quota: small"]
+
+
+async def test_pods_that_find_no_node_are_told_with_the_phase() -> None:
+    seen, phases = Seen(), list[str]()
+    seen.cluster(cluster())
+    full = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    seen.pod(pod(state=WAITING, conditions=[full]))
+    with pytest.raises(StartFailed, match="finds no node"):
+        await starting(seen, phases, patience_s=0.5).wait()
+    assert phases == ["scheduling: p1 finds no node: 0/1 nodes"]
+
+
+async def test_a_cluster_that_kuberay_does_not_take_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready, "UNTAKEN_S", 0.0)
+    seen, phases = Seen(), list[str]()
+    seen.cluster(cluster())
+    waiting = asyncio.create_task(starting(seen, phases).wait())
+    await until(lambda: phases[-1:] == ["admitted: KubeRay has not made its pods yet"], "the phase", 5.0)
+    waiting.cancel()
+
+
+class Away:
+    """A Kubernetes API that is not there at first, and then refuses."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def create(self, path: str, body: object) -> None:
+        self.asked += 1
+        raise ApiError(0, "connection refused") if self.asked < 3 else ApiError(403, "it may not")
+
+
+async def test_a_start_waits_for_a_kubernetes_that_is_away_and_fails_only_by_its_word() -> None:
+    api, phases = Away(), list[str]()
+    backend = KuberayBackend()
+    backend._api, backend.view = api, Seen().view  # type: ignore[assignment]
+    backend._store_id, backend._token_for = STORE, lambda cluster_id: "token"
+    key = small()
+    with pytest.raises(StartFailed, match="may not create it"):
+        await backend.start(cluster_of(key), key, phases.append)
+    assert api.asked == 3
+    assert phases == [
+        "creating",
+        "waiting for Kubernetes: connection refused",
+        "waiting for Kubernetes: connection refused",
+    ]
