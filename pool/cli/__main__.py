@@ -1,6 +1,6 @@
 """``python -m pool.cli``: the same as ``warmpool``."""
 
-from pool.cli.app import main
+from pool.cli import main
 
 if __name__ == "__main__":
     main()
