@@ -74,7 +74,7 @@ class Holding:
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
         self.users = 0
-        self._stack = ExitStack()
+        self._leased, self._connection = ExitStack(), ExitStack()
         self._lease: Lease | None = None
 
     @property
@@ -90,12 +90,21 @@ class Holding:
             with record.timed("acquire_s"):
                 lease = self._lease = stack.enter_context(self.wish.acquire())
             with record.timed("connect_s"):
-                stack.enter_context(connected(lease.cluster, self.wish.runtime_env, local=self.wish.local))
-            self._stack = stack.pop_all()
+                self._connection.enter_context(connected(lease.cluster, self.wish.runtime_env, local=self.wish.local))
+            self._leased = stack.pop_all()
 
     def close(self) -> None:
-        """Disconnect, then release."""
-        self._stack.close()
+        """Disconnect and release, the one beside the other.
+
+        Ray says goodbye to the cluster first, and then waits a quarter of a second for threads of its own. The pool
+        resets the cluster meanwhile: it looks for itself that the driver is gone.
+        """
+        disconnecting = _start(self._connection.close)
+        try:
+            # In this thread, which took the lease: signals are handled as before once it is given back.
+            self._leased.close()
+        finally:
+            disconnecting.result()
 
 
 class Turns:

@@ -52,6 +52,7 @@ class FakeDaemon:
         lost: reason by lease id, for leases that it ended itself.
         refusal: reason with which it refuses each acquire.
         granted: fields of its grants that differ.
+        gave_back: counts up with each release.
     """
 
     clusters: list[Json]
@@ -65,6 +66,7 @@ class FakeDaemon:
     ttl_s: float = 30.0
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     lock: threading.Lock = field(default_factory=threading.Lock)
+    gave_back: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     @property
     def held(self) -> list[str]:
@@ -81,6 +83,7 @@ class FakeDaemon:
             if verb == "release":
                 self.released.append(lease)
                 self.events.append(("release", lease))
+                self.gave_back.release()
             return 200, {"status": "ended", "lease_id": lease, "reason": "released"}
 
     def _acquire(self, body: Json) -> tuple[int, Json]:

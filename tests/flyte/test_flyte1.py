@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import flytekit
@@ -18,7 +19,7 @@ from flytekitplugins.ray import HeadNodeConfig, RayJobConfig, WorkerNodeConfig
 
 from pool.client import LeaseLost
 from pool.core.reasons import Reason
-from pool.flyte import NestedDeadlock, NoDaemon, Pooled, current_lease
+from pool.flyte import NestedDeadlock, NoDaemon, Pooled, current_lease, holding
 from pool.flyte import flyte1 as plugin
 
 
@@ -176,6 +177,23 @@ def test_a_body_that_raises_gives_its_lease_back(daemon: Any, connections: list[
         broken(x=1)
     assert connections == ["+c-1", "-c-1"]
     assert not daemon.held
+
+
+def test_the_pool_has_its_cluster_back_before_ray_has_ended_its_threads(
+    daemon: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[str] = []
+
+    @contextmanager
+    def connected(access: Any, runtime_env: Any, *, local: bool) -> Iterator[None]:
+        yield
+        # As ray.shutdown() does: it takes its time, and is waited for.
+        assert daemon.gave_back.acquire(timeout=10)
+        ends.append(access.id)
+
+    monkeypatch.setattr(holding, "connected", connected)
+    assert chain(x=3) == 12
+    assert ends == ["c-1", "c-2"]
 
 
 def test_conversions_of_inputs_and_outputs_run_connected(daemon: Any) -> None:
