@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pool.client.outside import port_forward
+from pool.core.model import Outcome
 
 if TYPE_CHECKING:
     from pool.client import Lease
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
 TAB = "Lease"
 
 _OUTCOMES = {
-    "hit": "A warm cluster was idle",
-    "waited": "Waited for a cluster that another task gave back",
-    "cold": "Waited for a cluster to start",
+    Outcome.HIT: "A warm cluster was idle",
+    Outcome.WAITED: "Waited for a cluster that another task gave back",
+    Outcome.WARM_HEAD: "Waited for the workers of a cluster whose head was warm",
+    Outcome.COLD: "Waited for a cluster to start",
 }
 
 
@@ -26,11 +28,10 @@ def granted(lease: Lease, *, shared: bool = False) -> str:
         lease: which it holds.
         shared: it is the lease of a task around or beside this one.
     """
-    outcome = str(lease.outcome)
-    lead = f"{_OUTCOMES.get(outcome, outcome)}: granted after {lease.waited_s:.3g} s."
+    lead = f"{_OUTCOMES[lease.outcome]}: granted after {lease.waited_s:.3g} s."
     if shared:
         lead = "Shares the lease of a task that runs around or beside it."
-    rows = [("Outcome", escape(outcome))]
+    rows = [("Outcome", str(lease.outcome))]
     if lease.reason:
         rows.append(("Why no hit", _reason(str(lease.reason), lease.explanation)))
     rows += [("Waited", f"{lease.waited_s:.3f} s"), ("Cluster", escape(lease.cluster.id)), ("Lease", escape(lease.id))]

@@ -17,7 +17,9 @@ from flyte.models import ActionID, RawDataPath
 from flytekit import Deck, task
 from flytekit.bin.entrypoint import _dispatch_execute, setup_execution
 
+from pool.core.model import Outcome
 from pool.flyte import Pooled
+from pool.flyte.deck import _OUTCOMES
 
 DASHBOARD = "http://c-1-head-svc.team-dev.svc:8265"
 COLD = {
@@ -168,3 +170,7 @@ def test_a_hit_gives_no_reason(tmp_path: Path, daemon: Any) -> None:
     assert "its previous lease was of this very cluster" in shown.text
     # What is no address of the web is shown, and is no link.
     assert (shown.links, "javascript:alert(1)" in shown.text) == ([], True)
+
+
+def test_each_outcome_is_told_in_words() -> None:
+    assert set(_OUTCOMES) == set(Outcome)
