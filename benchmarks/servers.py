@@ -27,6 +27,9 @@ from pool.clock import WallClock
 from pool.core.settings import PoolSettings, Rules
 from pool.daemon import Daemon
 from pool.interpreter import answer_promptly, long_lived_objects
+from pool.journal import Journal
+from pool.logs import configure
+from pool.metrics import Metrics
 from pool.store.sql import SqlStore
 from pool.tokens import Tokens
 
@@ -40,6 +43,8 @@ def rules() -> Rules:
         FloorAndBuffer(),
         FixedTTL(ttl_s=86_400.0, jitter=0.0),
         max_leases_per_cluster=1,
+        # As where a reset is always full (the local backend): an instant one has nothing to gain by halves.
+        group_rest_s=0.0,
     )
     return Rules(lambda key: settings, max_starting=100_000)
 
@@ -64,11 +69,17 @@ def world_of(directory: Path) -> SimulatedWorld:
 async def serve_pool(directory: Path) -> None:
     """Serve the daemon until the input closes."""
     answer_promptly()
+    configure(stream=(directory / "daemon.log").open("w"))
     daemon = make_daemon(directory, world_of(directory))
     with long_lived_objects():
         await daemon.start()
+    # Who looks on when `warmpool serve` runs: metrics and journal are part of what a grant costs.
+    metrics = Metrics(lambda: daemon.state, clock_now=daemon.clock.now)
+    daemon.observe(metrics.observe)
+    daemon.observe(Journal(lambda: daemon.state).observe)
+    daemon.observe_commits(metrics.observe_commit)
     access = Access.load_or_create(directory / "tokens.yaml")
-    server = await serve(create_app(daemon, access))
+    server = await serve(create_app(daemon, access, metrics.registry, refused=metrics.observe_refusal))
     await _announce(server.port, (directory / "operator.token").read_text().strip())
     await server.close()
     await daemon.stop()

@@ -77,10 +77,11 @@ class Effects:
             return
         if stop:
             self._stopping.add(cluster_id)
-        task = asyncio.get_running_loop().create_task(_after(before, work), name=f"effect {cluster_id}")
+        doing = work() if before is None else _after(before, work)
+        task = asyncio.get_running_loop().create_task(doing, name=f"effect {cluster_id}")
         self._tasks[cluster_id] = task
         self._running.add(task)
-        task.add_done_callback(lambda done: self._forget(cluster_id, done))
+        task.add_done_callback(partial(self._forget, cluster_id))
 
     def _forget(self, cluster_id: str, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -147,8 +148,7 @@ class Effects:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _after(before: asyncio.Task[None] | None, work: _Work) -> None:
-    if before is not None:
-        before.cancel()
-        await asyncio.wait([before])
+async def _after(before: asyncio.Task[None], work: _Work) -> None:
+    before.cancel()
+    await asyncio.wait([before])
     await work()

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pool.core.key import ClusterKey, Footprint, footprint_of
-from pool.core.model import Cluster, ClusterState, Pool
+from pool.core.model import GROWING, IDLE, LEASED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.policy import Demand
 from pool.core.reasons import Reason
-from pool.core.settings import Ceiling
+from pool.core.settings import NO_CEILING, Ceiling
 from pool.core.state import State
 from pool.core.timers import Kind
 from pool.core.turn import Turn
@@ -29,9 +29,13 @@ EVICTION_SCAN = 1_000
 
 Blocked = tuple[Reason, str]
 
+_NOTHING = Footprint()
+
 
 def over(ceiling: Ceiling, usage: Footprint, more: Footprint) -> str:
     """Return the arithmetic by which ``usage + more`` is over the ceiling, empty if it is not."""
+    if ceiling is NO_CEILING:
+        return ""
     total = usage + more
     if ceiling.clusters is not None and total.clusters > ceiling.clusters:
         return f"{usage.clusters} clusters and {more.clusters} more, of {ceiling.clusters}"
@@ -74,16 +78,14 @@ def pool_ceiling(state: State, pool: Pool) -> Ceiling:
 
 def never_fits(state: State, key: ClusterKey) -> str:
     """Return why not even a single cluster of this key is within the ceilings, empty if it is."""
-    one, nothing = key.footprint, Footprint()
+    one = key.footprint
     pool = state.pools.get(key.digest)
     own = pool_ceiling(state, pool) if pool else state.rules.settings_for(key).ceiling
-    for whose, ceiling in (
-        ("the pool", own),
-        (f"tenant {key.tenant}", state.rules.tenant_ceiling(key.tenant)),
-        ("the daemon", state.rules.daemon),
-    ):
-        if text := over(ceiling, nothing, one):
-            return f"One cluster of this shape is over the ceiling of {whose}: {text}."
+    tenant = state.rules.tenant_ceiling(key.tenant)
+    for whose, ceiling in (("the pool", own), ("tenant", tenant), ("the daemon", state.rules.daemon)):
+        if text := over(ceiling, _NOTHING, one):
+            who = f"tenant {key.tenant}" if whose == "tenant" else whose
+            return f"One cluster of this shape is over the ceiling of {who}: {text}."
     return ""
 
 
@@ -146,13 +148,13 @@ def idle_target(state: State, pool: Pool, now: float) -> int:
         return 0
     counts = index.counts
     demand = Demand(
-        leased=counts[ClusterState.LEASED],
-        idle=counts[ClusterState.IDLE] + counts[ClusterState.RESETTING],
-        starting=counts[ClusterState.STARTING] + counts[ClusterState.GROWING],
+        leased=counts[LEASED],
+        idle=counts[IDLE] + counts[RESETTING],
+        starting=counts[STARTING] + counts[GROWING],
         floor=state.rules.floors.get(pool.name, 0),
         last_asked_at=index.last_asked_at,
         min_idle=pool.min_idle,
-        warm_heads=counts[ClusterState.WARM_HEAD],
+        warm_heads=counts[WARM_HEAD],
     )
     return settings.sizing.idle_target(demand, now)
 
@@ -164,7 +166,7 @@ def floor_needs(state: State, cluster: Cluster, now: float) -> bool:
     than it is protected by it.
     """
     index = state.index[cluster.pool]
-    if cluster.state is not ClusterState.IDLE or not cluster.grantable:
+    if cluster.state is not IDLE or not cluster.grantable:
         return False
     return len(index.free) + len(index.resting) <= idle_target(state, state.pools[cluster.pool], now)
 
@@ -220,7 +222,7 @@ def plan(turn: Turn, digest: str) -> None:
     counts = index.counts
     spare = max(0, len(index.free) + len(index.resting) + index.coming - index.creators)
     target = idle_target(state, pool, now)
-    cause = Reason.FLOOR if counts[ClusterState.LEASED] == 0 else Reason.BUFFER
+    cause = Reason.FLOOR if counts[LEASED] == 0 else Reason.BUFFER
     if target > spare and _room_is_waited_for(state, pool, now):
         # Its start would take the room, be evicted for the waiter, and begin again: for ever.
         state.blocked[digest] = None
@@ -349,7 +351,7 @@ def _by_value(turn: Turn, pool: Pool, tenant: str | None, grown: Cluster | None)
     others: list[Cluster] = []
     for id_ in islice(state.evictable_ids(tenant), EVICTION_SCAN):
         cluster = state.clusters[id_]
-        if cluster.state is ClusterState.WARM_HEAD:
+        if cluster.state is WARM_HEAD:
             if grown is None or cluster.id != grown.id:
                 yield cluster
         elif cluster.pool != pool.digest:
@@ -363,7 +365,7 @@ def _by_value(turn: Turn, pool: Pool, tenant: str | None, grown: Cluster | None)
             continue
         digest = cluster.pool
         if digest not in above:
-            idle = state.index[digest].counts[ClusterState.IDLE]
+            idle = state.index[digest].counts[IDLE]
             above[digest] = idle - idle_target(state, state.pools[digest], now)
         if above[digest] > 0:
             above[digest] -= 1

@@ -108,9 +108,10 @@ def _settle(turn: Turn) -> None:
                 grant.serve(turn, digest)
                 grant.serve_smaller(turn, digest)
                 capacity.plan(turn, digest)
-        if any(id_ in state.evictable for id_ in turn.idled):
-            turn.freed = True
-        turn.idled.clear()
+        if turn.idled:
+            if any(id_ in state.evictable for id_ in turn.idled):
+                turn.freed = True
+            turn.idled.clear()
         if turn.freed:
             turn.freed = False
             for digest in sorted(state.blocked, key=lambda d: state.index[d].queue[:1] or [(float("inf"), 0.0, 0, d)]):

@@ -6,6 +6,7 @@ Whatever is random or secret (ids, tokens) and the time are made by the shell an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster, Lease, Mode, Record, Waiter
@@ -434,8 +435,7 @@ Effect = Start | Stop | Reset | Shrink | Grow | StopOrphan | Answer | Nudge
 # --- changes -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One record replaced. `old` None: it is new. `new` None: it is gone.
 
     `durable` is False for what lives in memory only (a renewal, a phase).

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 from pool.core.events import Acquire, Answer, Granted
 from pool.core.index import PoolIndex
 from pool.core.key import dominates
 from pool.core.lifecycle import ClusterMove
-from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Outcome, Pool, Waiter
+from pool.core.model import (
+    GROWING,
+    IDLE,
+    LEASED,
+    RESETTING,
+    SHRINKING,
+    STARTING,
+    WARM_HEAD,
+    Cluster,
+    Lease,
+    LeaseState,
+    Outcome,
+    Pool,
+    Waiter,
+)
 from pool.core.reasons import Reason
 from pool.core.state import State
 from pool.core.timers import Kind
@@ -28,6 +43,9 @@ class Idle:
 
     def __len__(self) -> int:
         return len(self._index.free) + sum(id_ in self._index.held for id_ in self._own or ())
+
+    def __bool__(self) -> bool:
+        return bool(self._index.free) or any(id_ in self._index.held for id_ in self._own or ())
 
     def of_group(self) -> Iterator[Cluster]:
         """Yield those that the group used last, most recently idle first."""
@@ -147,16 +165,16 @@ def serve(turn: Turn, digest: str) -> None:
     if pool.cordoned or not index.queue:
         return
     # Held clusters first: only waiters of their own group may have them.
-    for id_ in list(index.held):
-        group = state.clusters[id_].group
-        waiters = index.waiters_by_group.get(group)
+    for id_ in list(index.wanted):
+        cluster = state.clusters[id_]
+        waiters = index.waiters_by_group.get(cluster.group)
         if waiters:
             first = min((state.waiters[w] for w in waiters), key=lambda w: (w.rank, w.asked_at))
-            answer(turn, first, state.clusters[id_])
+            answer(turn, first, cluster)
     _serve_free(turn, pool, index)
     # Nobody of their group asked: they are made ready for those who did.
-    missing = len(index.queue) - index.counts[ClusterState.RESETTING]
-    for id_ in list(index.resting)[: max(0, missing)]:
+    missing = len(index.queue) - index.counts[RESETTING]
+    for id_ in list(islice(index.resting, max(0, missing))):
         turn.reset_again(state.clusters[id_])
 
 
@@ -192,7 +210,7 @@ def serve_smaller(turn: Turn, digest: str) -> None:
     """Offer the idle clusters that this pool does not need to waiters for smaller shapes of the same tenant."""
     state = turn.state
     index = state.index[digest]
-    if not index.free or index.queue:
+    if not state.waiting_pools or not index.free or index.queue:
         return
     key = state.pools[digest].key
     for other in list(state.waiting_pools):
@@ -218,14 +236,14 @@ def miss_reason(state: State, pool: Pool) -> Reason:
         return Reason.ALL_RESETTING
     if index.degraded:
         return Reason.ALL_DEGRADED
-    if index.shrunk or counts[ClusterState.SHRINKING] or counts[ClusterState.GROWING]:
+    if index.shrunk or counts[SHRINKING] or counts[GROWING]:
         return Reason.WORKERS_LET_GO
-    if counts[ClusterState.IDLE] or counts[ClusterState.WARM_HEAD]:
+    if counts[IDLE] or counts[WARM_HEAD]:
         return Reason.ALL_CORDONED
-    if counts[ClusterState.RESETTING]:
+    if counts[RESETTING]:
         return Reason.ALL_RESETTING
-    if counts[ClusterState.LEASED]:
+    if counts[LEASED]:
         return Reason.ALL_LEASED
-    if counts[ClusterState.STARTING]:
+    if counts[STARTING]:
         return Reason.STARTING
     return Reason.NO_CLUSTER

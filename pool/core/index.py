@@ -11,7 +11,19 @@ from itertools import count
 from statistics import median
 
 from pool.core.key import Footprint
-from pool.core.model import Cluster, ClusterState, Mode, Waiter
+from pool.core.model import (
+    GROWING,
+    IDLE,
+    LEASED,
+    RESETTING,
+    SHRINKING,
+    STARTING,
+    WARM_HEAD,
+    Cluster,
+    ClusterState,
+    Mode,
+    Waiter,
+)
 
 Ids = OrderedDict[str, None]
 
@@ -21,12 +33,20 @@ class Typical:
 
     def __init__(self) -> None:
         self._seen: deque[float] = deque(maxlen=25)
-        self.value_s: float | None = None
+        self._median: float | None = None
+
+    @property
+    def value_s(self) -> float | None:
+        """The median, None if nothing was seen."""
+        # Taken when it is asked for: most observations are followed by another one.
+        if self._median is None and self._seen:
+            self._median = median(self._seen)
+        return self._median
 
     def add(self, seconds: float) -> None:
         """Take one more observation."""
         self._seen.append(seconds)
-        self.value_s = median(self._seen)
+        self._median = None
 
 
 class PoolIndex:
@@ -36,6 +56,7 @@ class PoolIndex:
         counts: clusters by state.
         free: grantable idle clusters that are not held, longest idle first.
         held: grantable idle clusters that are held for a group, or clean for it alone.
+        wanted: held clusters whose group has a waiter.
         resting: those of them that nobody asked to hold: a full reset makes them anybody's.
         degraded: idle clusters that miss workers.
         by_group: grantable idle clusters by the group that used them last.
@@ -55,6 +76,7 @@ class PoolIndex:
         self.counts: dict[ClusterState, int] = dict.fromkeys(ClusterState, 0)
         self.free: Ids = OrderedDict()
         self.held: Ids = OrderedDict()
+        self.wanted: Ids = OrderedDict()
         self.resting: Ids = OrderedDict()
         self.degraded: Ids = OrderedDict()
         self.by_group: dict[str, Ids] = {}
@@ -81,76 +103,93 @@ class PoolIndex:
     def live(self) -> int:
         """Clusters that serve or will serve."""
         counts = self.counts
-        serving = counts[ClusterState.IDLE] + counts[ClusterState.LEASED] + counts[ClusterState.WARM_HEAD]
+        serving = counts[IDLE] + counts[LEASED] + counts[WARM_HEAD]
         return serving + self.coming
 
     @property
     def coming(self) -> int:
         """Clusters that will be idle, or may be grown, before long: whoever waits need not have another one begun."""
         counts = self.counts
-        return (
-            counts[ClusterState.STARTING]
-            + counts[ClusterState.RESETTING]
-            + counts[ClusterState.SHRINKING]
-            + counts[ClusterState.GROWING]
-        )
+        return counts[STARTING] + counts[RESETTING] + counts[SHRINKING] + counts[GROWING]
 
     def take_cluster(self, cluster: Cluster, shares: int) -> None:
         """Add a cluster to the indexes of its state."""
         state = cluster.state
         self.counts[state] += 1
-        if state is ClusterState.IDLE:
+        if state is IDLE:
             if cluster.degraded:
                 self.degraded[cluster.id] = None
             if cluster.grantable:
-                (self.held if cluster.hold_until or cluster.group_only else self.free)[cluster.id] = None
-                if cluster.group_only and not cluster.hold_until:
-                    self.resting[cluster.id] = None
+                if cluster.hold_until or cluster.group_only:
+                    self._hold(cluster)
+                else:
+                    self.free[cluster.id] = None
                 if cluster.group:
                     _put(self.by_group, cluster.group, cluster.id)
-        elif state is ClusterState.WARM_HEAD:
+        elif state is WARM_HEAD:
             if cluster.grantable:
                 self.shrunk[cluster.id] = None
                 if cluster.group:
                     _put(self.shrunk_by_group, cluster.group, cluster.id)
-        elif state is ClusterState.STARTING or state is ClusterState.GROWING:
+        elif state is STARTING or state is GROWING:
             self.starting[cluster.id] = None
-        elif state is ClusterState.LEASED or state is ClusterState.RESETTING:
+        elif state is LEASED or state is RESETTING:
             if cluster.group:
                 _put(self.busy_by_group, cluster.group, cluster.id)
-            if state is ClusterState.LEASED and len(cluster.leases) < shares and cluster.grantable:
+            if state is LEASED and len(cluster.leases) < shares and cluster.grantable:
                 self.roomy[cluster.id] = None
 
+    def _hold(self, cluster: Cluster) -> None:
+        self.held[cluster.id] = None
+        if not cluster.hold_until:
+            self.resting[cluster.id] = None
+        if cluster.group in self.waiters_by_group:
+            self.wanted[cluster.id] = None
+
     def drop_cluster(self, cluster: Cluster) -> None:
-        """Remove a cluster from every index."""
-        self.counts[cluster.state] -= 1
-        id_ = cluster.id
-        self.free.pop(id_, None)
-        self.held.pop(id_, None)
-        self.resting.pop(id_, None)
-        self.degraded.pop(id_, None)
-        self.roomy.pop(id_, None)
-        self.shrunk.pop(id_, None)
-        self.starting.pop(id_, None)
-        if cluster.group:
-            _pop(self.by_group, cluster.group, id_)
-            _pop(self.busy_by_group, cluster.group, id_)
-            _pop(self.shrunk_by_group, cluster.group, id_)
+        """Remove a cluster from the indexes of its state."""
+        state, id_ = cluster.state, cluster.id
+        self.counts[state] -= 1
+        if state is IDLE:
+            if self.free.pop(id_, self) is self:
+                for ids in (self.held, self.wanted, self.resting):
+                    ids.pop(id_, None)
+            if cluster.degraded:
+                del self.degraded[id_]
+            if cluster.group:
+                _pop(self.by_group, cluster.group, id_)
+        elif state is WARM_HEAD:
+            self.shrunk.pop(id_, None)
+            if cluster.group:
+                _pop(self.shrunk_by_group, cluster.group, id_)
+        elif state is STARTING or state is GROWING:
+            del self.starting[id_]
+        elif state is LEASED or state is RESETTING:
+            self.roomy.pop(id_, None)
+            if cluster.group:
+                _pop(self.busy_by_group, cluster.group, id_)
 
     def take_waiter(self, waiter: Waiter) -> None:
         """Add a waiter to the queue."""
         self._arrived[waiter.id] = next(self._arrivals)
         insort(self.queue, self._place(waiter))
-        if waiter.group:
-            _put(self.waiters_by_group, waiter.group, waiter.id)
+        group = waiter.group
+        if group:
+            if group not in self.waiters_by_group:
+                self.wanted.update((id_, None) for id_ in self.by_group.get(group, ()) if id_ in self.held)
+            _put(self.waiters_by_group, group, waiter.id)
         self._count(waiter, 1)
 
     def drop_waiter(self, waiter: Waiter) -> None:
         """Remove a waiter from the queue."""
         del self.queue[self.position(waiter) - 1]
         del self._arrived[waiter.id]
-        if waiter.group:
-            _pop(self.waiters_by_group, waiter.group, waiter.id)
+        group = waiter.group
+        if group:
+            _pop(self.waiters_by_group, group, waiter.id)
+            if group not in self.waiters_by_group:
+                for id_ in self.by_group.get(group, ()):
+                    self.wanted.pop(id_, None)
         self._count(waiter, -1)
 
     def update_waiter(self, old: Waiter, new: Waiter) -> None:

@@ -7,8 +7,7 @@ much it may look at.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pool.core.model import Cluster, Pool
 
@@ -43,8 +42,7 @@ class QueueOrder(Protocol):
         """Return the rank of a waiter; lower is served first. It is computed once, when the waiter queues."""
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """What sizing may look at.
 
     Attributes:

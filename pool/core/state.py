@@ -12,7 +12,22 @@ from collections.abc import Iterable, Iterator
 from pool.core.events import Change
 from pool.core.index import Ids, PoolIndex
 from pool.core.key import ClusterKey, Footprint
-from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
+from pool.core.model import (
+    GROWING,
+    IDLE,
+    LEASED,
+    SHRINKING,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    WARM_HEAD,
+    Cluster,
+    ClusterState,
+    Lease,
+    LeaseState,
+    Pool,
+    Waiter,
+)
 from pool.core.settings import PoolSettings, Rules
 from pool.core.timers import Timers
 
@@ -20,10 +35,10 @@ ENDED_KEPT = 5_000
 """Ended leases kept in memory, for answers to holders that come late. Older ones are found in the store."""
 
 
-UNUSED = (ClusterState.IDLE, ClusterState.WARM_HEAD)
+UNUSED = (IDLE, WARM_HEAD)
 """States in which nobody uses a cluster and nothing is done to it: it may be evicted."""
 
-COMING_UP = (ClusterState.STARTING, ClusterState.GROWING)
+COMING_UP = (STARTING, GROWING)
 """States in which a cluster takes one of the slots for starts."""
 
 
@@ -83,7 +98,7 @@ class State:
         self._settings.clear()
         # Which leased clusters have room depends on the settings.
         for cluster in self.clusters.values():
-            if cluster.state is ClusterState.LEASED:
+            if cluster.state is LEASED:
                 index = self.index[cluster.pool]
                 index.drop_cluster(cluster)
                 index.take_cluster(cluster, self.settings(cluster.pool).max_leases_per_cluster)
@@ -123,7 +138,7 @@ class State:
         for digest, index in self.index.items():
             name = self.pools[digest].name
             for state, count in index.counts.items():
-                if state is not ClusterState.STOPPED:
+                if state is not STOPPED:
                     out[name, state] = out.get((name, state), 0) + count
         return out
 
@@ -172,8 +187,8 @@ class State:
             self._settings.pop(old.digest, None)
 
     def _replace_cluster(self, old: Cluster | None, new: Cluster | None) -> None:
-        was_live = old is not None and old.state is not ClusterState.STOPPED
-        is_live = new is not None and new.state is not ClusterState.STOPPED
+        was_live = old is not None and old.state is not STOPPED
+        is_live = new is not None and new.state is not STOPPED
         if old is not None and was_live:
             self.index[old.pool].drop_cluster(old)
             self.stopping.pop(old.id, None)
@@ -191,9 +206,9 @@ class State:
             if new.state in UNUSED and new.id not in self.evictable:
                 self.evictable[new.id] = None
                 self.evictable_by_tenant.setdefault(new.tenant, OrderedDict())[new.id] = None
-            elif new.state is ClusterState.STOPPING:
+            elif new.state is STOPPING:
                 self.stopping[new.id] = None
-            elif new.state is ClusterState.SHRINKING:
+            elif new.state is SHRINKING:
                 self.shrinking[new.id] = None
         before = old.footprint if old is not None and was_live else None
         after = new.footprint if new is not None and is_live else None

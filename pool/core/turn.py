@@ -8,7 +8,7 @@ from typing import Any
 from pool.core.events import Change, Decision, Effect, Event, Grow, Reset, Shrink, Start, Stop
 from pool.core.key import ClusterKey
 from pool.core.lifecycle import ClusterMove, LeaseMove, cluster_after, lease_after
-from pool.core.model import Cluster, ClusterState, Lease, Pool, R, Record
+from pool.core.model import IDLE, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record
 from pool.core.reasons import Reason
 from pool.core.settings import PoolSettings
 from pool.core.state import COMING_UP, UNUSED, State
@@ -29,6 +29,8 @@ class Turn:
             looked at again.
         idled: ids of clusters that came idle: one that nobody took may be evicted for a blocked pool.
     """
+
+    __slots__ = ("decision", "freed", "idled", "now", "state", "touched")
 
     def __init__(self, state: State, event: Event, now: float) -> None:
         self.state = state
@@ -90,7 +92,7 @@ class Turn:
             tenant=pool.key.tenant,
             seq=seq,
             footprint=pool.key.footprint,
-            state=ClusterState.STARTING,
+            state=STARTING,
             cause=cause,
             created_at=self.now,
             changed_at=self.now,
@@ -158,11 +160,11 @@ class Turn:
         state = cluster_after(cluster, move)
         if state is not cluster.state:
             fields["changed_at"] = self.now
-            if state is ClusterState.IDLE and move is not ClusterMove.KEPT:
+            if state is IDLE and move is not ClusterMove.KEPT:
                 fields["idle_since"] = self.now
         new = self.update(cluster, durable=durable, state=state, **fields)
         self.touch(cluster.pool)
-        if cluster.state in COMING_UP or state in (ClusterState.STOPPED, ClusterState.WARM_HEAD):
+        if cluster.state in COMING_UP or state in (STOPPED, WARM_HEAD):
             self.freed = True
         if state in UNUSED:
             self.idled.append(new.id)
@@ -176,7 +178,7 @@ class Turn:
         timers = self.state.timers
         timers.arm(Kind.KEEP, cluster.id, reclaim.keep_until(cluster, pool, self.now))
         price = pool.key.warm_head_price
-        if price < 1 and cluster.state is ClusterState.IDLE:
+        if price < 1 and cluster.state is IDLE:
             timers.arm(Kind.WORKERS, cluster.id, reclaim.workers_until(cluster, pool, price, self.now))
         if cluster.hold_until:
             timers.arm(Kind.HOLD, cluster.id, cluster.hold_until)

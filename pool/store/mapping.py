@@ -13,6 +13,7 @@ from enum import StrEnum
 from itertools import repeat
 from typing import Any, TypeVar
 
+from pydantic_core import to_json as json_of
 from sqlalchemy import Table
 
 from pool.core.key import ClusterKey, Footprint, canonical, key_from, to_json
@@ -113,7 +114,7 @@ def cluster_row(c: Cluster) -> tuple[Any, ...]:
         c.created_at,
         c.changed_at,
         c.epoch,
-        json.dumps(c.leases) if c.leases else "[]",
+        json_of(c.leases).decode() if c.leases else "[]",
         c.uses,
         c.ready_at,
         c.boot_id,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from policies.sizing import FloorAndBuffer
+from pool.core.decide import decide
 from pool.core.events import Granted, Prewarm, Queued, Rejected, Reset, ResetDone, Start, Undelivered
 from pool.core.model import ClusterState, Lease, Mode, Outcome
 from pool.core.reasons import Reason
@@ -22,6 +23,27 @@ def rests(core: Core, group: str = "run", **fields: float) -> Lease:
     core.release(lease, full=False, **fields)
     assert core.clusters()[0].group_only
     return lease
+
+
+class Counted(dict[str, Any]):
+    """A dictionary that counts how often it is asked."""
+
+    asked = 0
+
+    def __getitem__(self, id_: str) -> Any:
+        self.asked += 1
+        return super().__getitem__(id_)
+
+
+def test_somebody_who_waits_looks_at_no_cluster_that_rests_or_is_held_for_others() -> None:
+    core = Core(hold_max_s=1000)
+    for lease in [core.lease(group=f"run-{n}") for n in range(50)]:
+        core.release(lease, full=False, hold_s=500)
+    core.acquire(group="other", mode=Mode.WAIT)
+    core.state.clusters = counted = Counted(core.state.clusters)
+    decide(core.state, core.ask(group="third", mode=Mode.WAIT), core.now)
+    assert len(core.state.index[core.pool().digest].held) == 50
+    assert counted.asked < 10
 
 
 def test_the_next_task_of_the_group_gets_it_at_once() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 
 import pytest
 from hypothesis import given
@@ -149,11 +149,11 @@ QUIET = Demand(leased=0, idle=0, starting=0, floor=0, last_asked_at=0.0)
     ("demand", "target"),
     [
         (QUIET, 1),
-        (replace(QUIET, leased=1), 3),
-        (replace(QUIET, floor=5), 5),
-        (replace(QUIET, leased=1, floor=2), 3),
-        (replace(QUIET, min_idle=0), 0),
-        (replace(QUIET, min_idle=4), 4),
+        (QUIET._replace(leased=1), 3),
+        (QUIET._replace(floor=5), 5),
+        (QUIET._replace(leased=1, floor=2), 3),
+        (QUIET._replace(min_idle=0), 0),
+        (QUIET._replace(min_idle=4), 4),
     ],
 )
 def test_the_largest_of_floor_min_idle_and_buffer_counts(demand: Demand, target: int) -> None:
