@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -121,7 +125,9 @@ class Access:
             AccessError, pool.tokens.UnsafeFile: if it cannot be used.
         """
         if not path.exists():
-            _create(path)
+            with _alone_in(path.parent):
+                if not path.exists():
+                    _create(path)
         return cls(path)
 
     def reload(self) -> None:
@@ -159,6 +165,22 @@ class Access:
         except OSError:
             return None
         return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Keep a second daemon, which shares the directory, from making tokens at the same time."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        remedy = "Choose another directory."
+        raise AccessError(f"{directory} cannot be used: {error.strerror}.", remedy=remedy) from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def _digest(token: str) -> bytes:

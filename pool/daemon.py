@@ -96,6 +96,7 @@ class Daemon:
     Attributes:
         state: what the pool knows. For reading.
         ready: True once clusters were adopted and time counts.
+        standing_by: who the writer of the store is, while this daemon only waits for its turn; else empty.
         failed: why it stopped by itself, empty if it did not.
     """
 
@@ -113,6 +114,7 @@ class Daemon:
         self.tokens = tokens
         self.clock = clock
         self.ready = False
+        self.standing_by = ""
         self.failed = ""
         self.stopped = asyncio.Event()
         self.store_id = ""
@@ -124,6 +126,7 @@ class Daemon:
         self._effects = Effects(backend, self.tell)
         self._inbox: deque[_Item] = deque()
         self._wake = asyncio.Event()
+        self._begun = False
         self._closing = False
         self._listeners: dict[str, list[_Listener]] = {}
         self._observers: list[Callable[[Decision], None]] = []
@@ -131,7 +134,8 @@ class Daemon:
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
-        condition = self.failed or ("ready" if self.ready else "starting")
+        waits = f"stands by for {self.standing_by}" if self.standing_by else "starting"
+        condition = self.failed or ("ready" if self.ready else waits)
         return f"<Daemon {self.store_id} {condition} {self.state!r}>"
 
     @property
@@ -142,12 +146,25 @@ class Daemon:
 
     # --- life ------------------------------------------------------------------------------------------------------
 
+    async def stand_by(self, told: Callable[[str], None]) -> None:
+        """Return once it is this daemon's turn to be the writer of the store.
+
+        Args:
+            told: called with who the writer is, whenever it is another than before.
+
+        Raises:
+            StoreFailed: if the store could not be opened then either.
+        """
+        await self._store.stand_by(told)
+        self.standing_by = ""
+
     async def start(self) -> None:
         """Read the store, observe the backend, adopt its clusters, and begin to serve.
 
         Raises:
             StoreFailed: if the store cannot be opened.
         """
+        self._begun = True
         now = self.clock.now()
         loaded = await self._store.open(now)
         self.store_id = loaded.store_id
@@ -170,8 +187,28 @@ class Daemon:
         self._tasks = [
             loop.create_task(self._run(), name="warmpool writer"),
             loop.create_task(self._reconcile(), name="warmpool reconcile"),
+            loop.create_task(self._keep_turn(), name="warmpool turn"),
         ]
         self.ready = True
+
+    async def follow(self, rules: Rules) -> None:
+        """Decide by these rules from now on; before the start, from the start on.
+
+        Raises:
+            PoolError: if that was not possible; the rules before stay in force.
+        """
+        if self._begun:
+            await self.submit(Reconfigure(rules))
+        self._rules = rules
+
+    async def _keep_turn(self) -> None:
+        try:
+            await self._store.keep()
+        except PoolError as error:
+            self._fail(str(error))
+        except Exception as error:
+            log.exception("whether this daemon is the writer cannot be said")
+            self._fail(f"{type(error).__name__}: {error}")
 
     async def _first_listing(self) -> Listing:
         # Nothing is believed, and no time counts, before the backend was seen once.

@@ -37,16 +37,17 @@ from pool.metrics import Metrics
 from pool.schedule import Schedule
 from pool.statedir import OPERATOR_TOKEN_FILE, StateDir
 from pool.store.sql import SqlStore
-from pool.tokens import Tokens
+from pool.tokens import Tokens, UnsafeFile, read_private
 
 if TYPE_CHECKING:
     from pool.backends.kuberay.options import KuberayOptions
     from pool.kube.review import Reviewer
+    from pool.kube.role import RoleLabel
 
 log = structlog.get_logger("warmpool")
 T = TypeVar("T")
 
-NEEDS_RESTART = ("listen", "listen_publicly", "state_dir", "store", "backend", "reconcile_interval")
+NEEDS_RESTART = ("listen", "listen_publicly", "state_dir", "tokens_dir", "store", "backend", "reconcile_interval")
 """Settings that a reload cannot change."""
 
 
@@ -177,6 +178,34 @@ def make_reviewer(config: Config) -> Reviewer | None:
     return made
 
 
+def make_role(config: Config) -> RoleLabel | None:
+    """Return what labels this process's pod as writer or standby; None if nothing says that it is in one."""
+    if not os.environ.get("WARMPOOL_POD_UID"):
+        return None
+    from pool.kube.api import Api
+    from pool.kube.role import Pod, RoleLabel
+
+    backend = config.backend
+    where = (str(backend.kubeconfig or ""), backend.context) if isinstance(backend, KuberaySection) else ("", "")
+    return RoleLabel(Pod.mine(), lambda: Api.connect(*where))
+
+
+def store_url(config: Config) -> str:
+    """Return the URL of the store, from the file that holds it if there is one.
+
+    Raises:
+        PoolError: if that file cannot be used.
+    """
+    file = config.store.url_file
+    if file is None:
+        return config.store_url
+    try:
+        return read_private(file).decode().strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        remedy = "Correct store.url_file, or write the URL into that file."
+        raise UnsafeFile(f"{file}, which is to hold the store's URL, is no text or not there.", remedy=remedy) from None
+
+
 class Service:
     """A daemon with all that belongs to it.
 
@@ -192,11 +221,12 @@ class Service:
         backend, self._machine_milli_cpu = make_backend(config)
         # Windows follow the system's time, also when it is set; leases must not, so they have a clock of their own.
         self._schedule = Schedule(time.time, self._set_floors, self._prune)
+        tokens = Tokens.load_or_create(config.tokens / "tokens.key")
         self.daemon = Daemon(
-            SqlStore(config.store_url, restored=options.restored),
+            SqlStore(store_url(config), restored=options.restored, key_id=tokens.key_id),
             backend,
             self._rules(config, self._schedule.floors(windows_of(config))),
-            Tokens.load_or_create(config.state_dir / "tokens.key"),
+            tokens,
             WallClock(),
             reconcile_s=config.reconcile_interval,
         )
@@ -206,14 +236,17 @@ class Service:
             clock_now=self.daemon.clock.now,
             ready=lambda: self.daemon.ready,
             pulse=lambda: self.daemon.pulse,
+            standing_by=lambda: bool(self.daemon.standing_by),
         )
         self.metrics.announce(pool.name for pool in config.pools)
         self.daemon.observe(_guarded(self.metrics.observe, "metrics"))
         self._journal = Journal(lambda: self.daemon.state, debug=config.log.level == "debug")
         self.daemon.observe(_guarded(self._journal.observe, "journal"))
         self.daemon.observe_commits(self.metrics.observe_commit)
-        self.access = Access.load_or_create(config.state_dir / "tokens.yaml")
+        self.access = Access.load_or_create(config.tokens / "tokens.yaml")
         self._review = make_reviewer(config)
+        self._role = make_role(config)
+        self._waits = True
 
     def _rules(self, config: Config, floors: dict[str, int]) -> Rules:
         return build_rules(config, floors, machine_milli_cpu=self._machine_milli_cpu)
@@ -239,8 +272,7 @@ class Service:
                     reason=Reason.CONFLICT,
                     remedy="Restart the daemon: leases and clusters outlive it.",
                 )
-            rules = self._rules(config, self._schedule.floors(windows_of(config)))
-            await self.daemon.submit(Reconfigure(rules))
+            await self.daemon.follow(self._rules(config, self._schedule.floors(windows_of(config))))
         except PoolError as error:
             self._schedule.floors(windows_of(self.config))
             self.metrics.observe_reload(ok=False)
@@ -254,6 +286,30 @@ class Service:
         self.metrics.announce(pool.name for pool in config.pools)
         self.metrics.observe_reload(ok=True)
         log.info("the configuration was reloaded", pools=[pool.name for pool in config.pools])
+
+    async def _become_writer(self) -> None:
+        """Stand by for as long as another daemon is the writer, then take over."""
+        await self.daemon.stand_by(self._stand_by_for)
+        self._waits = False
+        # What was made as the process began may be of last week.
+        await self.daemon.follow(self._rules(self.config, self._schedule.floors(windows_of(self.config))))
+        self.metrics.begin(self.daemon.clock.now())
+        with long_lived_objects():
+            await self.daemon.start()
+        if self._role is not None:
+            self._role.writer()
+
+    def _stand_by_for(self, writer: str) -> None:
+        log.info(f"standing by: the writer of the store is {writer}", writer=writer)
+
+        def ready() -> None:
+            if self._waits:
+                self.daemon.standing_by = writer
+
+        if self._role is None or self.daemon.standing_by:
+            ready()
+        else:
+            self._role.standby(ready)
 
     async def run(self, home: StateDir, say: Callable[[str], None], watch: Watch | None = None) -> int:
         """Serve until a signal or a failure, and return the exit code.
@@ -278,16 +334,14 @@ class Service:
         server = await listen(app, where.host, where.port, allow_remote=self.config.listen_publicly)
         signals = _Signals(self.reload)
         try:
-            with long_lived_objects():
-                started = await signals.unless_told_to_end(self.daemon.start())
-            if not started:
-                return 0
-            self._schedule.start()
             if watch is not None:
                 signals.reload_on(watch.changes())
-            home.announce(server.url)
+            if not await signals.unless_told_to_end(self._become_writer()):
+                return 0
+            self._schedule.start()
+            home.announce(server.url, self.config.tokens)
             say(f"warmpool {__version__} listens on {server.url} (its API as a page: {server.url}/docs)")
-            say(f"tokens: {self.access.path}; commands use {home.path / OPERATOR_TOKEN_FILE}")
+            say(f"tokens: {self.access.path}; commands use {self.config.tokens / OPERATOR_TOKEN_FILE}")
             await signals.unless_told_to_end(self.daemon.stopped.wait())
         finally:
             self._schedule.close()
@@ -296,6 +350,8 @@ class Service:
             await self.daemon.stop(stop_clusters=self._options.stop_clusters)
             if self._review is not None:
                 await self._review.close()
+            if self._role is not None:
+                await self._role.close()
             await signals.close()
         if self.daemon.failed:
             return 1
@@ -320,7 +376,8 @@ def serve(options: Options, say: Callable[[str], None] = print) -> int:
     config = configuration(options)
     configure(config.log.level, config.log.format)
     home = StateDir(config.state_dir)
-    home.take()
+    # Daemons on one PostgreSQL may share a machine and a directory: one is the writer, and announces itself.
+    home.take(shared=not store_url(config).startswith("sqlite"))
 
     async def run() -> int:
         return await Service(config, options).run(home, say, watch)

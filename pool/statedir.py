@@ -1,4 +1,4 @@
-"""The state directory: one daemon at a time, and the file by which commands find it."""
+"""The state directory: whose it is, and the file by which commands find its daemon."""
 
 from __future__ import annotations
 
@@ -24,10 +24,15 @@ class StateDirError(PoolError):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A daemon that says of itself that it runs."""
+    """A daemon that says of itself that it runs.
+
+    Attributes:
+        tokens: the directory of its tokens.
+    """
 
     url: str
     pid: int
+    tokens: Path
 
 
 class StateDir:
@@ -41,8 +46,11 @@ class StateDir:
         self.path = path.absolute()
         self._lock = -1
 
-    def take(self) -> None:
+    def take(self, *, shared: bool = False) -> None:
         """Make the directory if need be, and hold it for this process.
+
+        Args:
+            shared: with daemons that take it so too: on a store of which one is the writer and the others stand by.
 
         Raises:
             StateDirError: another daemon has it, or it cannot be made.
@@ -53,7 +61,7 @@ class StateDir:
         except OSError as error:
             raise StateDirError(f"{self.path} cannot be used: {(error.strerror or 'unknown cause').lower()}.") from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             pid = os.read(lock, 32).decode("ascii", "replace").strip()
             os.close(lock)
@@ -65,17 +73,19 @@ class StateDir:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
 
-    def announce(self, url: str) -> None:
-        """Write where this daemon listens, for commands on this machine."""
+    def announce(self, url: str, tokens: Path) -> None:
+        """Write where this daemon listens and where its tokens are, for commands on this machine."""
         draft = self.path / f".{DAEMON_FILE}.{os.getpid()}"
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump({"url": url, "pid": os.getpid()}, file)
+            json.dump({"url": url, "pid": os.getpid(), "tokens": str(tokens)}, file)
         draft.replace(self.path / DAEMON_FILE)
 
     def leave(self) -> None:
         """Take the announcement away and let go of the directory; doing it again does nothing."""
         if self._lock >= 0:
-            (self.path / DAEMON_FILE).unlink(missing_ok=True)
+            announced = running(self.path)
+            if announced is not None and announced.pid == os.getpid():
+                (self.path / DAEMON_FILE).unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = -1
 
@@ -84,7 +94,7 @@ def running(path: Path) -> Running | None:
     """Return the daemon that announced itself in a state directory, None if there is none that lives."""
     try:
         said = json.loads((path / DAEMON_FILE).read_text(encoding="utf-8"))
-        found = Running(str(said["url"]), int(said["pid"]))
+        found = Running(str(said["url"]), int(said["pid"]), Path(said["tokens"]))
         os.kill(found.pid, 0)
     except PermissionError:
         return None

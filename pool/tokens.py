@@ -31,6 +31,8 @@ class UnsafeFile(PoolError):
 def read_private(path: Path) -> bytes:
     """Return the content of a file that only its user can read.
 
+    One of root's may let this process's group read it too: so a Secret of Kubernetes is mounted for who is not root.
+
     Raises:
         UnsafeFile: if it is not a file, cannot be read, belongs to someone else, or others may read or write it.
         FileNotFoundError: if it is not there.
@@ -42,7 +44,8 @@ def read_private(path: Path) -> bytes:
                 raise UnsafeFile(f"{path} is not a plain file.")
             if found.st_uid not in (os.geteuid(), 0):
                 raise UnsafeFile(f"{path} belongs to user {found.st_uid}, not to the user of this process.")
-            if found.st_mode & 0o077:
+            given = found.st_uid != os.geteuid() and found.st_gid in {os.getegid(), *os.getgroups()}
+            if found.st_mode & (0o037 if given else 0o077):
                 mode = stat.S_IMODE(found.st_mode)
                 remedy = f"Run `chmod 600 {path}`, and replace its secrets if others may have read them."
                 raise UnsafeFile(
@@ -132,6 +135,11 @@ class Tokens:
     def cluster_token(self, cluster_id: str) -> str:
         """Return the secret of a cluster, its `RAY_AUTH_TOKEN`: 43 characters of base64url."""
         return self._token(f"cluster\0{cluster_id}")
+
+    @property
+    def key_id(self) -> str:
+        """What tells this key from others and tells nothing about it."""
+        return self._token("key id")[:16]
 
     def check_lease(self, token: str, lease_id: str, epoch: int) -> bool:
         """Tell whether `token` is that lease's, in a time that does not depend on how much of it is right."""

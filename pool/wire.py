@@ -436,7 +436,7 @@ class DoneAnswer(Message):
 class Health(Message):
     """The daemon's health."""
 
-    status: Literal["ok", "starting", "stopping", "failed"]
+    status: Literal["ok", "standing_by", "starting", "stopping", "failed"]
     version: str
     detail: str = ""
 

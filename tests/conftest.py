@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.postgres import postgres, postgres_url
+
+__all__ = ["postgres", "postgres_url"]  # fixtures
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Real clusters take most of a small machine: two at a time from different tests would only slow each other.

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 WAIT_S = 60.0
@@ -22,18 +23,27 @@ def environment() -> dict[str, str]:
 class Served:
     """``warmpool serve`` on a state directory. Ends with the `with` block."""
 
-    def __init__(self, home: Path, *arguments: str, config: str = SIMULATED) -> None:
+    def __init__(self, home: Path, *arguments: str, config: str = SIMULATED, path: Path | None = None) -> None:
+        """Start it.
+
+        Args:
+            home: of its state directory, configuration and log; others may share it.
+            arguments: of `serve`.
+            config: the configuration's text.
+            path: of another version of the code.
+        """
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         self.config = home / "warmpool.yaml"
         self.config.write_text(config)
         self.state_dir = home / "state"
-        self.log = home / "log"
+        self.log = home / f"log-{uuid.uuid4().hex[:6]}"
+        python_path = {} if path is None else {"PYTHONPATH": str(path)}
         command = [sys.executable, "-m", "pool.cli", "serve", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--state-dir", str(self.state_dir), *arguments],
-                stdout=log, stderr=log, env=environment(), start_new_session=True,
+                stdout=log, stderr=log, env=environment() | python_path, cwd=path, start_new_session=True,
             )  # fmt: skip
 
     def __enter__(self) -> Served:

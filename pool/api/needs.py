@@ -38,6 +38,10 @@ class Daemon(Protocol):
         """Whether it decides events."""
 
     @property
+    def standing_by(self) -> str:
+        """Who the writer is, while this daemon waits for its turn; else empty."""
+
+    @property
     def failed(self) -> str:
         """Why it stopped, empty if it did not."""
 

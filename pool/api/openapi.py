@@ -113,7 +113,7 @@ def reasons_of(route: Route) -> list[Reason]:
     if route.role is not None:
         reasons += [Reason.UNAUTHENTICATED, Reason.NOT_ALLOWED]
     if route.needs_ready:
-        reasons += [Reason.NOT_READY, Reason.STORE_FAILED]
+        reasons += [Reason.NOT_READY, Reason.STANDING_BY, Reason.STORE_FAILED]
     return list(dict.fromkeys(reasons))
 
 

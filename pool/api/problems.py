@@ -57,6 +57,7 @@ PROBLEMS: dict[Reason, tuple[int, str]] = {
     Reason.INTERNAL: (500, "The daemon met an error of its own"),
     Reason.STORE_FAILED: (503, "The store cannot commit"),
     Reason.NOT_READY: (503, "The daemon is not ready"),
+    Reason.STANDING_BY: (503, "Another daemon is the writer"),
 }
 
 _REMEDIES: dict[Reason, str] = {
@@ -81,10 +82,12 @@ _REMEDIES: dict[Reason, str] = {
     Reason.STALE_EPOCH: "Send the epoch that came with the grant, or acquire again if the lease is not yours any more.",
     Reason.LEASE_ENDED: "Stop using the cluster; acquire again with a new request id.",
     Reason.NOT_READY: "Ask again after the time in the Retry-After header.",
+    Reason.STANDING_BY: "Ask the writer, to which the Service leads in Kubernetes; this daemon takes over if it goes.",
 }
 
 _RETRY_AFTER_S: dict[Reason, int] = {
     Reason.NOT_READY: 1,
+    Reason.STANDING_BY: 1,
     Reason.STORE_FAILED: 5,
     Reason.QUEUE_FULL: 5,
     Reason.START_FAILED: 10,
@@ -186,9 +189,13 @@ def explain_error(error: Exception, path: str) -> tuple[Problem, dict[str, str]]
 def problem_response(error: Exception, path: str) -> web.Response:
     """Return the answer for anything raised while `path` was answered."""
     problem, headers = explain_error(error, path)
-    return web.Response(
+    response = web.Response(
         body=problem.model_dump_json(exclude_none=True).encode(),
         status=problem.status,
         headers={"Cache-Control": "no-store", **headers},
         content_type="application/problem+json",
     )
+    if problem.reason is Reason.STANDING_BY:
+        # The next try is to find the writer: on this connection it would come here again.
+        response.force_close()
+    return response

@@ -24,11 +24,15 @@ async def healthz(api: Api, ask: Ask) -> Health:
         raise failed(daemon.failed)
     if api.listening.stopping:
         return Health(status="stopping", version=__version__)
+    if daemon.standing_by:
+        return Health(status="standing_by", version=__version__)
     return Health(status="ok" if daemon.ready else "starting", version=__version__)
 
 
 async def readyz(api: Api, ask: Ask) -> Health:
-    """Tell whether the daemon answers."""
+    """Tell whether the daemon answers, or stands by and would."""
+    if api.daemon.standing_by and not api.daemon.failed and not api.listening.stopping:
+        return Health(status="standing_by", version=__version__)
     check_ready(api)
     return Health(status="ok", version=__version__)
 
@@ -40,6 +44,8 @@ def check_ready(api: Api) -> None:
         raise failed(daemon.failed)
     if api.listening.stopping:
         raise ApiError(Reason.NOT_READY, "The daemon is stopping.")
+    if daemon.standing_by:
+        raise ApiError(Reason.STANDING_BY, f"This daemon stands by: the writer is {daemon.standing_by}.")
     if not daemon.ready:
         raise ApiError(Reason.NOT_READY, "The daemon is starting.")
 

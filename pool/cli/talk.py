@@ -65,15 +65,15 @@ def find(where: Where) -> Found:
             )
         url = local.url
     url = url.rstrip("/")
-    return Found(url, _token(where, is_local=local is not None and local.url == url))
+    return Found(url, _token(where, local.tokens if local is not None and local.url == url else None))
 
 
-def _token(where: Where, *, is_local: bool) -> str:
+def _token(where: Where, here: Path | None) -> str:
     file = where.token_file or _path(os.environ.get("WARMPOOL_TOKEN_FILE"))
     if file is None and (token := os.environ.get("WARMPOOL_TOKEN", "").strip()):
         return token
-    if file is None and is_local:
-        file = where.directory() / OPERATOR_TOKEN_FILE
+    if file is None and here is not None:
+        file = here / OPERATOR_TOKEN_FILE
     if file is None:
         # The token of the daemon on this machine is never sent to another one.
         raise CommandError(

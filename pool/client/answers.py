@@ -17,7 +17,7 @@ T = TypeVar("T")
 _REASONS = frozenset(reason.value for reason in Reason)
 # With these the daemon (or a proxy before it) says that it cannot now, not that it will not.
 _PASSING_STATUS = frozenset({429, 502, 503, 504})
-_PASSING_REASONS = frozenset({Reason.NOT_READY, Reason.STORE_FAILED, Reason.INTERNAL})
+_PASSING_REASONS = frozenset({Reason.NOT_READY, Reason.STANDING_BY, Reason.STORE_FAILED, Reason.INTERNAL})
 
 
 def read(body: bytes, kind: TypeAdapter[T]) -> T:

@@ -47,6 +47,7 @@ def _checked(marked: Marked) -> Config:
         raise
     if marked_ok:
         _check_listen(config, marked)
+        _check_store(config, marked)
         _check_pools(config, marked)
         _check_workers(config, marked)
     marked.raise_problems()
@@ -61,6 +62,11 @@ def public_address(listen: str) -> str:
 def _check_listen(config: Config, marked: Marked) -> None:
     if not config.listen.is_loopback and not config.listen_publicly:
         marked.problem(("listen",), public_address(str(config.listen)))
+
+
+def _check_store(config: Config, marked: Marked) -> None:
+    if config.store.url is not None and config.store.url_file is not None:
+        marked.problem(("store", "url_file"), "gives both url and url_file; give one of them")
 
 
 def _check_pools(config: Config, marked: Marked) -> None:

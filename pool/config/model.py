@@ -51,6 +51,9 @@ class StoreSection(Section):
     """Where leases, clusters and their history are kept."""
 
     url: str | None = Field(None, description="SQLAlchemy URL; a SQLite file in state_dir if not given.")
+    url_file: Directory | None = Field(
+        None, description="A file of the daemon's user that holds the URL instead: for one with a password."
+    )
     keep_history: Seconds = Field(90 * 86_400.0, description="Ended leases and stopped clusters are kept so long.")
 
 
@@ -143,6 +146,10 @@ class Config(Section):
     listen: Listen = Field(Address("127.0.0.1", 8787), description="Address of the API; port 0 takes a free one.")
     listen_publicly: bool = Field(False, description="Must be true to listen where other machines can reach it.")
     state_dir: Directory = Field(default_factory=default_state_dir, description="Directory of tokens, store, clusters.")
+    tokens_dir: Directory | None = Field(
+        None,
+        description="Directory of tokens.key and tokens.yaml, which all daemons of a store share; state_dir if empty.",
+    )
     store: StoreSection = StoreSection()
     access: AccessSection = AccessSection()
     backend: Annotated[LocalSection | SimulatedSection | KuberaySection, Discriminator("type")] = LocalSection()
@@ -157,8 +164,13 @@ class Config(Section):
     pools: list[PoolSection] = Field([], description="Pools; the first that matches a key is its pool.")
 
     @property
+    def tokens(self) -> Path:
+        """The directory of the tokens and of their key."""
+        return (self.tokens_dir or self.state_dir).absolute()
+
+    @property
     def store_url(self) -> str:
-        """The URL of the store: the one given, or a SQLite file in `state_dir`."""
+        """The URL of the store: the one given, or a SQLite file in `state_dir`. One in `url_file` is not read here."""
         return self.store.url or f"sqlite:///{self.state_dir / 'warmpool.sqlite'}"
 
     def completed(self) -> Config:

@@ -13,7 +13,8 @@ HIDDEN = "[hidden]"
 
 def effective(config: Config) -> dict[str, Any]:
     """Return what is in force as plain data: names, numbers, lists, mappings."""
-    config = config.model_copy(update={"store": config.store.model_copy(update={"url": _without_password(config)})})
+    url = _without_password(config) if config.store.url_file is None else None
+    config = config.model_copy(update={"store": config.store.model_copy(update={"url": url})})
     data = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     if data["backend"].get("env"):
         data["backend"]["env"] = dict.fromkeys(data["backend"]["env"], HIDDEN)

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     UNAUTHENTICATED = "unauthenticated"
     NOT_READY = "not_ready"
+    STANDING_BY = "standing_by"
     REQUEST_ENDED = "request_ended"
     REQUEST_MISMATCH = "request_mismatch"
     CANCELLED = "cancelled"
@@ -147,6 +148,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.BODY_TOO_LARGE: "The request's body is too large.",
     Reason.UNAUTHENTICATED: "The request has no valid bearer token.",
     Reason.NOT_READY: "The daemon is not ready.",
+    Reason.STANDING_BY: "The daemon stands by for the writer.",
     Reason.REQUEST_ENDED: "The lease of this request id has ended; a request id never grants again.",
     Reason.REQUEST_MISMATCH: "The request id was used before with another cluster key or holder.",
     Reason.CANCELLED: "The acquire was cancelled.",

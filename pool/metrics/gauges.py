@@ -17,6 +17,9 @@ from pool.pulse import Pulse
 K = TypeVar("K", bound=Hashable)
 
 READY = Row("warmpool_ready", "gauge", (), "1 once clusters were adopted and the daemon serves, else 0.")
+STANDING_BY = Row(
+    "warmpool_standing_by", "gauge", (), "1 while the daemon stands by for the writer of its store, else 0."
+)
 CLUSTERS = Row("warmpool_clusters", "gauge", ("pool", "state"), "Clusters by state.")
 LEASES = Row("warmpool_leases", "gauge", (), "Live leases.")
 QUEUE = Row("warmpool_queue_length", "gauge", ("pool",), "Waiting acquires.")
@@ -67,8 +70,8 @@ FOREIGN = Row(
     "Clusters of somebody else beside this daemon's, as far as the backend shows them: they are never touched.",
 )
 ROWS = (
-    READY, CLUSTERS, LEASES, QUEUE, BREAKERS, SPENT, OLDEST, OVERDUE, LONGEST, QUEUE_WAIT, QUEUE_TARGET, WAIT_TARGET,
-    EVENTS, COMMITTING, COMMITTED, LISTED, FOREIGN,
+    READY, STANDING_BY, CLUSTERS, LEASES, QUEUE, BREAKERS, SPENT, OLDEST, OVERDUE, LONGEST, QUEUE_WAIT, QUEUE_TARGET,
+    WAIT_TARGET, EVENTS, COMMITTING, COMMITTED, LISTED, FOREIGN,
 )  # fmt: skip
 
 SHOWN = tuple(state for state in ClusterState if state is not ClusterState.STOPPED)
@@ -78,19 +81,19 @@ class TimeInStates:
     """Seconds that clusters spent in each state, up to the very moment it is asked."""
 
     def __init__(self, since: float) -> None:
-        self._since = since
+        self.since = since
         self._spent_s: defaultdict[tuple[str, ClusterState], float] = defaultdict(float)
 
     def left(self, name: str, old: Cluster, now: float) -> None:
         """Count the time of a cluster that leaves its state. What was before this daemon is not counted."""
-        self._spent_s[name, old.state] += max(0.0, now - max(old.changed_at, self._since))
+        self._spent_s[name, old.state] += max(0.0, now - max(old.changed_at, self.since))
 
     def totals(self, state: State, now: float) -> dict[tuple[str, ClusterState], float]:
         """Return the seconds by configured pool name and state."""
         totals = self._spent_s.copy()
         names = {digest: pool.name for digest, pool in state.pools.items()}
         for cluster in state.clusters.values():
-            totals[names[cluster.pool], cluster.state] += max(0.0, now - max(cluster.changed_at, self._since))
+            totals[names[cluster.pool], cluster.state] += max(0.0, now - max(cluster.changed_at, self.since))
         return totals
 
 
@@ -128,12 +131,14 @@ class StateCollector(Collector):
         ready: Callable[[], bool],
         spent: TimeInStates,
         pulse: Callable[[], Pulse],
+        standing_by: Callable[[], bool],
     ) -> None:
         self._state = state
         self._now = clock_now
         self._ready = ready
         self._spent = spent
         self._pulse = pulse
+        self._standing_by = standing_by
 
     def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """Yield the families without samples, so that registering them looks at nothing."""
@@ -145,6 +150,7 @@ class StateCollector(Collector):
         state, now = self._state(), self._now()
         names = sorted({pool.name for pool in state.pools.values()})
         yield _gauge(READY, {(): float(self._ready())})
+        yield _gauge(STANDING_BY, {(): float(self._standing_by())})
         counts = state.counts()
         yield _gauge(CLUSTERS, {(name, one.value): counts.get((name, one), 0) for name in names for one in SHOWN})
         yield _gauge(LEASES, {(): len(state.leases)})

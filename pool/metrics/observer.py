@@ -50,11 +50,12 @@ class Metrics:
         clock_now: Callable[[], float] = time.time,
         ready: Callable[[], bool] = lambda: True,
         pulse: Callable[[], Pulse] = Pulse,
+        standing_by: Callable[[], bool] = lambda: False,
     ) -> None:
         self.series = Series(__version__, clock_now())
         self.registry = self.series.registry
         self._spent = TimeInStates(since=clock_now())
-        self.registry.register(StateCollector(state, clock_now, ready, self._spent, pulse))
+        self.registry.register(StateCollector(state, clock_now, ready, self._spent, pulse, standing_by))
         self._state = state
         # `labels()` costs more than the counting itself: each child is looked up once.
         self._children: dict[tuple[Any, ...], Any] = {}
@@ -62,6 +63,10 @@ class Metrics:
             self._child(self.series.drift, kind)
         for result in ("ok", "refused"):
             self._child(self.series.reloads, result)
+
+    def begin(self, now: float) -> None:
+        """Count from `now` on: before it another daemon counted, for which this one stood by."""
+        self._spent.since = now
 
     def announce(self, pools: Iterable[str]) -> None:
         """Show the series of these configured pools at 0, so that the first event is an increase and not a birth."""

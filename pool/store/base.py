@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -47,6 +47,23 @@ class Loaded:
 
 class Store(Protocol):
     """Durable state with one writer at a time."""
+
+    async def stand_by(self, told: Callable[[str], None]) -> None:
+        """Return once no other daemon is the writer; where there can be no second one, at once.
+
+        Args:
+            told: called with who the writer is, whenever it is another than before.
+
+        Raises:
+            StoreFailed: this daemon could not become the writer, whenever its turn came.
+        """
+
+    async def keep(self) -> None:
+        """Return never, and end with an error once another daemon may become the writer.
+
+        Raises:
+            NotTheWriter: what made this daemon the writer is gone.
+        """
 
     async def open(self, now: float) -> Loaded:
         """Become the writer (a new generation, opened at `now`) and return what is there.

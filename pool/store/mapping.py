@@ -38,7 +38,18 @@ _CLUSTER_STATE = _by_value(ClusterState)
 _LEASE_STATE = _by_value(LeaseState)
 _MODE = _by_value(Mode)
 _OUTCOME = _by_value(Outcome)
-_REASON = _by_value(Reason)
+
+
+class _Reasons(dict[str | None, Reason | None]):
+    """Reasons by code. One that only a newer version knows is read as ``internal``, as clients read it."""
+
+    def __missing__(self, code: str | None) -> Reason:
+        return Reason.INTERNAL
+
+
+_REASONS = _Reasons({reason.value: reason for reason in Reason})
+_REASONS[None] = None
+_REASON = _REASONS.__getitem__
 
 
 def _key_of(text: str) -> ClusterKey:

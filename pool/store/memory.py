@@ -6,6 +6,7 @@ the old one's commits then raise `NotTheWriter`, as a paused daemon's would.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -69,6 +70,13 @@ class MemoryStore:
     def __repr__(self) -> str:
         state = "closed" if self._generation is None else f"generation {self._generation}"
         return f"<MemoryStore {self.state.store_id} [{state}]>"
+
+    async def stand_by(self, told: Callable[[str], None]) -> None:
+        """Return at once: in memory a new writer takes over (see `pool.store.base.Store.stand_by`)."""
+
+    async def keep(self) -> None:
+        """Return never (see `pool.store.base.Store.keep`): the next commit tells."""
+        await asyncio.Event().wait()
 
     async def open(self, now: float) -> Loaded:
         """Become the writer and return what is there (see `pool.store.base.Store.open`)."""

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from pool.store.link import Tx
+from pool.store.turn import session_settings
 
 T = TypeVar("T")
 
@@ -46,7 +47,10 @@ class PostgresLink:
         """Connect to the database of `url`."""
         engine = create_async_engine(url)
         try:
-            return cls(engine, await engine.connect())
+            connection = await engine.connect()
+            async with connection.begin():
+                await connection.exec_driver_sql(session_settings())
+            return cls(engine, connection)
         except BaseException:
             await engine.dispose()
             raise

@@ -10,14 +10,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import Connection
 
 from pool.core.errors import StoreFailed
-from pool.store.tables import SCHEMA
+from pool.store.tables import SCHEMA, USABLE_FROM
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+log = structlog.get_logger("warmpool.store")
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _LOCK = 0x7761726D_706F6F6C
@@ -32,22 +35,44 @@ def migrate(connection: Connection, where: str) -> None:
         where: the store, for sentences.
 
     Raises:
-        StoreFailed: the schema is of a newer version, or the database is another program's.
+        StoreFailed: this version cannot use the schema (see `check`).
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-    found = _revision(connection, where)
-    if found == SCHEMA:
+    found = check(connection, where)
+    if found is not None and found >= SCHEMA:
         return
-    if found is not None and found > SCHEMA:
-        raise StoreFailed(
-            f"The store {where} has schema {found}, and this version of warmpool knows schemas up to {SCHEMA}.",
-            remedy="Install the newer warmpool again, or restore a backup from before the upgrade.",
-        )
     # Imported here because most starts find nothing to migrate, and it takes longer than the rest of the start.
     from alembic import command
 
     command.upgrade(_config(connection), "head")
+    # In the same transaction: code that cannot use the new schema must never find it unmarked.
+    connection.exec_driver_sql(f"UPDATE meta SET usable_from = '{USABLE_FROM}'")  # noqa: S608 - a constant
+
+
+def check(connection: Connection, where: str) -> str | None:
+    """Return the schema of the database, None if it has none yet; change nothing.
+
+    A newer schema is fine if the code that made it says that this version can use it.
+
+    Raises:
+        StoreFailed: it cannot, or the database is another program's.
+    """
+    found = _revision(connection, where)
+    if found is None or found <= SCHEMA:
+        return found
+    usable_from = connection.exec_driver_sql("SELECT usable_from FROM meta").scalar()
+    if not usable_from or usable_from > SCHEMA:
+        raise StoreFailed(
+            f"The store {where} has schema {found}, and this version of warmpool knows schemas up to {SCHEMA}.",
+            remedy="Install the newer warmpool again, or restore a backup from before the upgrade.",
+        )
+    log.info(
+        f"the store {where} has schema {found}, newer than {SCHEMA} of this version, which can use it",
+        found=found,
+        known=SCHEMA,
+    )
+    return found
 
 
 def _revision(connection: Connection, where: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import sqlite3
@@ -9,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -26,34 +27,41 @@ from pool.store.lock import WriterLock
 from pool.store.mapping import Row, cluster_row, clusters_of, lease_row, leases_of, pool_row, waiter_row
 from pool.store.statements import CHUNK_ROWS, PAGE_ROWS, Statements
 
+if TYPE_CHECKING:
+    from pool.store.turn import Turn
+
 T = TypeVar("T")
 _H = TypeVar("_H", Lease, Cluster)
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+KEY_IDS_SINCE = "0003"
 _FAILURES = (SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError)
 
 
 class SqlStore:
     """Durable state in a SQL database (a `pool.store.base.Store`)."""
 
-    def __init__(self, url: str | URL, *, restored: bool = False) -> None:
+    def __init__(self, url: str | URL, *, restored: bool = False, key_id: str = "") -> None:
         """Name the store; nothing is opened yet.
 
         Args:
             url: ``sqlite:///relative.sqlite``, ``sqlite:////absolute.sqlite`` or
                 ``postgresql://user:password@host/database``.
             restored: the database comes from a backup (see `open`).
+            key_id: tells the key that this daemon makes tokens of from others; empty does not compare.
 
         Raises:
             StoreFailed: the URL is not one of these.
         """
         self._url = _checked(url)
         self._restored = restored
+        self._key_id = key_id
         self._where = self._url.database or "in memory"
         if self._url.host:
             self._where = f"{self._url.database} on {self._url.host}"
         self._link: Link | None = None
         self._lock: WriterLock | None = None
+        self._turn: Turn | None = None
         self._sql: Statements
         self._generation = 0
 
@@ -61,11 +69,52 @@ class SqlStore:
         state = f"generation {self._generation}" if self._link else "closed"
         return f"<SqlStore {self._url.render_as_string(hide_password=True)} [{state}]>"
 
+    async def stand_by(self, told: Callable[[str], None]) -> None:
+        """Return once no other daemon is the writer of a PostgreSQL database (see `pool.store.base.Store.stand_by`).
+
+        Whether this daemon could use the database is looked at before it waits. On SQLite it returns at once: `open`
+        refuses a second daemon.
+        """
+        if self._url.get_backend_name() == "sqlite":
+            return
+        from pool.store.postgres import PostgresLink
+        from pool.store.turn import Turn
+
+        with self._errors():
+            link = await PostgresLink.open(self._url)
+            try:
+                found = await link.run_sync(partial(schema.check, where=self._where))
+                if found is not None and found >= KEY_IDS_SINCE:
+                    await link.run(partial(self._check_key, Statements(link.dialect).key_id))
+            finally:
+                await link.close()
+            self._turn = Turn(self._url, self._where)
+            await self._turn.wait(told)
+
+    async def keep(self) -> None:
+        """Return never (see `pool.store.base.Store.keep`)."""
+        if self._turn is None:
+            await asyncio.Event().wait()
+        else:
+            await self._turn.keep()
+
+    def _check_key(self, statement: str, tx: Tx) -> None:
+        for (key_id,) in tx.rows(statement):
+            self._refuse_other_key(key_id)
+
+    def _refuse_other_key(self, key_id: str) -> None:
+        if key_id and self._key_id and key_id != self._key_id and not self._restored:
+            raise StoreFailed(
+                f"The store {self._where} belongs to daemons with another tokens.key than this one's.",
+                remedy="Give this daemon their tokens.key; if it is lost, start with --restored: it replaces clusters.",
+            )
+
     async def open(self, now: float) -> Loaded:
         """Become the writer and return what is there (see `pool.store.base.Store.open`).
 
         A missing file is made, readable by its user only; an older schema is migrated. A second daemon on a SQLite
-        file is refused; on PostgreSQL it takes over, and the first one's next commit raises `NotTheWriter`.
+        file is refused; on PostgreSQL it takes over, and the first one's next commit raises `NotTheWriter`: so let
+        it `stand_by` first.
 
         With `restored`, epochs, cluster numbers and the generation first rise by `RESTORE_STEP`: what the lost
         database handed out after the backup was made is never handed out again. Its live leases are taken as
@@ -102,15 +151,17 @@ class SqlStore:
         sql = self._sql
         found = tx.rows(sql.identity)
         if not found:
-            tx.write(sql.add_meta, 1, uuid.uuid4().hex[:16], 0, "", 0.0)
+            tx.write(sql.add_meta, 1, uuid.uuid4().hex[:16], 0, "", 0.0, tables.USABLE_FROM, self._key_id)
             found = tx.rows(sql.identity)
-        store_id, generation, previous_opened_at = found[0]
+        store_id, generation, previous_opened_at, key_id = found[0]
+        self._refuse_other_key(key_id)
         generation += 1
         if self._restored:
             generation += RESTORE_STEP
             for statement in (sql.raise_epochs, sql.raise_seqs, sql.raise_renewals):
                 tx.write(statement, RESTORE_STEP)
-        tx.write(sql.take_over, generation, f"process {os.getpid()} on {os.uname().nodename}", now)
+        who = f"process {os.getpid()} on {os.uname().nodename}"
+        tx.write(sql.take_over, generation, who, now, self._key_id or key_id)
         return loading.load(tx, sql, self._where, Loaded(store_id, generation, previous_opened_at))
 
     async def commit(self, changes: Sequence[Change]) -> None:
@@ -215,13 +266,17 @@ class SqlStore:
         """Let go of the store; doing it again does nothing."""
         link, self._link = self._link, None
         lock, self._lock = self._lock, None
+        turn, self._turn = self._turn, None
         try:
             if link is not None:
                 with self._errors():
                     await link.close()
         finally:
+            # Last, when nothing of this daemon's is under way any more.
             if lock is not None:
                 lock.release()
+            if turn is not None:
+                turn.close()
 
     async def _rows(self, statement: str, *values: Any) -> Sequence[Row]:
         return await self._run(lambda tx: tx.rows(statement, *values))

@@ -70,11 +70,16 @@ class Statements:
         text = self._text
 
         self.add_meta = text(insert(meta))  # the columns of meta
+        self.key_id = text(select(meta.c.key_id))
         # Locks the row where the dialect can; in SQLite the transaction itself is the lock.
         self.fence = text(select(meta.c.generation, meta.c.opened_by).with_for_update())
-        self.identity = text(select(meta.c.store_id, meta.c.generation, meta.c.opened_at).with_for_update())
-        self.take_over = text(  # generation, by whom, when
-            update(meta).values(generation=bindparam("g"), opened_by=bindparam("who"), opened_at=bindparam("now"))
+        self.identity = text(
+            select(meta.c.store_id, meta.c.generation, meta.c.opened_at, meta.c.key_id).with_for_update()
+        )
+        self.take_over = text(  # generation, by whom, when, with which key
+            update(meta).values(
+                generation=bindparam("g"), opened_by=bindparam("who"), opened_at=bindparam("now"), key_id=bindparam("k")
+            )
         )
 
         self.raise_epochs = text(update(clusters).values(epoch=clusters.c.epoch + bindparam("step")))  # step

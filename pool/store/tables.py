@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest Alembic revision: the schema that this version of the code reads and writes."""
+
+USABLE_FROM = "0002"
+"""The oldest schema whose code can use a database of schema `SCHEMA`, so that an upgrade can be taken back.
+
+It rises only with a revision that the code before it could not live with. All others add: tables, indexes, and columns
+that are null or have a default of the server's, since older code does not name them. What older code reads keeps its
+meaning, and no state, mode or outcome is added (reasons may be).
+"""
 
 metadata = MetaData(
     naming_convention={
@@ -45,6 +53,9 @@ meta = Table(
     _int("generation"),
     _text("opened_by"),
     _seconds("opened_at"),
+    # `USABLE_FROM` of the newest code that was here, and what tells the key of the tokens from others.
+    Column("usable_from", Text, nullable=False, server_default=""),
+    Column("key_id", Text, nullable=False, server_default=""),
 )
 
 pools = Table(

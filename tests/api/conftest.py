@@ -64,6 +64,7 @@ class Hands:
         self.state = State(Rules(settings_for))
         self.tokens = Tokens(b"s" * 32)
         self.ready = True
+        self.standing_by = ""
         self.failed = ""
         self.error: Exception | None = None
         self.hold_submits: asyncio.Event | None = None

@@ -51,6 +51,8 @@ def _waits(seconds: str, most: str) -> dict[str, str]:
     return {_of("warmpool_wait_seconds_bucket", more=f'outcome="cold", le="{le}"'): v for le, v in buckets.items()}
 
 
+STANDS_BY, OTHER_STANDS_BY = (_of("warmpool_standing_by", labels) for labels in (DAEMON, OTHER))
+
 CASES = [
     Case(
         "WarmpoolDown", "20m", {READY: "1x20 stale _x40"},
@@ -71,8 +73,20 @@ CASES = [
     ),
     Case(
         "WarmpoolRestarts", "29m", {STARTED: "0x10 300x10 600x10 900x60"}, ({STARTED: "0x10 300x80"},
-        {STARTED: "0x90", _of("warmpool_start_time_seconds", OTHER): "0x90"}),
+        {STARTED: "0x90", _of("warmpool_start_time_seconds", OTHER): "0x90"},
+        # Two replicas, each replaced once.
+        {STARTED: "0x20 stale", _of("warmpool_start_time_seconds", OTHER): "0x22 stale",
+         _of("warmpool_start_time_seconds", DAEMON.replace("pod-1", "pod-3")): "_x18 540x80",
+         _of("warmpool_start_time_seconds", DAEMON.replace("pod-1", "pod-4")): "_x20 600x80"}),
         "The daemon of warmpool was started 3 more times in 30 minutes.", {},
+    ),
+    Case(
+        "WarmpoolNoStandby", "20m", {READY: "1x60", OTHER_STANDS_BY: "1x10 stale _x40"},
+        ({READY: "1x60", STANDS_BY: "0x60"}, {READY: "1x60", OTHER_STANDS_BY: "1x60"},
+         {READY: "1x60", OTHER_STANDS_BY: "1x22 stale _x40"},
+         {READY: "1x20 stale _x40", OTHER_STANDS_BY: "1x10 0x50"}),
+        "The last standby of warmpool was seen 15m 0s ago. If the writer ends now, nothing is granted until another "
+        "one has started.", {},
     ),
     Case(
         "WarmpoolNoCommits", "10m", {_of("warmpool_commit_running_seconds", DAEMON): "0x10 0+30x20"},

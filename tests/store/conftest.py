@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -123,43 +117,6 @@ def new() -> Callable[..., list[Change]]:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "warmpool.sqlite"
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The directory of the socket of a PostgreSQL server of our own."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
-        pytest.skip("there is no PostgreSQL server; `apt install postgresql` provides it")
-    if importlib.util.find_spec("asyncpg") is None:
-        pytest.skip("there is no driver for PostgreSQL; `pip install asyncpg` provides it")
-    user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    home = Path(tempfile.mkdtemp(prefix="warmpool-pg-", dir="/tmp"))  # a socket's path must be short
-    if os.geteuid() == 0:
-        shutil.chown(home, user)
-
-    def run(*command: str) -> None:
-        subprocess.run(command, user=user if os.geteuid() == 0 else None, check=True, capture_output=True, cwd="/")
-
-    try:
-        run(str(programs[-1] / "initdb"), "-D", f"{home}/data", "-U", "warmpool", "-A", "trust", "--no-sync")
-        options = f"-c listen_addresses= -c fsync=off -k {home}"
-        run(str(programs[-1] / "pg_ctl"), "-D", f"{home}/data", "-w", "-o", options, "-l", f"{home}/log", "start")
-        try:
-            yield str(home)
-        finally:
-            run(str(programs[-1] / "pg_ctl"), "-D", f"{home}/data", "-w", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(home)
-
-
-@pytest.fixture
-def postgres_url(postgres: str, request: pytest.FixtureRequest) -> str:
-    """The URL of an empty database."""
-    name = f"t{abs(hash(request.node.nodeid))}"
-    command = ["psql", "-h", postgres, "-U", "warmpool", "-d", "postgres", "-c", f"CREATE DATABASE {name}"]
-    subprocess.run(command, check=True, capture_output=True)
-    return f"postgresql://warmpool@/{name}?host={postgres}"
 
 
 OpenStore = Callable[..., Store]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -17,6 +18,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 
 from pool.core.errors import StoreFailed
+from pool.core.reasons import Reason
 from pool.store import schema, tables
 from pool.store.sql import SqlStore
 
@@ -53,21 +55,66 @@ def test_the_revisions_are_numbered_so_that_a_newer_one_compares_greater() -> No
     assert numbers == [f"{n:04d}" for n in range(len(numbers), 0, -1)]
 
 
-def _version(file: Path, number: str) -> None:
+def _version(file: Path, number: str, usable_from: str) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (number,))
+        connection.execute("UPDATE meta SET usable_from = ?", (usable_from,))
     connection.close()
+
+
+def test_what_the_code_can_be_taken_back_to_is_a_schema_that_there_was() -> None:
+    assert "0001" <= tables.USABLE_FROM <= tables.SCHEMA
+
+
+async def test_a_newer_schema_that_this_version_can_use_is_used(file: Path) -> None:
+    store = SqlStore(f"sqlite:///{file}")
+    await store.open(0.0)
+    await store.close()
+    _version(file, "0999", tables.SCHEMA)
+    assert (await store.open(0.0)).generation == 2
+    await store.close()
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0999",)
+    connection.close()
+
+
+async def test_a_migration_marks_the_store_with_what_can_use_it(file: Path) -> None:
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        command.upgrade(schema._config(connection), "0001")
+        connection.exec_driver_sql("INSERT INTO meta VALUES (1, 'an-old-store', 7, '', 1.0)")
+    engine.dispose()
+    store = SqlStore(f"sqlite:///{file}")
+    loaded = await store.open(2.0)
+    assert (loaded.store_id, loaded.generation, loaded.previous_opened_at) == ("an-old-store", 8, 1.0)
+    await store.close()
+    with sqlite3.connect(file) as found:
+        assert found.execute("SELECT usable_from FROM meta").fetchone() == (tables.USABLE_FROM,)
+    found.close()
+
+
+async def test_a_reason_of_a_newer_version_is_read_as_internal(file: Path, make, new) -> None:
+    store = SqlStore(f"sqlite:///{file}")
+    await store.open(0.0)
+    await store.commit(new(make.ended(1.0)))
+    await store.close()
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE leases SET end_reason = 'not_thought_of_yet'")
+    connection.close()
+    (lease,) = (await store.open(0.0)).ended
+    assert lease.end_reason is Reason.INTERNAL
+    await store.close()
 
 
 async def test_a_newer_schema_is_refused(file: Path) -> None:
     store = SqlStore(f"sqlite:///{file}")
     await store.open(0.0)
     await store.close()
-    _version(file, "0999")
+    _version(file, "0999", "0999")
     with pytest.raises(StoreFailed, match=f"has schema 0999, .* up to {tables.SCHEMA}") as caught:
         await store.open(0.0)
     assert "Install the newer warmpool" in caught.value.remedy
-    _version(file, tables.SCHEMA)
+    _version(file, tables.SCHEMA, tables.USABLE_FROM)
     assert (await store.open(0.0)).generation == 2
     await store.close()
 
