@@ -98,7 +98,7 @@ class SimulatedSection(Section):
 class KuberaySection(Section):
     """Ray clusters on Kubernetes, run by the KubeRay operator."""
 
-    lets_workers_go: ClassVar[bool] = False
+    lets_workers_go: ClassVar[bool] = True
 
     type: Literal["kuberay"] = "kuberay"
     namespace: Annotated[str, BeforeValidator(_namespace)] = Field(

@@ -82,6 +82,16 @@ class Api:
         kind = {"Content-Type": "application/merge-patch+json"}
         return await self._ask("PATCH", path, {"fieldManager": MANAGER}, body, kind)
 
+    async def apply(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Apply `body` to an object as its server knows it, under our field manager, and return it as it was stored.
+
+        A `metadata.uid` in it must be the object's, so that none is made that is gone; a `metadata.resourceVersion` its
+        latest. Values are taken over from whoever set them before.
+        """
+        self.writes += 1
+        kind = {"Content-Type": "application/apply-patch+yaml"}
+        return await self._ask("PATCH", path, {"fieldManager": MANAGER, "force": "true"}, body, kind)
+
     async def delete(self, path: str, uid: str = "") -> None:
         """Delete an object, this one and no later one of its name; it may be gone already."""
         self.writes += 1

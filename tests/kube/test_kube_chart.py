@@ -138,6 +138,7 @@ async def test_the_rights_are_what_the_daemon_asks_for_neither_more_nor_less(bac
     late = type(backend)(backend.options)
     await late.open("0123456789abcdef", lambda cluster_id: f"token-of-{cluster_id}-{'x' * 20}", lambda lost: None)
     try:
+        await late.grow(cluster._replace(boot_id=first.boot_id, resizes=1), small(workers=0), lambda phase: None)
         await late.stop(cluster.id)
     finally:
         await late.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -11,17 +11,18 @@ import aiohttp
 import structlog
 import tenacity
 
-from pool.backends.base import Clean, KeepsWorkers, News, Report
+from pool.backends.base import Clean, News, Report
 from pool.backends.kuberay import drift, pods, spec
 from pool.backends.kuberay.health import Health
 from pool.backends.kuberay.options import KuberayOptions
 from pool.backends.kuberay.ready import Starting, refused
+from pool.backends.kuberay.resize import Resizing
 from pool.backends.kuberay.view import View
 from pool.backends.rayapi.dashboard import Dashboard
 from pool.backends.rayapi.inside import swept
 from pool.backends.rayapi.reset import Reset, listed
 from pool.core.errors import InvalidKey, PoolError, StartFailed
-from pool.core.events import Listing, Seen, Started
+from pool.core.events import Listing, Seen, Shrunk, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 from pool.core.reasons import Reason
@@ -35,7 +36,7 @@ AWAY_PAUSE_S = 5.0
 Objects = list[dict[str, Any]]
 
 
-class KuberayBackend(KeepsWorkers):
+class KuberayBackend:
     """Runs clusters as RayClusters. See `pool.backends.base.Backend` for the verbs."""
 
     cluster_type = "ray"
@@ -101,13 +102,53 @@ class KuberayBackend(KeepsWorkers):
             made = await self._created(cluster.id, key, token, report)
         except ApiError as error:
             raise refused(cluster.id, error) from error
+        return await self._ready(cluster.id, key, made, report)
+
+    async def shrink(self, cluster: Cluster, key: ClusterKey) -> Shrunk:
+        """Let the workers of a cluster go, by name, but for those that hold objects.
+
+        Raises:
+            PoolError: if Kubernetes or the head cannot be asked, or the pods are not gone in time.
+        """
+        return await self._resizing(cluster, key).shrink()
+
+    async def grow(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+        """Ask for the workers of a cluster again, and return when it is ready with all of them.
+
+        Raises:
+            pool.core.errors.StartFailed: with the reason that Kubernetes or KubeRay gives.
+        """
+        report("asking for workers")
+        past = self.view.warnings(cluster.id)
+        retrying = self._patient(report)
+        try:
+            await retrying(self._resizing(cluster, key).grow)
+        except ApiError as error:
+            raise refused(cluster.id, error) from error
+        except PoolError as error:
+            raise StartFailed(error.detail) from error
+        item = self.view.cluster(cluster.id)
+        if item is None:
+            raise StartFailed(f"{cluster.id}: its RayCluster was deleted while it grew.")
+        return await self._ready(cluster.id, key, item, report, past)
+
+    def _resizing(self, cluster: Cluster, key: ClusterKey) -> Resizing:
+        head = self.view.head(cluster.id)
+        host = head["status"].get("podIP", "") if head is not None else ""
+        dashboard = Dashboard(self._http, f"http://{host}:8265", self._token_for(cluster.id))
+        return Resizing(cluster, key, self._api, self.view, dashboard)
+
+    async def _ready(
+        self, cluster_id: str, key: ClusterKey, made: dict[str, Any], report: Report, past: Collection[str] = ()
+    ) -> Started:
+        """Wait until a cluster is usable with all its nodes, and say how it is reached."""
         name, namespace = made["metadata"]["name"], made["metadata"]["namespace"]
-        starting = Starting(cluster.id, key, self.view, self._http, token, report, self.options.node_wait_s)
-        ready = await starting.wait()
-        self.view.follow(cluster.id, ready.boot_id)
+        token, patience_s = self._token_for(cluster_id), self.options.node_wait_s
+        ready = await Starting(cluster_id, key, self.view, self._http, token, report, patience_s, past).wait()
+        self.view.follow(cluster_id, ready.boot_id)
         host = ready.host if self.options.addresses == "pod" else f"{name}-head-svc.{namespace}.svc"
         return Started(
-            cluster_id=cluster.id,
+            cluster_id=cluster_id,
             boot_id=ready.boot_id,
             address=f"{host}:6379",
             client_address=f"ray://{host}:10001",
@@ -176,12 +217,15 @@ class KuberayBackend(KeepsWorkers):
     async def _created(self, cluster_id: str, key: ClusterKey, token: str, report: Report) -> dict[str, Any]:
         """Create the cluster; while Kubernetes is away, wait for it: that says nothing against the pool's starts."""
         known = self.view.cluster(cluster_id)
-        retrying = tenacity.AsyncRetrying(
+        retrying = self._patient(report)
+        return await retrying(self._create, cluster_id, key, token, known)
+
+    def _patient(self, report: Report) -> tenacity.AsyncRetrying:
+        return tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, ApiError) and error.passing),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=AWAY_PAUSE_S),
             before_sleep=lambda call: report(f"waiting for Kubernetes: {call.outcome and call.outcome.exception()}"),
         )
-        return await retrying(self._create, cluster_id, key, token, known)
 
     async def _create(
         self, cluster_id: str, key: ClusterKey, token: str, known: dict[str, Any] | None

@@ -18,8 +18,13 @@ _AUTOSCALED = ("replicas", "scaleStrategy")
 def remember(manifest: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest with its spec in the annotation."""
     meta = manifest["metadata"]
-    applied = json.dumps(manifest["spec"], separators=(",", ":"), sort_keys=True)
-    return {**manifest, "metadata": {**meta, "annotations": {**meta.get("annotations", {}), APPLIED: applied}}}
+    annotations = {**meta.get("annotations", {}), **annotation(manifest["spec"])}
+    return {**manifest, "metadata": {**meta, "annotations": annotations}}
+
+
+def annotation(sent: Mapping[str, Any]) -> dict[str, str]:
+    """Return the annotation that says which spec was sent."""
+    return {APPLIED: json.dumps(sent, separators=(",", ":"), sort_keys=True)}
 
 
 def edited(item: Mapping[str, Any]) -> str:

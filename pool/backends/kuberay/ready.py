@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,18 @@ class Ready:
 
 
 class Starting:
-    """One cluster on its way to ready."""
+    """One cluster on its way to ready, from nothing or from a warm head.
+
+    Args:
+        cluster_id: of the cluster.
+        key: of its pool.
+        view: what Kubernetes has.
+        http: for its head.
+        token: of the cluster.
+        report: told each phase.
+        patience_s: for so long something may be in the way that could go by itself.
+        past: what was warned of it before this began.
+    """
 
     def __init__(
         self,
@@ -47,6 +59,7 @@ class Starting:
         token: str,
         report: Report,
         patience_s: float,
+        past: Collection[str] = (),
     ) -> None:
         self._cluster_id, self._view, self._http = cluster_id, view, http
         self._token, self._report = token, report
@@ -56,6 +69,7 @@ class Starting:
         self._seen_at = 0.0
         self._patience_s = patience_s
         self._troubled_since = 0.0
+        self._past = frozenset(past)
 
     async def wait(self) -> Ready:
         """Return once a job can be submitted, a driver can connect and all nodes are alive.
@@ -105,16 +119,19 @@ class Starting:
             self._say(pods.phase(found, self._workers))
 
     def _warned(self) -> None:
-        for said in self._view.warnings(self._cluster_id):
+        for said in self._warnings():
             reason, _, message = said.partition(": ")
             if reason.startswith(_INVALID):
                 raise StartFailed(f"{self._cluster_id}: KubeRay refuses its spec: {message}.")
+
+    def _warnings(self) -> list[str]:
+        return [said for said in self._view.warnings(self._cluster_id) if said not in self._past]
 
     def _refused(self, found: list[dict[str, Any]]) -> pods.Trouble | None:
         """Return why pods are missing, if they were refused: a quota may have had room for some of them."""
         if len(found) > self._workers:
             return None
-        for said in reversed(self._view.warnings(self._cluster_id)):
+        for said in reversed(self._warnings()):
             reason, _, message = said.partition(": ")
             if reason.startswith(_REFUSED):
                 why = Reason.NO_CAPACITY if "exceeded quota" in message else Reason.START_FAILED

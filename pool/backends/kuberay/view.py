@@ -45,8 +45,8 @@ class View:
         self._store_id, self._tell = store_id, tell
         self._followed: dict[str, str] = {}
         self._wrong: dict[str, str] = {}
-        # Started by this process, and its workers not yet seen to run.
-        self._joining: set[str] = set()
+        # Started or grown by this process, and its workers not yet seen to run: how many will be.
+        self._joining: dict[str, int] = {}
         self._starting: set[str] = set()
         self._unready: set[str] = set()
         self._unlooked: dict[str, dict[str, Any] | None] = {}
@@ -113,8 +113,12 @@ class View:
 
     def expect(self, cluster_id: str) -> None:
         """Miss none of its workers before they were seen to run: the head may know them before their pods say so."""
-        self._joining.add(cluster_id)
+        self._joining[cluster_id] = 0
         self._starting.add(cluster_id)
+
+    def grows(self, cluster_id: str, workers: int) -> None:
+        """Miss none of the workers that a cluster is to have again before so many were seen to run."""
+        self._joining[cluster_id] = workers
 
     def follow(self, cluster_id: str, boot_id: str) -> None:
         """Tell from now on when this run of the cluster's head is over."""
@@ -128,7 +132,7 @@ class View:
         """Do not tell any more."""
         self._followed.pop(cluster_id, None)
         self._wrong.pop(cluster_id, None)
-        self._joining.discard(cluster_id)
+        self._joining.pop(cluster_id, None)
         self._starting.discard(cluster_id)
 
     def doubts(self) -> list[Doubt]:
@@ -241,8 +245,8 @@ class View:
         else:
             workers = [pod for pod in self.pods(cluster_id) if not pods.is_head(pod)]
             running, ready = sum(map(pods.running, workers)), sum(map(pods.ready, workers))
-            if running >= item["workers"] or ended is not None:
-                self._joining.discard(cluster_id)
+            if running >= max(item["workers"], self._joining.get(cluster_id, 0)) or ended is not None:
+                self._joining.pop(cluster_id, None)
             if ready >= item["workers"] or cluster_id in self._joining:
                 now = ""
             elif running < item["workers"]:
