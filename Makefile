@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format soak test-ray test-kube lock lock-image build clean \
-        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-kube
+        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-kube bench-resident
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +57,7 @@ test-kube: setup  ## the tests on a real Kubernetes with KubeRay: make test-kube
 	@[ -n "$$KUBECONFIG" ] || { echo "Say which Kubernetes: make test-kube KUBECONFIG=~/.kube/config"; exit 1; }
 	@$(BIN)/pytest -n 2 --dist loadgroup -m kube
 
-bench: bench-decide bench-grant bench-restart bench-sizing bench-chain  ## all benchmarks, one after the other
+bench: bench-decide bench-grant bench-restart bench-sizing bench-chain bench-resident  ## all benchmarks, one after the other
 
 bench-grant: setup  ## grants over HTTP, durable, beside a bare endpoint
 	@$(BIN)/python -m benchmarks.grant
@@ -73,6 +73,9 @@ bench-sizing: setup  ## what a daemon needs: memory, processor, bytes in the sto
 
 bench-chain: setup  ## the example workflow on a warm pool, against a cluster per task
 	@$(BIN)/python -m benchmarks.chain
+
+bench-resident: setup  ## handing data to the next job in memory, against Parquet and pickle on the local disk
+	@$(BIN)/python -m benchmarks.resident
 
 bench-kube: setup  ## on a real Kubernetes with KubeRay: make bench-kube KUBECONFIG=~/.kube/config, images as for its tests
 	@$(BIN)/python -m benchmarks.kube

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from pool.core.model import ClusterState, LeaseState, Mode, Outcome
+from pool.core.model import ClusterState, LeaseState, Mode, Outcome, ReadFrom
 from pool.core.reasons import Reason
 
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
@@ -161,10 +161,25 @@ class LeaseProof(Request):
     epoch: int = Field(ge=0, le=2**53)
 
 
+class ResidentItem(Request):
+    """One named value in a cluster's memory."""
+
+    name: Text
+    bytes: int = Field(ge=0, le=2**53)
+    node: Text = Field("", description="Id of the Ray node that has it.")
+    used_at: float = Field(0.0, ge=0, allow_inf_nan=False, description="When it was last put or got.")
+
+
 class ReleaseRequest(LeaseProof):
     """The holder is done."""
 
     hold_s: Duration | None = Field(None, description="Overrides what the acquire asked.")
+    resident: list[ResidentItem] | None = Field(
+        None, max_length=1000, description="What is resident on the cluster now; null if the holder did not look."
+    )
+    reads: dict[ReadFrom, Count] = Field(
+        default_factory=dict, description="How many reads of resident data were answered from where."
+    )
 
 
 class RenewItem(LeaseProof):
@@ -284,6 +299,9 @@ class ClusterView(Message):
     held_until: float | None
     cordoned: bool
     degraded: str = Field("", description="What it misses of what its key says; nobody new gets it meanwhile.")
+    resident: list[ResidentItem] = Field(
+        default_factory=list, description="What its group's holders left in its memory, as the last one told."
+    )
     cause: Reason
     reason: Reason | None
     explanation: str

@@ -11,6 +11,7 @@ from typing import Any
 
 from pool.core.capacity import over
 from pool.core.events import Answer, Change, Decision, Grow, Reset, Shrink, Start, Stop, StopOrphan
+from pool.core.grant import data_is_busy
 from pool.core.index import PoolIndex
 from pool.core.key import Footprint, dominates, footprint_of
 from pool.core.lifecycle import CLUSTER_TABLE
@@ -142,7 +143,10 @@ def _check_queue(state: State, pool: Pool, now: float) -> None:
         assert not takers, f"{state.clusters[cluster_id]} is free while {takers[0]} waits"
     for cluster_id in index.held:
         cluster = state.clusters[cluster_id]
-        assert not [w for w in waiters if w.group == cluster.group], f"{cluster} is held while its group waits"
+        for waiter in waiters:
+            if waiter.group == cluster.group:
+                patient = waiter.local_until and data_is_busy(state, index, waiter.group)
+                assert patient, f"{cluster} is held while its group waits"
 
 
 def _check_timers(state: State, now: float) -> None:

@@ -70,6 +70,11 @@ def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
         out.append(f"It is held for group {cluster.group} for another {span(cluster.hold_until - now)}.")
     if cluster.group_only and cluster.state is ClusterState.IDLE:
         out.append(f"It is clean for group {cluster.group} alone: anybody else gets it after a full reset.")
+    if cluster.resident:
+        names = ", ".join(value.name for value in cluster.resident[:5])
+        more = f" and {len(cluster.resident) - 5} more" if len(cluster.resident) > 5 else ""
+        size_mb = cluster.resident_bytes / 1e6
+        out.append(f"It holds {size_mb:,.1f} MB of resident data of group {cluster.group}: {names}{more}.")
     if cluster.reason is not None:
         out.append(f"Why: {_lower(cluster.reason.sentence)}")
         if cluster.detail and cluster.detail != cluster.reason.sentence:

@@ -17,7 +17,7 @@ from pool.api.problems import ApiError
 from pool.api.views import cluster_view, grant_answer, lease_view, queued_answer, waiter_view
 from pool.core.errors import PoolError
 from pool.core.events import Acquire, Cancel, Ended, Granted, Queued, Rejected, Release, Renew, Renewed, Revoke
-from pool.core.model import Lease, LeaseState, Waiter
+from pool.core.model import Lease, LeaseState, ResidentValue, Waiter
 from pool.core.reasons import Reason
 from pool.wire import (
     AcquireRequest,
@@ -132,7 +132,10 @@ async def release(api: Api, ask: Ask) -> EndedAnswer:
         if lease.end_reason is not Reason.RELEASED:
             raise lease_ended(lease)
         return _ended(Ended(lease.id, Reason.RELEASED))
-    return _ended(await api.submit(Release(ask.id, message.epoch, message.hold_s), Ended))
+    told = message.resident
+    resident = None if told is None else tuple(ResidentValue(**item.model_dump()) for item in told)
+    reads = tuple(message.reads.items())
+    return _ended(await api.submit(Release(ask.id, message.epoch, message.hold_s, resident, reads), Ended))
 
 
 def _ended(reply: Ended) -> EndedAnswer:

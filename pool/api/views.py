@@ -16,6 +16,7 @@ from pool.wire import (
     LeaseView,
     PoolView,
     QueuedAnswer,
+    ResidentItem,
     WaiterView,
 )
 
@@ -48,6 +49,7 @@ def grant_answer(daemon: Daemon, granted: Granted) -> GrantAnswer:
         group=lease.group,
         # A grant to another group forgets which group was there.
         group_was_here=bool(lease.group) and cluster.group == lease.group,
+        resident=[value.name for value in cluster.resident],
     )
 
 
@@ -145,6 +147,7 @@ def cluster_view(state: State, cluster: Cluster, now: float) -> ClusterView:
         held_until=cluster.hold_until if cluster.hold_until > now else None,
         cordoned=cluster.cordoned,
         degraded=cluster.degraded,
+        resident=[ResidentItem(**value._asdict()) for value in cluster.resident],
         cause=cluster.cause,
         reason=cluster.reason,
         explanation=_cluster_words(cluster, now),

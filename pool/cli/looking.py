@@ -102,7 +102,9 @@ def _flags(item: dict[str, Any]) -> str:
 
 
 def _held(item: dict[str, Any]) -> str:
-    return f"held for {item['group']}" if item["held_until"] else ""
+    held = f"held for {item['group']}" if item["held_until"] else ""
+    size_bytes = sum(value["bytes"] for value in item["resident"])
+    return ", ".join(filter(None, (held, f"{size_bytes / 1e6:,.1f} MB resident" if item["resident"] else "")))
 
 
 def leases(

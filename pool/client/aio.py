@@ -97,7 +97,8 @@ class AsyncClient(ClientBase):
             await _finish(self._give_back(lease, hold_s))
 
     async def _give_back(self, lease: AsyncLease, hold_s: float | None) -> None:
-        # On a thread: Ray takes a while to shut down, and other tasks of the loop should not wait for it.
+        # On a thread: Ray takes a while to answer and to shut down, and other tasks of the loop should not wait for it.
+        await asyncio.to_thread(lease.note_residency)
         await asyncio.to_thread(disconnect_ray, lease.cluster)
         await self._connection().run(release(lease.id, lease._release_request(hold_s)))
 

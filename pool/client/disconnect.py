@@ -23,7 +23,7 @@ def disconnect_ray(cluster: ClusterAccess) -> bool:
     if ray is None:
         return False
     try:
-        if not ray.is_initialized() or not _connected_to(ray, cluster):
+        if not ray.is_initialized() or not connected_to(ray, cluster):
             return False
         ray.shutdown()
     except Exception:
@@ -33,7 +33,8 @@ def disconnect_ray(cluster: ClusterAccess) -> bool:
     return True
 
 
-def _connected_to(ray: Any, cluster: ClusterAccess) -> bool:
+def connected_to(ray: Any, cluster: ClusterAccess) -> bool:
+    """Tell whether this process's Ray is connected to `cluster`."""
     client = getattr(getattr(ray.util, "client", None), "ray", None)
     if client is not None and client.is_connected():
         # Ray Client keeps no other note of the server that it was connected to.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pool.client.errors import LeaseEnded, LeaseLost
+from pool.client.residency import Residency, residency
 from pool.core.model import Outcome
 from pool.core.reasons import Reason
 from pool.wire import ClusterAccess, GrantAnswer, ReleaseRequest, RenewItem
@@ -88,6 +89,8 @@ class HeldLease:
         self._token = grant.token
         self._lock = threading.Lock()
         self._waiting: list[Callable[[], object]] = []
+        self._looked = False
+        self._residency: Residency | None = None
         self._released = False
         self._pid = os.getpid()
         self._state: State = "active"
@@ -169,8 +172,21 @@ class HeldLease:
     def _proof(self) -> RenewItem:
         return RenewItem(lease_id=self.id, token=self._token, epoch=self.epoch)
 
+    def note_residency(self) -> None:
+        """Note what is resident on the cluster, to tell it with the release: before Ray is disconnected from it.
+
+        Only the first call looks: the next may come while Ray shuts down.
+        """
+        with self._lock:
+            first, self._looked = not self._looked, True
+        if first:
+            self._residency = residency(self.cluster)
+
     def _release_request(self, hold_s: float | None) -> ReleaseRequest:
-        return ReleaseRequest(token=self._token, epoch=self.epoch, hold_s=hold_s)
+        request = ReleaseRequest(token=self._token, epoch=self.epoch, hold_s=hold_s)
+        if self._residency is None:
+            return request
+        return request.model_copy(update={"resident": self._residency.values, "reads": self._residency.reads})
 
     def _extend(self, deadline: float, hints: list[str]) -> list[LeaseChange]:
         with self._lock:

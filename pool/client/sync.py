@@ -97,6 +97,7 @@ class Client(ClientBase):
         if not lease._close():
             return
         self._renewer.remove(lease)
+        lease.note_residency()
         # A cluster on which a driver of ours still lives cannot be proven clean, and would be replaced.
         disconnect_ray(lease.cluster)
         self._connection().run(release(lease.id, lease._release_request(hold_s)))

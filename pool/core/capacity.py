@@ -344,11 +344,12 @@ def _by_value(turn: Turn, pool: Pool, tenant: str | None, grown: Cluster | None)
     """Yield what may be evicted for one more cluster of a pool (that `grown` shall be, if given), least valuable first.
 
     Warm heads (also of the pool itself: all but one only stand beside the one that is grown), then idle clusters of
-    other pools. Longest so first, those that no floor protects before those that one does: a waiter who is here is
-    worth more than one who may come.
+    other pools. Longest so first, those that hold a group's data after those that hold none, and those that a floor
+    protects last: a waiter who is here is worth more than one who may come.
     """
     state, now = turn.state, turn.now
     others: list[Cluster] = []
+    with_data: list[Cluster] = []
     for id_ in islice(state.evictable_ids(tenant), EVICTION_SCAN):
         cluster = state.clusters[id_]
         if cluster.state is WARM_HEAD:
@@ -369,7 +370,11 @@ def _by_value(turn: Turn, pool: Pool, tenant: str | None, grown: Cluster | None)
             above[digest] = idle - idle_target(state, state.pools[digest], now)
         if above[digest] > 0:
             above[digest] -= 1
-            yield cluster
+            if cluster.resident:
+                with_data.append(cluster)
+            else:
+                yield cluster
         else:
             protected.append(cluster)
+    yield from with_data
     yield from protected

@@ -155,6 +155,8 @@ def reset_done(turn: Turn, event: ResetDone) -> Reply:
         reason=None,
         detail="",
         group_only=not event.full,
+        # A full reset is proof that nothing is left of it.
+        resident=() if event.full else cluster.resident,
     )
     return None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pool.core.key import ClusterKey
-from pool.core.model import Cluster, Lease, Mode, Record, Waiter
+from pool.core.model import Cluster, Lease, Mode, ReadFrom, Record, ResidentValue, Waiter
 from pool.core.reasons import Reason
 from pool.core.settings import Rules
 
@@ -52,11 +52,19 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The holder is done. `hold_s` overrides what the acquire asked."""
+    """The holder is done.
+
+    Attributes:
+        hold_s: overrides what the acquire asked.
+        resident: what is resident on the cluster now, as the holder found it; None if it did not look.
+        reads: how many of its reads of resident data were answered from where.
+    """
 
     lease_id: str
     epoch: int
     hold_s: float | None = None
+    resident: tuple[ResidentValue, ...] | None = None
+    reads: tuple[tuple[ReadFrom, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

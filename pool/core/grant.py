@@ -32,6 +32,9 @@ from pool.core.turn import Turn
 
 Ask = Acquire | Waiter
 
+WORTH_A_WAIT_BYTES = 50_000_000
+"""Less is read from a durable copy sooner than a busy cluster comes free."""
+
 
 class Idle:
     """The idle clusters of one pool that one group may have (the `IdleView` of policies)."""
@@ -48,10 +51,10 @@ class Idle:
         return bool(self._index.free) or any(id_ in self._index.held for id_ in self._own or ())
 
     def of_group(self) -> Iterator[Cluster]:
-        """Yield those that the group used last, most recently idle first."""
+        """Yield those that the group used last, the most resident data first, then the most recently idle."""
         if self._own is not None:
-            for id_ in reversed(self._own):
-                yield self._clusters[id_]
+            own = [self._clusters[id_] for id_ in reversed(self._own)]
+            yield from sorted(own, key=lambda cluster: -cluster.resident_bytes) if len(own) > 1 else own
 
     def newest(self) -> Iterator[Cluster]:
         """Yield those that are not held, most recently idle first."""
@@ -70,7 +73,7 @@ def pick(state: State, pool: Pool, group: str, now: float, *, own_only: bool = F
     if index.free or index.held:
         idle = Idle(state, index, group)
         own = next(idle.of_group(), None) if own_only else None
-        if own is not None:
+        if own is not None and not data_is_busy(state, index, group):
             return own
         if idle and not own_only:
             return state.settings(pool.digest).grant_order.pick(idle, now)
@@ -83,6 +86,21 @@ def pick(state: State, pool: Pool, group: str, now: float, *, own_only: bool = F
     if own_only:
         return None
     return _pick_larger(state, pool)
+
+
+def data_is_busy(state: State, index: PoolIndex, group: str) -> bool:
+    """Tell whether a busy cluster has more of the group's data than any idle one, and so much that it is worth a wait.
+
+    An idle cluster that the group used last is as good as a busy one of which nothing was told.
+    """
+    busy = index.busy_by_group.get(group)
+    if not busy:
+        return False
+    idle = index.by_group.get(group)
+    if not idle:
+        return True
+    most = max(state.clusters[id_].resident_bytes for id_ in busy)
+    return most - max(state.clusters[id_].resident_bytes for id_ in idle) > WORTH_A_WAIT_BYTES
 
 
 def _pick_larger(state: State, pool: Pool) -> Cluster | None:
@@ -141,13 +159,15 @@ def grant(turn: Turn, cluster: Cluster, ask: Ask, outcome: Outcome, miss: Reason
         turn.change(ask, None)
     turn.change(None, lease)
     turn.state.timers.arm(Kind.LEASE, lease.id, lease.expires_at)
+    same = cluster.group == lease.group
     new = turn.move(
         cluster,
         ClusterMove.GRANT,
         epoch=lease.epoch,
         leases=(*cluster.leases, lease.id),
         uses=cluster.uses + 1,
-        group=cluster.group if cluster.group == lease.group else "",
+        group=cluster.group if same else "",
+        resident=cluster.resident if same else (),
         hold_until=0.0,
         grown_at=0.0,
         # Of an idle cluster they told why it kept its workers.
@@ -166,15 +186,20 @@ def serve(turn: Turn, digest: str) -> None:
         return
     # Held clusters first: only waiters of their own group may have them.
     for id_ in list(index.wanted):
-        cluster = state.clusters[id_]
-        waiters = index.waiters_by_group.get(cluster.group)
-        if waiters:
-            first = min((state.waiters[w] for w in waiters), key=lambda w: (w.rank, w.asked_at))
-            answer(turn, first, cluster)
+        group = state.clusters[id_].group
+        ids = index.waiters_by_group.get(group)
+        if not ids:
+            continue
+        better_is_busy = data_is_busy(state, index, group)
+        waiters = [waiter for w in ids if not ((waiter := state.waiters[w]).local_until and better_is_busy)]
+        best = next(Idle(state, index, group).of_group(), None)
+        if waiters and best is not None:
+            answer(turn, min(waiters, key=lambda w: (w.rank, w.asked_at)), best)
     _serve_free(turn, pool, index)
-    # Nobody of their group asked: they are made ready for those who did.
+    # Nobody of their group waits: they are made ready for those who do.
     missing = len(index.queue) - index.counts[RESETTING]
-    for id_ in list(islice(index.resting, max(0, missing))):
+    unwanted = (id_ for id_ in index.resting if id_ not in index.wanted)
+    for id_ in list(islice(unwanted, max(0, missing))):
         turn.reset_again(state.clusters[id_])
 
 

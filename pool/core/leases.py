@@ -21,7 +21,7 @@ from pool.core.events import (
 )
 from pool.core.explain import queued
 from pool.core.lifecycle import ClusterMove, LeaseMove, lease_after
-from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Pool, Waiter
+from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Pool, ResidentValue, Waiter
 from pool.core.reasons import Reason
 from pool.core.timers import Kind
 from pool.core.turn import Turn
@@ -57,10 +57,9 @@ def acquire(turn: Turn, ask: Acquire) -> Reply:
 
 
 def _waits_for_data(turn: Turn, pool: Pool, group: str) -> bool:
-    """Tell whether the group's data is on a cluster that is busy, and on none that is idle."""
-    index = turn.state.index[pool.digest]
-    busy = bool(group) and group in index.busy_by_group and group not in index.by_group
-    return busy and turn.settings(pool.digest).locality_wait_s > 0
+    """Tell whether the group's data is on a busy cluster rather than on an idle one."""
+    waits = bool(group) and turn.settings(pool.digest).locality_wait_s > 0
+    return waits and grant.data_is_busy(turn.state, turn.state.index[pool.digest], group)
 
 
 def _ask_again(turn: Turn, ask: Acquire, known: str) -> Reply:
@@ -213,7 +212,7 @@ def release(turn: Turn, ask: Release) -> Reply:
     hold_s = lease.hold_s
     if ask.hold_s is not None:
         hold_s = min(ask.hold_s, turn.settings(lease.pool).hold_max_s)
-    _release(turn, lease, Reason.RELEASED, "", hold_s)
+    _release(turn, lease, Reason.RELEASED, "", hold_s, ask.resident)
     return Ended(lease.id, Reason.RELEASED)
 
 
@@ -282,9 +281,18 @@ def revoke(turn: Turn, ask: Revoke) -> Reply:
 # --- ends ----------------------------------------------------------------------------------------------------------
 
 
-def _release(turn: Turn, lease: Lease, reason: Reason, detail: str, hold_s: float) -> None:
+def _release(
+    turn: Turn,
+    lease: Lease,
+    reason: Reason,
+    detail: str,
+    hold_s: float,
+    resident: tuple[ResidentValue, ...] | None = None,
+) -> None:
     cluster = turn.state.clusters[lease.cluster]
     fields = turn.end_lease(lease, reason, detail)
+    if resident is not None:
+        fields["resident"] = resident
     if fields["leases"]:
         turn.move(cluster, ClusterMove.LEASE_ENDED, **fields)
         return
@@ -294,10 +302,10 @@ def _release(turn: Turn, lease: Lease, reason: Reason, detail: str, hold_s: floa
         return
     hold_until = turn.now + hold_s if hold_s and lease.group else 0.0
     new = turn.move(cluster, ClusterMove.RELEASED, group=lease.group, hold_until=hold_until, group_only=False, **fields)
-    turn.begin_reset(new, full=_resets_in_full(turn, new))
+    turn.begin_reset(new, full=resets_in_full(turn, new))
 
 
-def _resets_in_full(turn: Turn, cluster: Cluster) -> bool:
+def resets_in_full(turn: Turn, cluster: Cluster) -> bool:
     """Tell whether to prove a cluster clean for everybody at once: its holder had no group, or others wait already."""
     settings, index = turn.settings(cluster.pool), turn.state.index[cluster.pool]
     if not cluster.group or not settings.group_rest_s or settings.max_leases_per_cluster > 1:

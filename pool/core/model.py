@@ -62,6 +62,15 @@ class Outcome(StrEnum):
     COLD = "cold"
 
 
+class ReadFrom(StrEnum):
+    """From where a read of resident data was answered: this node's memory, another's, its durable copy, nowhere."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+    DURABLE = "durable"
+    MISSING = "missing"
+
+
 class Pool(NamedTuple):
     """All clusters of one key.
 
@@ -96,6 +105,20 @@ class Pool(NamedTuple):
         return f"<{' '.join(['Pool', self.digest, self.name, self.key.image, *flags])}>"
 
 
+class ResidentValue(NamedTuple):
+    """Named data that a holder left in a cluster's memory for the next one of its group, as that holder told.
+
+    Attributes:
+        node: id of the Ray node that has it.
+        used_at: when it was last put or got.
+    """
+
+    name: str
+    bytes: int
+    node: str
+    used_at: float
+
+
 class Cluster(NamedTuple):
     """One cluster, from the decision to start it until it is seen gone.
 
@@ -128,6 +151,7 @@ class Cluster(NamedTuple):
             keeps such an idle cluster as one that resets, so that a restart resets it in full.
         degraded: what it misses of what its key says, empty while it is whole; since `degraded_at`. Not kept over a
             restart: the backend tells it again.
+        resident: what its group's holders left in its memory. Not kept over a restart: the next release tells it again.
     """
 
     id: str
@@ -163,6 +187,12 @@ class Cluster(NamedTuple):
     group_only: bool = False
     degraded: str = ""
     degraded_at: float = 0.0
+    resident: tuple[ResidentValue, ...] = ()
+
+    @property
+    def resident_bytes(self) -> int:
+        """How much of its group's data it has in memory."""
+        return sum(value.bytes for value in self.resident)
 
     @property
     def grantable(self) -> bool:
@@ -178,6 +208,7 @@ class Cluster(NamedTuple):
         flags = [f"for {', '.join(self.leases)}"] if self.leases else []
         flags += ["held"] if self.hold_until else []
         flags += ["for its group"] if self.group_only else []
+        flags += [f"{self.resident_bytes} bytes resident"] if self.resident else []
         flags += ["cordoned"] if self.cordoned else []
         flags += [f"doomed: {self.doom}"] if self.doom else []
         flags += ["degraded"] if self.degraded else []

@@ -19,7 +19,7 @@ class IdleView(Protocol):
         """Return how many there are."""
 
     def of_group(self) -> Iterator[Cluster]:
-        """Yield those that the asker's group used last (held or not), most recently idle first."""
+        """Yield those that the asker's group used last (held or not), those with most of its data first."""
 
     def newest(self) -> Iterator[Cluster]:
         """Yield all, most recently idle first."""

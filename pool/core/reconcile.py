@@ -6,7 +6,7 @@ replaced, one that nobody knows. It is also how a restarted daemon adopts its cl
 
 from __future__ import annotations
 
-from pool.core import clusters
+from pool.core import clusters, leases
 from pool.core.events import Listing, Reply, StopOrphan
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import Cluster, ClusterState
@@ -64,7 +64,8 @@ def _present(turn: Turn, cluster: Cluster, boot_id: str) -> None:
         clusters.lose(turn, cluster, Reason.HEAD_REPLACED, Reason.HEAD_REPLACED.sentence)
     elif state is ClusterState.RESETTING:
         _drift(turn, "reset_again")
-        turn.begin_reset(cluster)
+        # One that was clean for its group alone has had its time; after a restart it has it once more, with its data.
+        turn.begin_reset(cluster, full=cluster.group_only or leases.resets_in_full(turn, cluster))
     elif state is ClusterState.SHRINKING:
         _drift(turn, "shrink_again")
         turn.begin_shrink(cluster)

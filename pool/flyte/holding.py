@@ -99,6 +99,7 @@ class Holding:
         Ray says goodbye to the cluster first, and then waits a quarter of a second for threads of its own. The pool
         resets the cluster meanwhile: it looks for itself that the driver is gone.
         """
+        self.lease.note_residency()
         disconnecting = _start(self._connection.close)
         try:
             # In this thread, which took the lease: signals are handled as before once it is given back.

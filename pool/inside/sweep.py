@@ -9,6 +9,7 @@ Argument: a JSON object.
                    that are not Ray's own are ended
     ``prestart``   whether the nodes shall start as many idle workers as they have cpus, for the next holder
     ``bound_s``    how long to wait for what goes by itself, seconds
+    ``spare``      namespace and beginning of the name of the actors that stay, and their objects; null for none
 
 Prints, as its last line, `MARK` and a JSON object: ``removed`` and ``left``, each a list of sentences.
 """
@@ -22,6 +23,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -40,6 +42,9 @@ CLIENTS = "ray.util.client.server"
 BESIDE = frozenset((CLIENTS, "gcs_server", "dashboard.py", "log_monitor.py", "monitor.py"))
 """What `ray start` starts beside the raylet."""
 
+OWNER = "ray::ResidentOwner"
+"""Title of the worker of an owner of resident data."""
+
 TIMEOUT_S = 5.0
 KEEP_S = 30
 """So long no idle worker is ended; after that Ray keeps as many as the node has cpus."""
@@ -50,16 +55,18 @@ GRACE_S = 1.5
 
 def main(given: dict[str, Any]) -> dict[str, list[str]]:
     """Sweep the whole cluster, and return what was removed and what is left."""
-    bound_s = given["bound_s"]
-    sweeps = [Sweeps(bound_s)] if given["processes"] else []
-    removed, left = sweep_tables(bound_s)
+    bound_s, spare = given["bound_s"], given["spare"]
+    spared = owners(spare) if spare else []
+    sweeps = [Sweeps(bound_s, spared)] if given["processes"] else []
+    removed, left = sweep_tables(bound_s, spare)
     for sweep in sweeps:
         # What an actor that was there still started may have come after the look at its node.
         ended, stay = sweep.again() if removed else sweep.results()
         removed += ended
         left += stay
         sweep.close()
-    left += objects_left(bound_s)
+    # What the spared own may stay.
+    left += objects_left(bound_s) if not spared else []
     if given["prestart"] and not left:
         prestart()
     return {"removed": removed, "left": left}
@@ -87,8 +94,24 @@ def gcs() -> Any:
     return channel(os.environ["RAY_ADDRESS"])
 
 
-def sweep_tables(bound_s: float) -> tuple[list[str], list[str]]:
-    """End every actor and placement group, and return those and the ones that are still there after `bound_s`."""
+def stays(actor: Any, spare: list[str] | None) -> bool:
+    """Tell whether an actor is of those that stay."""
+    return spare is not None and actor.ray_namespace == spare[0] and actor.name.startswith(spare[1])
+
+
+def owners(spare: list[str]) -> list[int]:
+    """Return the process ids, each on its node, of the actors that stay."""
+    messages, services = generated("gcs_service")
+
+    with gcs() as opened:
+        asked = messages.GetAllActorInfoRequest(show_dead_jobs=False)
+        stub = services.ActorInfoGcsServiceStub(opened)
+        every = stub.GetAllActorInfo(asked, timeout=TIMEOUT_S).actor_table_data
+    return [actor.pid for actor in every if actor.state != actor.DEAD and stays(actor, spare)]
+
+
+def sweep_tables(bound_s: float, spare: list[str] | None) -> tuple[list[str], list[str]]:
+    """End actors and placement groups, and return those and the ones that are still there after `bound_s`."""
     messages, services = generated("gcs_service")
 
     with gcs() as opened:
@@ -100,7 +123,9 @@ def sweep_tables(bound_s: float) -> tuple[list[str], list[str]]:
             found: dict[bytes, str] = {}
             asked = messages.GetAllActorInfoRequest(show_dead_jobs=False)
             for actor in actors.GetAllActorInfo(asked, timeout=TIMEOUT_S).actor_table_data:
-                if actor.state != actor.DEAD and not actor.name.startswith(SUPERVISOR):
+                if actor.state == actor.DEAD or stays(actor, spare):
+                    continue
+                if not actor.name.startswith(SUPERVISOR):
                     kind = "detached actor" if actor.is_detached else "actor"
                     found[actor.actor_id] = f"{kind} {actor.name or actor.class_name!r} of job {actor.job_id.hex()}"
                     kill = messages.KillActorViaGcsRequest(actor_id=actor.actor_id, force_kill=True, no_restart=True)
@@ -168,8 +193,9 @@ def prestart() -> None:
 class Sweeps:
     """Ends what a holder's code started on each node: the other nodes are begun with at once."""
 
-    def __init__(self, bound_s: float) -> None:
+    def __init__(self, bound_s: float, spared: list[int]) -> None:
         self._bound_s = bound_s
+        self._spared = spared
         self._others = [node.node_id.hex() for node in nodes() if not node.is_head_node]
         self._running: list[Any] = []
         if self._others:
@@ -186,14 +212,14 @@ class Sweeps:
         run = ray.remote(num_cpus=0, max_retries=0)(sweep_processes)
         self._running = [
             run.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
-                self._bound_s, f"node {node_id[:8]}"
+                self._bound_s, f"node {node_id[:8]}", self._spared
             )
             for node_id in self._others
         ]
 
     def results(self) -> tuple[list[str], list[str]]:
         """Return what was ended, and what would not end."""
-        found = [sweep_processes(self._bound_s, "head")]
+        found = [sweep_processes(self._bound_s, "head", self._spared)]
         if self._running:
             import ray
 
@@ -216,12 +242,12 @@ class Sweeps:
             ray.shutdown()
 
 
-def sweep_processes(bound_s: float, where: str) -> tuple[list[str], list[str]]:
+def sweep_processes(bound_s: float, where: str, spared: list[int]) -> tuple[list[str], list[str]]:
     """End the processes of this pid namespace that a holder's code started; return those, and what would not end."""
     began = time.monotonic()
     seen: dict[tuple[int, float], str] = {}
     while True:
-        now = leftovers(processes(), os.getpid())
+        now = leftovers(processes(), os.getpid(), spared)
         seen |= now
         waited_s = time.monotonic() - began
         if not now or waited_s > bound_s:
@@ -235,12 +261,13 @@ def sweep_processes(bound_s: float, where: str) -> tuple[list[str], list[str]]:
         time.sleep(PAUSE_S)
 
 
-def leftovers(table: dict[int, Process], own_pid: int) -> dict[tuple[int, float], str]:
+def leftovers(table: dict[int, Process], own_pid: int, spared: Sequence[int] = ()) -> dict[tuple[int, float], str]:
     """Return what a holder's code started in this container and still runs, by pid and start time.
 
     Args:
         table: the container's processes by pid.
         own_pid: of the one that asks: it is part of a job of ours.
+        spared: process ids of owners of resident data that stay, on whatever node.
 
     Ray's own are what began no later than the raylet, what Ray starts beside it, and the raylet's agents and idle
     workers. Whatever a worker started, and whatever lost its parent since, was started by a holder's code.
@@ -258,6 +285,8 @@ def leftovers(table: dict[int, Process], own_pid: int) -> dict[tuple[int, float]
         chain = line(pid, table)
         # What was not started from below came from outside (kubectl exec, a probe): that is nothing of a holder's.
         if pid in roots or not job.isdisjoint(chain) or chain[-1] != roots[-1]:
+            continue
+        if pid in spared and process.command[0].startswith(OWNER):
             continue
         top = next(number for number in reversed(chain) if number not in roots)
         if top == raylet.pid:

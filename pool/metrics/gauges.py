@@ -23,6 +23,9 @@ STANDING_BY = Row(
 CLUSTERS = Row("warmpool_clusters", "gauge", ("pool", "state"), "Clusters by state.")
 LEASES = Row("warmpool_leases", "gauge", (), "Live leases.")
 QUEUE = Row("warmpool_queue_length", "gauge", ("pool",), "Waiting acquires.")
+RESIDENT = Row(
+    "warmpool_resident_bytes", "gauge", ("pool",), "Resident data in the clusters' memory, as their holders told."
+)
 BREAKERS = Row(
     "warmpool_breakers_open", "gauge", ("pool",), "Pools (one per key) whose starts are paused after failures."
 )
@@ -70,7 +73,8 @@ FOREIGN = Row(
     "Clusters of somebody else beside this daemon's, as far as the backend shows them: they are never touched.",
 )
 ROWS = (
-    READY, STANDING_BY, CLUSTERS, LEASES, QUEUE, BREAKERS, SPENT, OLDEST, OVERDUE, LONGEST, QUEUE_WAIT, QUEUE_TARGET,
+    READY, STANDING_BY, CLUSTERS, LEASES, QUEUE, RESIDENT, BREAKERS, SPENT, OLDEST, OVERDUE, LONGEST, QUEUE_WAIT,
+    QUEUE_TARGET,
     WAIT_TARGET, EVENTS, COMMITTING, COMMITTED, LISTED, FOREIGN,
 )  # fmt: skip
 
@@ -155,6 +159,11 @@ class StateCollector(Collector):
         yield _gauge(CLUSTERS, {(name, one.value): counts.get((name, one), 0) for name in names for one in SHOWN})
         yield _gauge(LEASES, {(): len(state.leases)})
         yield _gauge(QUEUE, {(name,): length for name, length in state.queue_lengths().items()})
+        resident: Counter[str] = Counter()
+        for cluster in state.clusters.values():
+            if cluster.resident:
+                resident[state.pools[cluster.pool].name] += cluster.resident_bytes
+        yield _gauge(RESIDENT, {(name,): resident[name] for name in names})
         broken = Counter(pool.name for pool in state.pools.values() if pool.breaker_until > now)
         yield _gauge(BREAKERS, {(name,): broken[name] for name in names})
         yield from self._extremes(state, now, names)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pool import __version__
-from pool.core.events import Acquire, Answer, Decision, Rejected
+from pool.core.events import Acquire, Answer, Decision, Ended, Rejected, Release
 from pool.core.key import footprint_of
-from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Outcome, Waiter
+from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Outcome, ReadFrom, Waiter
 from pool.core.reasons import START_FAILURES, Reason
 from pool.core.reconcile import DRIFTS
 from pool.core.state import State
@@ -80,6 +80,10 @@ class Metrics:
                 self._child(self.series.shrinks, name, result)
             for result in ("clean", "failed"):
                 self._child(self.series.resets, name, result)
+            for data in ("here", "elsewhere"):
+                self._child(self.series.locality, name, data)
+            for source in ReadFrom:
+                self._child(self.series.resident_reads, name, source.value)
             for metric, reasons in ANNOUNCED.items():
                 for reason in reasons:
                     self._child(getattr(self.series, metric), name, reason.value)
@@ -96,6 +100,12 @@ class Metrics:
             for kind, count in decision.drift.items():
                 self._child(self.series.drift, kind).inc(count)
         self._answers(decision)
+        event = decision.event
+        if isinstance(event, Release) and event.reads and isinstance(decision.reply, Ended):
+            ended = self._state().ended.get(event.lease_id)
+            name = self._name(ended.pool) if ended is not None else "gone"
+            for source, count in event.reads:
+                self._child(self.series.resident_reads, name, source.value).inc(count)
 
     def observe_commit(self, events: int, seconds: float) -> None:
         """Count one commit of so many events."""
@@ -130,6 +140,9 @@ class Metrics:
             reason = new.miss.value if new.miss is not None else "none"
             self._child(self.series.grants, name, outcome, reason).inc()
             self._child(self.series.wait, name, outcome).observe(max(0.0, new.granted_at - new.asked_at))
+            data = _locality(self._state(), new)
+            if data:
+                self._child(self.series.locality, name, data).inc()
         elif new.state is LeaseState.ENDED and old.state is not LeaseState.ENDED:
             name = self._name(new.pool)
             reason = new.end_reason.value if new.end_reason is not None else "none"
@@ -194,3 +207,15 @@ class Metrics:
         if isinstance(event, Acquire) and not counted:
             name = self._state().rules.settings_for(event.key).name
             self._child(self.series.rejections, name, reply.reason.value).inc()
+
+
+def _locality(state: State, lease: Lease) -> str:
+    """Return where the data of a new lease's group is: ``here``, ``elsewhere``, empty if it has none."""
+    if not lease.group:
+        return ""
+    granted = state.clusters.get(lease.cluster)
+    if granted is not None and granted.resident:
+        return "here"
+    index = state.index[lease.pool]
+    others = (*index.by_group.get(lease.group, ()), *index.busy_by_group.get(lease.group, ()))
+    return "elsewhere" if any(state.clusters[id_].resident for id_ in others) else ""

@@ -101,6 +101,19 @@ class Series:
         self.stops = counter("cluster_stops", "Clusters whose stop was begun, by reason.", "pool", "reason")
         self.resets = counter("resets", "Resets between leases, by result (clean, failed).", "pool", "result")
         self.reset = histogram("reset_seconds", "Time of a reset.", RESET_BUCKETS_S, "pool")
+        self.locality = counter(
+            "locality",
+            "Grants to a group that has resident data, by where it is: here (on the granted cluster) or elsewhere.",
+            "pool",
+            "data",
+        )
+        self.resident_reads = counter(
+            "resident_reads",
+            "Reads of resident data, as holders told: from the node's own memory (local), another node's (remote), "
+            "the durable copy, or from nowhere (missing).",
+            "pool",
+            "source",
+        )
         self.drift = counter(
             "drift", "Differences that reconcile found between the backend and the pool, by kind.", "kind"
         )

@@ -105,7 +105,7 @@ def _stored_state(c: Cluster) -> ClusterState:
 def stored(c: Cluster) -> Cluster:
     """Return a cluster as it is found after a restart."""
     c = c._replace(state=_stored_state(c))
-    return c._replace(grown_at=0.0, phase="", group_only=False, degraded="", degraded_at=0.0)
+    return c._replace(grown_at=0.0, phase="", group_only=False, degraded="", degraded_at=0.0, resident=())
 
 
 def cluster_row(c: Cluster) -> tuple[Any, ...]:
@@ -163,6 +163,7 @@ def clusters_of(rows: Sequence[Row]) -> list[Cluster]:
     columns["group_only"] = repeat(False)
     columns["degraded"] = repeat("")
     columns["degraded_at"] = repeat(0.0)
+    columns["resident"] = repeat(())
     return _make(Cluster, columns)
 
 

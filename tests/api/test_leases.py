@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pool.core.events import Acquire
+from pool.core.events import Acquire, ResetDone
 from pool.core.model import ClusterState
 
 from .conftest import Hands, Http, proof, until, wish
@@ -141,6 +141,23 @@ async def test_the_group_learns_that_it_is_back_on_its_cluster(warm: Http, hands
     await warm.post(f"/v1/leases/{first['lease_id']}/release", proof(first))
     hands.clean_all()
     assert (await warm.granted("r-2", group="run-1"))["group_was_here"] is True
+
+
+async def test_what_is_resident_is_told_with_the_release_and_shown_to_the_group_and_the_operator(
+    warm: Http, hands: Hands
+) -> None:
+    grant = await warm.granted(group="g")
+    value = {"name": "features", "bytes": 100, "node": "n1", "used_at": 5.0}
+    body = proof(grant) | {"resident": [value], "reads": {"local": 2, "durable": 1}}
+    assert (await warm.post(f"/v1/leases/{grant['lease_id']}/release", body)).json["reason"] == "released"
+    cluster = hands.state.clusters[grant["cluster"]["id"]]
+    hands.tell(ResetDone(cluster.id, cluster.epoch, True, full=False))
+    shown = (await warm.get(f"/v1/clusters/{cluster.id}", as_="operator")).json
+    assert shown["resident"] == [value]
+    said = (await warm.get(f"/v1/clusters/{cluster.id}/explain", as_="operator")).json["sentences"]
+    assert any("0.0 MB of resident data of group g: features" in line for line in said)
+    again = await warm.granted("r-2", group="g")
+    assert again["resident"] == ["features"]
 
 
 async def test_two_ways_to_write_a_key_are_one_pool(warm: Http, hands: Hands) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
 from pool.core.events import Granted, Queued, Rejected, Undelivered
-from pool.core.model import ClusterState, Mode, Outcome
+from pool.core.model import ClusterState, Mode, Outcome, ResidentValue
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling
-from tests.kit import KEY, Core, make_key
+from tests.kit import KEY, T0, Core, make_key
 
 
 def two_idle(core: Core, *groups: str) -> list[str]:
@@ -155,3 +155,90 @@ def test_a_grant_from_before_a_restart_is_not_taken_back_as_undelivered() -> Non
     core.state.generation += 1
     core.tell(Undelivered(granted.lease.id, granted.lease.epoch))
     assert core.clusters()[0].state is ClusterState.LEASED
+
+
+# --- resident data -------------------------------------------------------------------------------------------------
+
+
+GB = 1_000_000_000
+
+
+def told(size_bytes: int) -> tuple[ResidentValue, ...]:
+    return (ResidentValue("features", size_bytes, "node", T0),)
+
+
+def test_a_group_gets_the_cluster_with_most_of_its_data() -> None:
+    core = Core()
+    leases = [core.lease(group="run") for _ in range(3)]
+    for lease, size_bytes in zip(leases, (10, 30, 20), strict=True):
+        core.release(lease, full=False, resident=told(size_bytes))
+    granted = core.acquire(group="run")
+    assert granted.cluster.id == leases[1].cluster
+    assert granted.cluster.resident == told(30)
+
+
+def test_a_busy_cluster_with_more_of_the_groups_data_is_waited_for_a_bounded_time() -> None:
+    core = Core(locality_wait_s=5)
+    first, second = core.lease(group="run"), core.lease(group="run")
+    core.release(first, full=False, resident=told(GB))
+    core.release(second, full=False, resident=told(10))
+    held = core.lease(group="run")
+    assert held.cluster == first.cluster
+    waiter, patient = core.acquire(group="run"), core.acquire(group="run")
+    assert isinstance(waiter, Queued)
+    core.go(4)
+    core.release(held, full=False)
+    assert core.answer(waiter.waiter.id).cluster.id == first.cluster
+    core.go(1)
+    assert core.answer(patient.waiter.id).cluster.id == second.cluster
+
+
+def test_a_little_more_data_is_not_worth_a_wait() -> None:
+    core = Core(locality_wait_s=5)
+    first, second = core.lease(group="run"), core.lease(group="run")
+    core.release(first, full=False, resident=told(20))
+    core.release(second, full=False, resident=told(10))
+    assert core.lease(group="run").cluster == first.cluster
+    assert core.lease(group="run").cluster == second.cluster
+
+
+def test_what_a_holder_did_not_look_at_is_believed_to_be_there_still() -> None:
+    core = Core()
+    core.release(core.lease(group="run"), full=False, resident=told(10))
+    core.release(core.lease(group="run"), full=False)
+    assert core.clusters()[0].resident_bytes == 10
+    core.release(core.lease(group="run"), full=False, resident=())
+    assert core.clusters()[0].resident == ()
+
+
+def test_nothing_is_believed_resident_after_a_full_reset_or_by_another_group() -> None:
+    core = Core(group_rest_s=30)
+    lease = core.lease(group="run")
+    core.release(lease, full=False, resident=told(10))
+    core.go(30)
+    core.reset_in_full(lease.cluster)
+    assert core.clusters()[0].resident == ()
+
+
+def test_the_data_of_a_group_goes_when_its_hold_ends() -> None:
+    core = Core(group_rest_s=1)
+    lease = core.lease(group="run", hold_s=60)
+    core.release(lease, full=False, resident=told(10))
+    core.go(59)
+    assert core.clusters()[0].resident_bytes == 10
+    core.go(1)
+    assert core.clusters()[0].state is ClusterState.RESETTING
+    core.reset_in_full(lease.cluster)
+    assert core.clusters()[0].resident == ()
+
+
+def test_a_cluster_with_resident_data_is_evicted_after_one_without() -> None:
+    core = Core(daemon=Ceiling(clusters=2), hold_yield_s=0)
+    with_data = core.lease(group="run")
+    without = core.lease(group="else")
+    core.release(with_data, full=False, resident=told(10), hold_s=100)
+    core.go(1)
+    core.release(without, full=False, hold_s=100)
+    core.acquire(make_key(4))
+    assert core.state.clusters[without.cluster].state is ClusterState.STOPPING
+    assert core.state.clusters[with_data.cluster].state is ClusterState.IDLE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pool.core.events import Listing, Release, Renew, Reset, Seen, Start, Stop, StopOrphan
+from pool.core.events import Granted, Listing, Release, Renew, Reset, ResetDone, Seen, Start, Stop, StopOrphan
 from pool.core.model import ClusterState, LeaseState
 from pool.core.reasons import Reason
 from pool.core.recover import restore
@@ -89,6 +89,23 @@ def restarted(core: Core, down_s: float, previous_opened_at: float = T0) -> Core
         after.watch.load(records.values())
     check(after.state, after.now)
     return after
+
+
+def test_a_restart_resets_a_held_cluster_for_its_group_alone_so_that_its_data_stays() -> None:
+    core = Core()
+    lease = core.lease(group="run", hold_s=300)
+    core.release(lease, full=False)
+    cluster = core.state.clusters[lease.cluster]
+    # As the store keeps it: see `pool.store.mapping`.
+    core.state.clusters[cluster.id] = cluster._replace(state=ClusterState.RESETTING, group_only=False)
+    after = restarted(core, down_s=10)
+    look(after, Seen(cluster.id, cluster.boot_id))
+    (reset,) = after.all(Reset)
+    assert not reset.full
+    after.tell(ResetDone(cluster.id, reset.epoch, True, full=False))
+    granted = after.acquire(group="run", lease_id="l-next", request_id="r-next")
+    assert isinstance(granted, Granted)
+    assert granted.cluster.id == cluster.id
 
 
 def test_a_restart_gives_every_live_lease_its_full_ttl() -> None:

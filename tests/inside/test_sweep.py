@@ -66,6 +66,15 @@ def test_what_a_holders_code_started_is_named(process: Process, said: str) -> No
     assert left(process) == [said]
 
 
+def test_an_owner_of_resident_data_that_stays_is_no_leftover_and_what_looks_like_one_is() -> None:
+    table = {process.pid: process for process in POD}
+    for pid in (900, 901):
+        table[pid] = Process(pid, 300, 60.0, ["ray::ResidentOwner.adopt"])
+    assert list(leftovers(table, 503, [900]).values()) == ["worker ray::ResidentOwner.adopt (pid 901)"]
+    table[900] = Process(900, 300, 60.0, ["ray::train"])
+    assert len(leftovers(table, 503, [900])) == 2
+
+
 def test_without_a_raylet_nothing_is_proven() -> None:
     table = {process.pid: process for process in POD if process.pid != 300}
     assert list(leftovers(table, 503).values()) == ["processes that cannot be seen: there is no raylet among those"]
@@ -83,7 +92,7 @@ def test_processes_of_this_machine_are_read_and_ended_ones_are_not() -> None:
 
 
 def test_the_program_travels_in_the_entrypoint_and_says_when_it_is_outside_a_cluster() -> None:
-    command = entrypoint({"processes": False, "prestart": False, "bound_s": 1})
+    command = entrypoint({"processes": False, "prestart": False, "bound_s": 1, "spare": None})
     # What Ray's job list shows for each job is kept short.
     assert len(command) < 8000
     env = {"PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]}

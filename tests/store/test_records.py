@@ -204,4 +204,4 @@ def test_the_clusters_table_has_all_but_what_is_not_kept_with_the_footprint_spre
     names = [column.name for column in tables.clusters.c]
     at = names.index("footprint_clusters")
     names[at : at + 4] = ["footprint"]
-    assert [*names, "grown_at", "phase", "group_only", "degraded", "degraded_at"] == [*Cluster._fields]
+    assert [*names, "grown_at", "phase", "group_only", "degraded", "degraded_at", "resident"] == [*Cluster._fields]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from functools import partial
 from typing import Any
 
 import aiohttp
@@ -19,7 +18,7 @@ from pool.backends.kuberay.ready import Starting, refused
 from pool.backends.kuberay.resize import Resizing
 from pool.backends.kuberay.view import View
 from pool.backends.rayapi.dashboard import Dashboard
-from pool.backends.rayapi.inside import swept
+from pool.backends.rayapi.inside import Swept, swept
 from pool.backends.rayapi.reset import Reset, listed
 from pool.core.errors import InvalidKey, PoolError, StartFailed
 from pool.core.events import Listing, Seen, Shrunk, Started
@@ -180,14 +179,18 @@ class KuberayBackend:
             ) from None
 
     async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
-        """Stop what a holder left and prove the cluster free of it; the processes in its pods, only in `full`."""
+        """Stop what a holder left and prove the cluster free of it; processes and resident data, only in `full`."""
         if not self._runs(cluster):
             return Clean(False, "the cluster that was leased does not run any more")
         head = self.view.head(cluster.id)
         url = f"http://{head['status']['podIP']}:8265" if head is not None else cluster.dashboard_url
         dashboard = Dashboard(self._http, url, self._token_for(cluster.id))
-        # Only from inside can the processes in its pods be seen.
-        sweep = partial(swept, dashboard, processes=True, prestart=self.options.prestart_workers)
+
+        async def sweep(spare_resident: bool) -> Swept:
+            # Only from inside can the processes in its pods be seen.
+            prestart = self.options.prestart_workers
+            return await swept(dashboard, processes=True, prestart=prestart, spare_resident=spare_resident)
+
         found = await Reset(dashboard, "", self.options.settle_s, sweep, full=full).run()
         if found.clean and not self._runs(cluster):
             return Clean(False, "the head was replaced during the reset")

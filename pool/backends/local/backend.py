@@ -23,7 +23,7 @@ from pool.backends.local.ready import PortTaken, Starting
 from pool.backends.local.trail import Ready, Running, Trail
 from pool.backends.local.watch import Watch, Watched
 from pool.backends.rayapi.dashboard import Dashboard
-from pool.backends.rayapi.inside import swept
+from pool.backends.rayapi.inside import Swept, swept
 from pool.backends.rayapi.reset import Reset, listed
 from pool.core.errors import InvalidKey, StartFailed
 from pool.core.events import Listing, Started
@@ -128,7 +128,10 @@ class LocalBackend(KeepsWorkers):
         self._locks.pop(cluster_id, None)
 
     async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
-        """Stop what a holder left and prove the cluster free of it, always in full: here that takes no longer."""
+        """Stop what a holder left and prove the cluster free of it.
+
+        Here all of it takes no longer; only resident data stays unless `full`.
+        """
         files = self._home.files(cluster.id)
         trail, ready = files.trail(), files.ready()
         if trail is None or ready is None or ready.boot_id != cluster.boot_id:
@@ -138,8 +141,11 @@ class LocalBackend(KeepsWorkers):
         )
         take = partial(census.take, self._home.store_id, cluster.id, files)
         # The processes are seen from here, without a job: they are started again from here too.
-        sweep = partial(swept, dashboard, processes=False, prestart=False)
-        clean = await Reset(dashboard, ready.session_name, self.options.settle_s, sweep, take).run()
+
+        async def sweep(spare_resident: bool) -> Swept:
+            return await swept(dashboard, processes=False, prestart=False, spare_resident=spare_resident)
+
+        clean = await Reset(dashboard, ready.session_name, self.options.settle_s, sweep, take, full=full).run()
         if clean.removed:
             log.info("a reset removed what a holder left", cluster=cluster.id, removed=listed(clean.removed))
         if clean.clean and self.options.prestart_workers:

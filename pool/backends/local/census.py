@@ -7,7 +7,8 @@ worker started, and whatever lost its parent, was started by a holder's code.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from pool.backends.local.processes import Entry, Process, command, owned
@@ -35,6 +36,10 @@ class Census:
         """Return a phrase for each process that is not Ray's own."""
         busy = [f"worker {title} (pid {process.pid})" for process, title in self.busy]
         return busy + [f"process {process.pid}: {title}" for process, title in self.left]
+
+    def without(self, pids: Collection[int]) -> Census:
+        """Return the same processes without some workers."""
+        return replace(self, busy=tuple(worker for worker in self.busy if worker[0].pid not in pids))
 
     def end(self, *, workers: bool) -> None:
         """End what holders started themselves; with `workers` also the workers that still run something."""

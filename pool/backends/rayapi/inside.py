@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
-from pool.inside import sweep
+from pool.inside import owner, sweep
 
 BOUND_S = 5.0
 """How long the sweep waits for what goes by itself."""
@@ -30,18 +30,20 @@ class Swept:
     left: tuple[str, ...]
 
 
-async def swept(dashboard: Dashboard, *, processes: bool, prestart: bool) -> Swept:
+async def swept(dashboard: Dashboard, *, processes: bool, prestart: bool, spare_resident: bool) -> Swept:
     """Have the cluster swept from inside, and return once the job has ended.
 
     Args:
         dashboard: of the cluster.
         processes: whether every process in the nodes' pid namespaces belongs to the cluster.
         prestart: whether the nodes shall start idle workers afterwards.
+        spare_resident: whether resident data stays, with its owners.
 
     Raises:
         DashboardError: if it could not be run, or did not end well.
     """
-    given = {"processes": processes, "prestart": prestart, "bound_s": BOUND_S}
+    spare = [owner.NAMESPACE, owner.PREFIX] if spare_resident else None
+    given = {"processes": processes, "prestart": prestart, "bound_s": BOUND_S, "spare": spare}
     await _forget_earlier(dashboard)
     job = f"{PREFIX}{uuid.uuid4().hex[:12]}"
     await dashboard.submit(job, entrypoint(given))

@@ -3,18 +3,21 @@
 First from outside, by Ray's HTTP API: submitted jobs are stopped, drivers are waited for. What outlives them (actors,
 placement groups, in pods also processes) is removed from inside, by one job of ours (`pool.inside.sweep`). Then the
 tables are looked at once more. When in doubt, the cluster is not clean.
+
+Owners of resident data stay for the next holder of the group, and go like everything else for anybody else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pool.backends.base import Clean
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.backends.rayapi.inside import ENDED, Swept
+from pool.inside.owner import NAMESPACE, PREFIX
 from pool.inside.sweep import SUPERVISOR
 
 GRACE_S = 1.0
@@ -34,15 +37,22 @@ class Processes(Protocol):
     def end(self, *, workers: bool) -> None:
         """End what holders started themselves; with `workers` also the workers that still run something."""
 
+    def without(self, pids: Collection[int]) -> Self:
+        """Return the same processes without some workers."""
+
 
 @dataclass(slots=True)
 class Found:
-    """What one look found. `drivers` and `jobs` may still change everything; the rest is what they leave."""
+    """What one look found. `drivers` and `jobs` may still change everything; the rest is what they leave.
+
+    `owners` are those of resident data that may stay, by their process ids.
+    """
 
     jobs: list[str] = field(default_factory=list)
     drivers: list[str] = field(default_factory=list)
     supervisors: list[str] = field(default_factory=list)
     lasting: list[str] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
     processes: Processes | None = None
 
     def __str__(self) -> str:
@@ -58,10 +68,11 @@ class Reset:
         dashboard: of the cluster.
         session_name: of the head that was leased; empty if something else tells whether it was replaced.
         settle_s: bound for what goes by itself.
-        sweep: removes what it can from inside the cluster.
+        sweep: removes what it can from inside the cluster; told whether resident data stays.
         census: sorts the cluster's processes, blocking; None where only the sweep can see them: it is then part of the
             proof.
-        full: whether processes are part of it; without, what the tables show is enough.
+        full: whether the cluster is to be anybody's. Else, for the next holder of the same group, what the tables show
+            is enough, and resident data stays.
     """
 
     def __init__(
@@ -69,7 +80,7 @@ class Reset:
         dashboard: Dashboard,
         session_name: str,
         settle_s: float,
-        sweep: Callable[[], Awaitable[Swept]],
+        sweep: Callable[[bool], Awaitable[Swept]],
         census: Callable[[], Processes] | None = None,
         *,
         full: bool = True,
@@ -103,10 +114,10 @@ class Reset:
             removed = self._swept.removed if self._swept is not None else ()
             if found is not None:
                 if not left and self._proven(full=self._full):
-                    return Clean(True, removed=removed, full=self._proven(full=True))
+                    return Clean(True, removed=removed, full=self._proven(full=True) and not found.owners)
                 if self._sweep_now(found, waited_s):
                     try:
-                        self._swept = await self._sweep()
+                        self._swept = await self._sweep(not self._full)
                     except DashboardError as error:
                         return Clean(False, listed([str(error), *([left] if left else [])]))
                     if self._swept.left:
@@ -168,10 +179,15 @@ class Reset:
             self._processes(),
         )
         for actor in actors:
-            if str(actor["name"]).startswith(SUPERVISOR):
-                found.supervisors.append(f"supervisor of job {actor['name'].removeprefix(SUPERVISOR)}")
+            name = str(actor["name"])
+            if not self._full and actor.get("ray_namespace") == NAMESPACE and name.startswith(PREFIX):
+                found.owners.append(int(actor.get("pid") or 0))
+            elif name.startswith(SUPERVISOR):
+                found.supervisors.append(f"supervisor of job {name.removeprefix(SUPERVISOR)}")
             else:
                 found.lasting.append(_actor(actor))
+        if found.processes is not None:
+            found.processes = found.processes.without(found.owners)
         found.lasting += [_group(group) for group in groups]
         return found
 

@@ -103,6 +103,35 @@ async def test_what_a_holder_left_is_stopped_or_found(leased: Leased) -> None:
     assert not (await leased.backend.reset(other, KEY)).clean
 
 
+PUT = """
+from pool import resident
+resident.put("kept", os.urandom(5_000_000))
+"""
+GET = "from pool import resident\nprint([entry.name for entry in resident.list()])"
+
+
+async def test_resident_data_stays_for_the_group_and_goes_with_a_full_reset(leased: Leased) -> None:
+    cluster = make_cluster(KEY, boot_id=leased.started.boot_id)
+    await leased.drive(PUT)
+    kept = await leased.backend.reset(cluster, KEY, full=False)
+    assert kept == Clean(True, full=False)
+    assert await leased.drive(GET) == "['kept']"
+
+    # Whatever else outlives its driver goes all the same.
+    await leased.drive("ray.remote(num_cpus=0)(type('A', (), {})).options(name='x', lifetime='detached').remote()")
+    found = await leased.backend.reset(cluster, KEY, full=False)
+    assert (found.clean, found.full) == (True, False), found.left
+    assert [said.partition(" of job")[0] for said in found.removed] == ["detached actor 'x'"]
+    assert await leased.drive(GET) == "['kept']"
+
+    # For anybody else it is gone, and its memory seen free.
+    gone = await leased.reset()
+    assert (gone.clean, gone.full) == (True, True), gone.left
+    assert gone.removed[0].startswith("detached actor 'resident-")
+    assert await leased.drive(GET) == "[]"
+    assert await leased.backend.reset(cluster, KEY, full=False) == Clean(True)
+
+
 async def busy(leased: Leased) -> None:
     """Wait until the cluster has a live driver."""
     dashboard = next(iter(leased.backend._watch._watched.values())).dashboard

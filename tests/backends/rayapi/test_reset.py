@@ -16,10 +16,11 @@ from aiohttp.test_utils import TestServer
 
 from pool.backends.base import Clean
 from pool.backends.local.census import Census
-from pool.backends.local.processes import read
+from pool.backends.local.processes import Process, read
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.backends.rayapi.inside import Swept
 from pool.backends.rayapi.reset import Reset
+from pool.inside.owner import NAMESPACE
 
 EMPTY = Census(frozenset(), (), ())
 
@@ -65,7 +66,7 @@ async def ray() -> AsyncIterator[tuple[FakeRay, Dashboard]]:
         yield fake, Dashboard(http, str(server.make_url("")).rstrip("/"), "secret")
 
 
-async def no_sweep() -> Swept:
+async def no_sweep(spare_resident: bool) -> Swept:
     raise DashboardError("the sweep inside the cluster failed: why")
 
 
@@ -160,7 +161,7 @@ async def test_what_outlives_its_driver_is_swept_once_and_the_tables_are_looked_
     fake, dashboard = ray
     fake.tables["actors"] = [{"name": "x", "class_name": "A", "is_detached": True, "job_id": "01"}]
 
-    async def sweep() -> Swept:
+    async def sweep(spare_resident: bool) -> Swept:
         looked.append(len(fake.asked))
         fake.tables.clear()
         return Swept(("detached actor 'x' of job 01",), ())
@@ -174,7 +175,7 @@ async def test_what_outlives_its_driver_is_swept_once_and_the_tables_are_looked_
 async def test_what_the_sweep_could_not_remove_is_not_clean(ray: tuple[FakeRay, Dashboard]) -> None:
     _, dashboard = ray
 
-    async def sweep() -> Swept:
+    async def sweep(spare_resident: bool) -> Swept:
         return Swept((), ("process 'sleep 9' (pid 7) on the head",))
 
     found = await Reset(dashboard, "session_1", 10, sweep).run()
@@ -191,7 +192,7 @@ async def test_an_actor_that_comes_back_after_the_sweep_is_not_clean(ray: tuple[
     fake, dashboard = ray
     fake.tables["actors"] = [{"name": "x", "class_name": "A", "is_detached": True, "job_id": "01"}]
 
-    async def sweep() -> Swept:
+    async def sweep(spare_resident: bool) -> Swept:
         return Swept(("detached actor 'x' of job 01",), ())
 
     found = await Reset(dashboard, "session_1", 0.2, sweep).run()
@@ -205,10 +206,49 @@ async def test_for_the_same_group_empty_tables_are_enough_and_it_says_that_it_wa
     assert await Reset(dashboard, "session_1", 10, no_sweep, full=False).run() == Clean(True, full=False)
     fake.tables["actors"] = [{"name": "x", "class_name": "A", "is_detached": True, "job_id": "01"}]
 
-    async def sweep() -> Swept:
+    async def sweep(spare_resident: bool) -> Swept:
         fake.tables.clear()
         return Swept(("detached actor 'x' of job 01",), ())
 
     # What had to be swept was swept whole.
     found = await Reset(dashboard, "session_1", 10, sweep, full=False).run()
     assert (found.clean, found.full) == (True, True)
+
+
+OWNER = {"name": "resident-n1", "class_name": "ResidentOwner", "ray_namespace": NAMESPACE, "job_id": "01", "pid": 7}
+
+
+async def test_resident_data_stays_for_the_same_group_and_its_owner_is_no_leftover(
+    ray: tuple[FakeRay, Dashboard],
+) -> None:
+    fake, dashboard = ray
+    fake.tables = {"actors": [OWNER]}
+    census = Census(frozenset(), ((Process(7, 1), "ray::ResidentOwner"),), ())
+    found = await Reset(dashboard, "session_1", 10, no_sweep, lambda: census, full=False).run()
+    # Clean, but not for everybody: its data is still there.
+    assert found == Clean(True, full=False)
+
+
+async def test_a_full_reset_removes_resident_data_and_a_reset_for_the_group_spares_it(
+    ray: tuple[FakeRay, Dashboard],
+) -> None:
+    fake, dashboard = ray
+    spared: list[bool] = []
+
+    async def sweep(spare_resident: bool) -> Swept:
+        spared.append(spare_resident)
+        fake.tables = {"actors": [OWNER]} if spare_resident else {}
+        return Swept(("detached actor 'x' of job 01",), ())
+
+    other = {"name": "x", "class_name": "A", "is_detached": True, "ray_namespace": "mine", "job_id": "01"}
+    for full in (False, True):
+        fake.tables = {"actors": [OWNER, other]}
+        found = await Reset(dashboard, "session_1", 10, sweep, lambda: EMPTY, full=full).run()
+        assert (found.clean, found.full) == (True, full)
+    assert spared == [True, False]
+
+
+async def test_an_actor_in_another_namespace_is_no_owner(ray: tuple[FakeRay, Dashboard]) -> None:
+    fake, dashboard = ray
+    fake.tables = {"actors": [OWNER | {"ray_namespace": "mine"}]}
+    assert not (await Reset(dashboard, "session_1", 0.1, no_sweep, lambda: EMPTY, full=False).run()).clean

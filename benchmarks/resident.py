@@ -1,0 +1,165 @@
+"""Handing a frame to the next job: as resident data, as Parquet on the local disk, and as a plain pickle there.
+
+Each hand-over is what the two jobs do about it: the producer's `put` (or write) and the consumer's `get` (or read),
+and nothing else. Producer and consumer are two connections one after the other to one real cluster, so that nothing
+of the first is there for the second. A frame is ten columns of random floats, the worst case for compression.
+
+``speedup_100mb``, ``speedup_1gb``  Parquet's time over the resident one's, medians
+``over_ray_get``                    `get` over Ray's own `ray.get` of the same frame in the same job, medians, at 1 GB
+
+A store's memory is slow when it is touched for the first time: the first hand-over of a cluster is shown apart. The
+files are not synced, and are read from the page cache: in their favour.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import fail, finish
+from pool import resident
+from pool.flyte.connect import connected
+from pool.wire import ClusterAccess
+
+STORE_BYTES = 6_000_000_000
+SIZES = {"100mb": 100_000_000, "1gb": 1_000_000_000}
+ROUNDS = {"100mb": 7, "1gb": 5}
+COLUMNS = 10
+
+
+@contextmanager
+def cluster(home: Path) -> Iterator[ClusterAccess]:
+    """Run a real Ray cluster in a process of its own."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "benchmark"}
+    code = (
+        "import ray, sys\n"
+        f"ray.init(num_cpus=2, object_store_memory={STORE_BYTES}, include_dashboard=False, _temp_dir={str(home)!r})\n"
+        "print(ray.get_runtime_context().gcs_address, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with (home / "log").open("w") as log:
+        head = subprocess.Popen(
+            [sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    try:
+        address = head.stdout.readline().strip() if head.stdout is not None else ""
+        if not address:
+            fail(f"Ray did not start: {(home / 'log').read_text()[-500:]}")
+        yield ClusterAccess(id="benchmark", address=address, client_address="", token="benchmark")
+    finally:
+        head.communicate()
+
+
+def frame_of(size_bytes: int) -> Any:
+    """Return a frame of random floats."""
+    import numpy
+    import pandas
+
+    rows = size_bytes // 8 // COLUMNS
+    values = numpy.random.default_rng(0).random((rows, COLUMNS))
+    return pandas.DataFrame(values, columns=[f"c{column}" for column in range(COLUMNS)])
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Return how long a call took, seconds, and what it returned."""
+    begun = time.perf_counter()
+    result = call()
+    return time.perf_counter() - begun, result
+
+
+def by_memory(access: ClusterAccess, frame: Any) -> dict[str, float]:
+    """Hand a frame over as resident data, and time Ray's own get of one beside it."""
+    import ray
+
+    with connected(access, None, local=True):
+        put_s, _ = timed(lambda: resident.put("frame", frame))
+    with connected(access, None, local=True):
+        first_get_s, got = timed(lambda: resident.get("frame"))
+        if not got.iloc[-1].equals(frame.iloc[-1]):
+            fail("what came back is not what was put")
+        del got
+        get_s = statistics.median(timed(lambda: resident.get("frame"))[0] for _ in range(9))
+        resident.drop()
+        ray_get_s = statistics.median(timed(partial(ray.get, own))[0] for own in [ray.put(frame)] for _ in range(9))
+    return {"put_s": put_s, "first_get_s": first_get_s, "get_s": get_s, "ray_get_s": ray_get_s}
+
+
+def by_file(write: Callable[[str], Any], read: Callable[[str], Any], path: Path) -> dict[str, float]:
+    """Hand a frame over as a file."""
+    write_s, _ = timed(lambda: write(str(path)))
+    read_s, _ = timed(lambda: read(str(path)))
+    path.unlink()
+    return {"write_s": write_s, "read_s": read_s}
+
+
+def pickle_to(frame: Any, path: str) -> None:
+    """Write a pickle, with the newest protocol."""
+    with Path(path).open("wb") as file:
+        pickle.dump(frame, file, protocol=5)
+
+
+def unpickled(path: str) -> Any:
+    """Read a pickle."""
+    with Path(path).open("rb") as file:
+        return pickle.load(file)
+
+
+def main() -> None:
+    """Measure, print what was found, and write the result."""
+    import pandas
+
+    home = Path(tempfile.mkdtemp(prefix="wpb-"))
+    detail: dict[str, Any] = {}
+    figures: dict[str, float] = {}
+    try:
+        with cluster(home) as access:
+            for name, size_bytes in SIZES.items():
+                frame = frame_of(size_bytes)
+                memory, parquet, pickled = [], [], []
+                # The first one touches the store's memory; it is told apart below.
+                for _ in range(ROUNDS[name] + 1):
+                    memory.append(by_memory(access, frame))
+                    parquet.append(by_file(frame.to_parquet, pandas.read_parquet, home / "f"))
+                    pickled.append(by_file(partial(pickle_to, frame), unpickled, home / "f"))
+                    print(name, memory[-1], parquet[-1], pickled[-1], file=sys.stderr, flush=True)
+                first, rest = memory[0], memory[1:]
+                over_s = _median([run["put_s"] + run["first_get_s"] for run in rest])
+                parquet_s = _median([sum(run.values()) for run in parquet[1:]])
+                pickle_s = _median([sum(run.values()) for run in pickled[1:]])
+                figures[f"speedup_{name}"] = round(parquet_s / over_s, 1)
+                over_ray = _median([run["get_s"] for run in rest]) / _median([run["ray_get_s"] for run in rest])
+                detail[name] = {
+                    "bytes": size_bytes,
+                    "rounds": ROUNDS[name],
+                    "resident": {part: _median([run[part] for run in rest]) for part in first},
+                    "resident_first_of_the_cluster": {part: round(took_s, 4) for part, took_s in first.items()},
+                    "parquet": {part: _median([run[part] for run in parquet[1:]]) for part in parquet[0]},
+                    "pickle": {part: _median([run[part] for run in pickled[1:]]) for part in pickled[0]},
+                    "speedup_over_pickle": round(pickle_s / over_s, 1),
+                    "over_ray_get": round(over_ray, 2),
+                }
+                del frame
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    figures["over_ray_get"] = detail["1gb"]["over_ray_get"]
+    finish("resident", "make bench-resident", figures, detail)
+
+
+def _median(values: list[float]) -> float:
+    return round(statistics.median(values), 5)
+
+
+if __name__ == "__main__":
+    main()

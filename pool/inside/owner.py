@@ -1,0 +1,226 @@
+"""The owner of a node's resident data: an actor, sent into the cluster by value, whose objects outlive every job.
+
+Ray frees an object when the process that put it ends. So the owner puts each value again, inside itself, and keeps
+the reference. Of a value it sees the pickle and the buffers alone: it needs none of the holder's code. It imports the
+standard library and, inside functions, Ray.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from importlib import import_module
+from pickle import PickleBuffer
+from typing import Any
+
+NAMESPACE = "_ray_internal_warmpool_resident"
+"""Ray counts nothing in such a namespace as a holder's activity."""
+PREFIX = "resident-"
+"""An owner's name is this and the id of its node."""
+
+SPILLS_AT = 0.8
+"""Ray begins to spill when so much of a store is in use (its `object_spilling_threshold`)."""
+COPIES = 2
+"""While a value is adopted, the process that put it still has its own copy in the store."""
+FREED_S = 1.5
+"""Ray frees what nobody refers to any more within a second."""
+PAUSE_S = 0.05
+TIMEOUT_S = 5.0
+
+
+class ResidentOwner:
+    """Owns the resident values of one node, within a budget. Several calls may run at the same time.
+
+    Args:
+        share: of the node's object store that resident data may take, 0 to 1.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._kept: dict[str, dict[str, Any]] = {}
+        self._changed = threading.Condition()
+        self._raylet = ""
+        threading.Thread(target=self._expire_forever, name="keep_for", daemon=True).start()
+
+    # --- what drivers ask ---
+
+    def room(self, name: str, size_bytes: int) -> dict[str, int] | None:
+        """Make room for a value, from the least recently used on.
+
+        Args:
+            name: of the value; the one that it replaces goes first.
+            size_bytes: of the value.
+
+        Returns:
+            None if there is room, else what there is: ``budget_bytes``, ``pinned_bytes``, ``store_bytes``,
+            ``used_bytes``.
+        """
+        store_bytes, used_bytes = self._store()
+        budget = int(self._share * store_bytes)
+        need, most = COPIES * size_bytes, int(SPILLS_AT * store_bytes)
+        with self._changed:
+            stays = sum(entry["bytes"] for key, entry in self._kept.items() if _stays(entry) and key != name)
+            there = {"budget_bytes": budget, "pinned_bytes": stays, "store_bytes": store_bytes}
+            if stays + size_bytes > budget or need > most:
+                return there | {"used_bytes": used_bytes}
+            total = sum(entry["bytes"] for entry in self._kept.values())
+            for key in self._oldest_first(name):
+                if total + size_bytes <= budget:
+                    break
+                total -= self._evict(key)
+        while (missing := self._missing(need, most)) > 0:
+            # It is in use, and by nothing that goes by itself.
+            with self._changed:
+                oldest = self._oldest_first(name)
+                if not oldest:
+                    return there | {"used_bytes": self._store()[1]}
+                freed = 0
+                for key in oldest:
+                    if freed >= missing:
+                        break
+                    freed += self._evict(key)
+        return None
+
+    def _missing(self, need: int, most: int) -> int:
+        """Return how much room is missing in the store, once what is on its way out had time to go; 0 for none."""
+        end = time.monotonic() + FREED_S
+        while (missing := self._store()[1] + need - most) > 0:
+            if time.monotonic() > end:
+                return missing
+            time.sleep(PAUSE_S)
+        return 0
+
+    def adopt(self, name: str, given: list[Any], about: dict[str, Any]) -> dict[str, Any]:
+        """Own a value under a name, in place of the one that has it.
+
+        Args:
+            name: of the value.
+            given: references: to its packed form, a pickle and its buffers, and to what else it refers to, which is
+                owned already. Empty if it is to be read from its durable copy alone.
+            about: ``bytes``, ``kind``, ``pinned``, ``durable``, ``keep_for_s`` (None for no end), and ``parts``: what
+                other nodes' owners keep of it, as {owner: name there}.
+        """
+        import ray
+
+        refs = list(given)
+        if refs:
+            # The buffers stay where they are in shared memory: they are copied once, into the object that is put.
+            pickled, views = ray.get(refs[0])
+            refs[0] = ray.put([PickleBuffer(pickled), [PickleBuffer(view) for view in views]])
+        now = time.time()
+        node = ray.get_runtime_context().get_node_id()
+        entry = about | {"name": name, "node": node, "put_at": now, "used_at": now, "refs": refs}
+        with self._changed:
+            before = self._kept.pop(name, None)
+            self._kept[name] = entry
+            self._changed.notify()
+        if before is not None:
+            self._drop_parts(before)
+        return _told(entry)
+
+    def own(self, refs: list[Any]) -> list[Any]:
+        """Put again what the references refer to, and return the new ones."""
+        import ray
+
+        return [ray.put(ray.get(ref)) for ref in refs]
+
+    def keep_part(self, part: str, refs: list[Any], size_bytes: int) -> list[Any]:
+        """Own what lies here of a value that another node's owner has; it goes when that one says so."""
+        owned = self.own(refs)
+        entry = {"name": part, "bytes": size_bytes, "part": True, "refs": owned}
+        with self._changed:
+            self._kept[part] = entry
+        return owned
+
+    def find(self, name: str) -> tuple[dict[str, Any], list[Any]] | None:
+        """Return a value's description and its references; there are none if it is to be read from its durable copy."""
+        with self._changed:
+            entry = self._kept.get(name)
+            if entry is None or entry.get("part"):
+                return None
+            entry["used_at"] = time.time()
+            return _told(entry), entry["refs"]
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return the descriptions of all values."""
+        with self._changed:
+            return [_told(entry) for entry in self._kept.values() if not entry.get("part")]
+
+    def drop(self, names: list[str] | None) -> list[str]:
+        """Forget values (all for None), and return the names of those that were here."""
+        with self._changed:
+            asked = [*self._kept] if names is None else names
+            gone = {name: self._kept.pop(name) for name in asked if name in self._kept}
+        for entry in gone.values():
+            self._drop_parts(entry)
+        return [name for name, entry in gone.items() if not entry.get("part")]
+
+    # --- keeping ---
+
+    def _oldest_first(self, name: str) -> list[str]:
+        """Return the names that may be evicted, the one that is replaced first."""
+        may = [key for key, entry in self._kept.items() if entry["refs"] and (key == name or not _stays(entry))]
+        return sorted(may, key=lambda key: (key != name, self._kept[key]["used_at"]))
+
+    def _evict(self, name: str) -> int:
+        entry = self._kept[name]
+        if entry["durable"]:
+            # Whoever asks is told where it can be read.
+            self._kept[name] = entry | {"refs": [], "bytes": 0, "parts": {}}
+        else:
+            del self._kept[name]
+        self._drop_parts(entry)
+        return int(entry["bytes"])
+
+    def _drop_parts(self, entry: dict[str, Any]) -> None:
+        import ray
+
+        for owner, part in (entry.get("parts") or {}).items():
+            try:
+                ray.get_actor(owner, NAMESPACE).drop.remote([part])
+            except ValueError:
+                # Its node is gone, and the part with it.
+                continue
+
+    def _expire_forever(self) -> None:
+        with self._changed:
+            while True:
+                now = time.time()
+                ends = {
+                    name: entry["used_at"] + entry["keep_for_s"]
+                    for name, entry in self._kept.items()
+                    if entry.get("keep_for_s") is not None and entry["refs"]
+                }
+                for name, end in ends.items():
+                    if end <= now:
+                        self._evict(name)
+                soonest = min((end for end in ends.values() if end > now), default=None)
+                self._changed.wait(None if soonest is None else soonest - now + PAUSE_S)
+
+    def _store(self) -> tuple[int, int]:
+        """Return the size of the node's object store and how much of it is in use, bytes."""
+        import ray
+        from ray._private.grpc_utils import init_grpc_channel
+
+        messages = import_module("ray.core.generated.node_manager_pb2")
+        services = import_module("ray.core.generated.node_manager_pb2_grpc")
+        if not self._raylet:
+            node_id = ray.get_runtime_context().get_node_id()
+            every: Any = ray.nodes
+            [node] = [node for node in every() if node["NodeID"] == node_id]
+            self._raylet = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+        # A proxy is for the world, not for the cluster.
+        with init_grpc_channel(self._raylet, options=[("grpc.enable_http_proxy", 0)]) as opened:
+            asked = messages.GetNodeStatsRequest(include_memory_info=False)
+            stats = services.NodeManagerServiceStub(opened).GetNodeStats(asked, timeout=TIMEOUT_S).store_stats
+        return int(stats.object_store_bytes_avail), int(stats.object_store_bytes_used)
+
+
+def _stays(entry: dict[str, Any]) -> bool:
+    """Tell whether a value is never dropped for room."""
+    return bool(entry.get("pinned") or entry.get("part"))
+
+
+def _told(entry: dict[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, value in entry.items() if name not in ("refs", "parts")}
+    return said | {"resident": bool(entry["refs"])}

@@ -1,0 +1,265 @@
+"""Putting, getting, listing and dropping resident values."""
+
+from __future__ import annotations
+
+import builtins
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pickle import PickleBuffer
+from typing import Any
+
+from pool.core.model import ReadFrom
+from pool.inside.owner import PREFIX
+from pool.resident import durable as copies
+from pool.resident.errors import NotConnected, ResidentError, ResidentFull, ResidentMissing
+from pool.resident.owners import BOUND_S, Owners
+from pool.resident.packed import DATASET, Packed, kind_of, pack, unpack
+
+_reads: dict[ReadFrom, int] = {}
+"""From where this process's reads were answered since `take_reads` was called last."""
+
+LOST_AFTER_S = 60.0
+"""A value that does not come within it is lost: its node hangs, or was removed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One resident value.
+
+    Attributes:
+        name: of the value.
+        bytes: in the object stores.
+        kind: ``pandas``, ``polars``, ``arrow``, ``dataset`` or ``pickle``.
+        node: id of the Ray node whose owner has it.
+        put_at, used_at: when it was put, and last put or got (epoch seconds).
+        keep_for_s: it is dropped when it was not used for so many seconds; None for no such end.
+        pinned: it is not dropped for room.
+        durable: URL of its durable copy; empty for none.
+        resident: it is in memory; else only its durable copy is left.
+        memory_s, durable_s: how long the memory and the durable copy took; 0 where `list` returned it.
+    """
+
+    name: str
+    bytes: int
+    kind: str
+    node: str
+    put_at: float
+    used_at: float
+    keep_for_s: float | None = None
+    pinned: bool = False
+    durable: str = ""
+    resident: bool = True
+    memory_s: float = 0.0
+    durable_s: float = 0.0
+
+
+def put(
+    name: str, value: Any, durable: str | None = None, keep_for: float | None = None, *, pinned: bool = False
+) -> Entry:
+    """Keep a value on the cluster under a name, in place of the one that has it.
+
+    Args:
+        name: what later tasks of the group ask for.
+        value: anything that pickles. The blocks of a Ray Dataset stay on the nodes where they are.
+        durable: a URL (fsspec's) to also write it to. `put` returns once that copy is complete.
+        keep_for: drop it once it was not used for so many seconds; None keeps it as long as its cluster.
+        pinned: never drop it to make room for others.
+
+    Returns:
+        The entry; its `resident` is False if it did not fit and only the durable copy was made.
+
+    Raises:
+        ResidentFull: if it does not fit and no durable copy is named.
+        NotConnected: if this process is connected to no cluster.
+        OSError: if the durable copy cannot be written; the value is resident nevertheless, if it fits.
+        TypeError, pickle.PicklingError: if it cannot be pickled.
+    """
+    began = time.perf_counter()
+    owners = Owners()
+    kind = kind_of(value)
+    if kind == DATASET:
+        value = value.materialize()
+    about = {"kind": kind, "keep_for_s": keep_for, "pinned": pinned, "durable": durable or ""}
+    try:
+        entry = _adopt(owners, name, pack(value), about)
+    except ResidentFull:
+        if durable is None:
+            raise
+        entry = None
+    adopted = time.perf_counter()
+    if durable is not None:
+        copies.write(durable, value, kind)
+    written = time.perf_counter()
+    if entry is None:
+        entry = owners.ask(owners.of(owners.here), "adopt", name, [], about | {"bytes": 0})
+    return Entry(**entry, memory_s=round(adopted - began, 4), durable_s=round(written - adopted, 4))
+
+
+def get(name: str, durable: str | None = None) -> Any:
+    """Return the value of a name. Its arrays are read-only views of shared memory.
+
+    What is not in memory any more is read from its durable copy, and is resident again if there is room.
+
+    Args:
+        name: what it was put under.
+        durable: URL of its durable copy, in case that this cluster does not know it.
+
+    Raises:
+        ResidentMissing: if there is neither the value nor a durable copy.
+        NotConnected: if this process is connected to no cluster, and no durable copy is named.
+    """
+    import ray
+
+    owners, why = None, "is not on this cluster"
+    try:
+        owners = Owners()
+        found = _find(owners, name)
+        if found is not None:
+            entry, refs = found
+            durable = durable or entry["durable"] or None
+            if refs:
+                pickled, buffers = ray.get(refs[0], timeout=LOST_AFTER_S)
+                value = unpack(pickled, buffers, refs[1:])
+                _count(ReadFrom.LOCAL if entry["node"] == owners.here else ReadFrom.REMOTE)
+                return value
+    except NotConnected:
+        if durable is None:
+            raise
+    except ray.exceptions.RayError as error:
+        # Its node is gone, or the whole cluster.
+        owners, why = None, f"was lost ({type(error).__name__})"
+    if durable is None:
+        _count(ReadFrom.MISSING)
+        raise ResidentMissing(
+            f"Resident value {name!r} {why}, and no durable copy of it is known: put it again, or name one."
+        )
+    try:
+        value = copies.read(durable)
+    except OSError as error:
+        _count(ReadFrom.MISSING)
+        raise ResidentMissing(
+            f"Resident value {name!r} {why}, and its durable copy {durable} cannot be read: {error}"
+        ) from error
+    _count(ReadFrom.DURABLE)
+    if owners is not None:
+        with suppress(ResidentError, ray.exceptions.RayError):
+            kind = kind_of(value)
+            if kind != DATASET:
+                about = {"kind": kind, "keep_for_s": None, "pinned": False, "durable": durable}
+                _adopt(owners, name, pack(value), about)
+    return value
+
+
+def list() -> builtins.list[Entry]:
+    """Return what is resident on the cluster, by name.
+
+    Raises:
+        NotConnected: if this process is connected to no cluster.
+    """
+    return resident_now(BOUND_S)
+
+
+def drop(*names: str) -> builtins.list[str]:
+    """Drop values (all, if no names are given), and return the names of those that were there.
+
+    Durable copies stay. Who uses a dropped value may go on.
+
+    Raises:
+        NotConnected: if this process is connected to no cluster.
+    """
+    owners = Owners()
+    asked = [owner.drop.remote([*names] or None) for owner in owners.others("")]
+    return sorted({name for gone in owners.result(asked) for name in gone})
+
+
+def resident_now(bound_s: float) -> builtins.list[Entry]:
+    """Return what `list` does, within a time of the caller's."""
+    owners = Owners()
+    asked = [owner.all.remote() for owner in owners.others("")]
+    entries = [Entry(**entry) for entries in owners.result(asked, bound_s) for entry in entries]
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def take_reads() -> dict[ReadFrom, int]:
+    """Return from where reads were answered since the last call."""
+    taken = _reads.copy()
+    _reads.clear()
+    return taken
+
+
+def _count(source: ReadFrom) -> None:
+    _reads[source] = _reads.get(source, 0) + 1
+
+
+def _find(owners: Owners, name: str) -> tuple[dict[str, Any], builtins.list[Any]] | None:
+    """Return a value's entry and references, from this node's owner if it has it."""
+    own = owners.existing(owners.here)
+    found = owners.ask(own, "find", name) if own is not None else None
+    if found is None:
+        asked = [owner.find.remote(name) for owner in owners.others(owners.here)]
+        answers = [answer for answer in owners.result(asked) if answer is not None]
+        found = max(answers, key=lambda answer: answer[0]["put_at"], default=None)
+    return found
+
+
+def _adopt(owners: Owners, name: str, packed: Packed, about: dict[str, Any]) -> dict[str, Any]:
+    """Have the owners of this node, and of those where parts of it lie, own a value, and return its entry.
+
+    Raises:
+        ResidentFull: if one of them has no room.
+    """
+    import ray
+
+    here = owners.here
+    lying = _nodes_of(packed.refs, here)
+    sizes = {here: packed.size_bytes}
+    for node, size_bytes in lying:
+        sizes[node] = sizes.get(node, 0) + size_bytes
+    for node, size_bytes in sizes.items():
+        short = owners.ask(owners.of(node), "room", name, size_bytes)
+        if short is not None:
+            raise _full(name, size_bytes, short)
+    refs: builtins.list[Any] = [None] * len(packed.refs)
+    parts: dict[str, str] = {}
+    for node in {node for node, _ in lying}:
+        places = [place for place, (other, _) in enumerate(lying) if other == node]
+        theirs = [packed.refs[place] for place in places]
+        if node == here:
+            owned = owners.ask(owners.of(here), "own", theirs)
+        else:
+            part = parts[PREFIX + node] = f"{name}#{uuid.uuid4().hex}"
+            owned = owners.ask(owners.of(node), "keep_part", part, theirs, sizes[node])
+        for place, ref in zip(places, owned, strict=True):
+            refs[place] = ref
+    held = ray.put([PickleBuffer(packed.pickled), packed.buffers])
+    about = about | {"bytes": sizes[here], "parts": parts}
+    entry: dict[str, Any] = owners.ask(owners.of(here), "adopt", name, [held, *refs], about)
+    owners.result([owner.drop.remote([name]) for owner in owners.others(here)])
+    return entry | {"bytes": sum(sizes.values())}
+
+
+def _nodes_of(refs: builtins.list[Any], here: str) -> builtins.list[tuple[str, int]]:
+    """Return for each object on which node its owner shall be, and its size in bytes."""
+    if not refs:
+        return []
+    import ray
+
+    ray.wait(refs, num_returns=len(refs), fetch_local=False)
+    known = ray.experimental.get_object_locations(refs)
+    found = []
+    for ref in refs:
+        nodes = known[ref]["node_ids"]
+        # A small object is in no store, but with its owner.
+        node = here if here in nodes or not nodes else nodes[0]
+        found.append((node, known[ref]["object_size"] or 0))
+    return found
+
+
+def _full(name: str, size_bytes: int, there: dict[str, int]) -> ResidentFull:
+    return ResidentFull(
+        f"{name!r} ({size_bytes:,} bytes) does not fit: of {there['store_bytes']:,} bytes of the node's object store "
+        f"{there['used_bytes']:,} are in use, and resident data may take {there['budget_bytes']:,}, of which "
+        f"{there['pinned_bytes']:,} are pinned. Drop other values, name a durable copy, or use a larger object store."
+    )

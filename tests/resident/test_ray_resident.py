@@ -1,0 +1,285 @@
+"""Values that outlive the job that put them, on one real cluster with two jobs in a row."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import ray
+
+from pool import resident
+from pool.flyte.connect import connected
+from pool.inside.owner import NAMESPACE
+from pool.resident.owners import SHARE_VARIABLE
+from pool.wire import ClusterAccess
+from tests.serving import environment
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(240),
+    # Older Rays tell on every ray.init what a later one will do.
+    pytest.mark.filterwarnings("ignore:Tip. In future versions of Ray:FutureWarning"),
+    # Ray Data warns of its own defaults.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+STORE_BYTES = 200_000_000
+MB = 1_000_000
+
+Job = Callable[[], Any]
+
+
+@pytest.fixture(scope="module")
+def job() -> Iterator[Job]:
+    """A cluster, and what connects this process to it as one job."""
+    home = Path(tempfile.mkdtemp(prefix="wpr-", dir="/tmp"))
+    env = environment() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret", "RAY_TMPDIR": str(home)}
+    code = (
+        "import ray, sys\n"
+        f"ray.init(num_cpus=1, object_store_memory={STORE_BYTES}, include_dashboard=False, _temp_dir={str(home)!r})\n"
+        "print(ray.get_runtime_context().gcs_address, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with (home / "log").open("w") as log:
+        cluster = subprocess.Popen(
+            [sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    assert cluster.stdout is not None
+    address = cluster.stdout.readline().strip()
+    assert address, (home / "log").read_text()
+    access = ClusterAccess(id="c-1", address=address, token="secret")  # type: ignore[call-arg]
+
+    @contextmanager
+    def connect() -> Iterator[None]:
+        with connected(access, None, local=True):
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        # A thread of Ray Data's would ask a Prometheus that is not there, even after the cluster is gone.
+        patch.setenv("RAY_DATA_USAGE_DISABLED", "1")
+        yield connect
+    cluster.communicate()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(job: Job) -> Iterator[None]:
+    yield
+    with job():
+        resident.drop()
+
+
+def owners() -> list[Any]:
+    """Return the actors that own the resident data."""
+    every = ray.util.list_named_actors(all_namespaces=True)
+    return [ray.get_actor(actor["name"], NAMESPACE) for actor in every if actor["namespace"] == NAMESPACE]
+
+
+def in_shared_memory(array: Any) -> bool:
+    """Tell whether an array lies in the store's memory."""
+    address = array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, name = line.split(maxsplit=5) if line.count(" ") > 4 else (line.split()[0], "")
+        begin, end = (int(part, 16) for part in span.split("-"))
+        if begin <= address < end:
+            return "plasma" in name
+    return False
+
+
+def test_what_one_job_puts_another_gets_without_a_copy(job: Job) -> None:
+    array = np.arange(1_000_000.0).reshape(1000, 1000)
+    frame = pd.DataFrame({"a": np.arange(200_000), "b": np.arange(200_000) / 3, "c": ["x", "y"] * 100_000})
+    table = pa.table({"a": np.arange(200_000), "s": [str(n) for n in range(200_000)]})
+    with job():
+        entry = resident.put("array", array)
+        assert (entry.resident, entry.kind, entry.durable) == (True, "pickle", "")
+        assert entry.bytes > array.nbytes
+        resident.put("frame", frame)
+        resident.put("table", table)
+        # Of a slice only its own part is kept.
+        assert resident.put("slice", table.slice(10, 100)).bytes < table.nbytes / 10
+        resident.drop("slice")
+        resident.put("polars", pl.from_arrow(table))
+        resident.put("model", {"weights": [array[0], array[1]], "call": lambda x: x + 1})
+    with job():
+        assert [entry.name for entry in resident.list()] == ["array", "frame", "model", "polars", "table"]
+        got = resident.get("array")
+        np.testing.assert_array_equal(got, array)
+        assert in_shared_memory(got)
+        assert not got.flags.writeable
+        again = resident.get("frame")
+        pd.testing.assert_frame_equal(again, frame)
+        assert in_shared_memory(again["a"].to_numpy())
+        arrow = resident.get("table")
+        assert arrow.equals(table)
+        assert in_shared_memory(arrow["a"].chunk(0).buffers()[1].address)
+        polars = resident.get("polars")
+        assert polars.equals(pl.from_arrow(table))
+        assert in_shared_memory(polars["a"].to_arrow().buffers()[1].address)
+        model = resident.get("model")
+        assert model["call"](1) == 2
+        np.testing.assert_array_equal(model["weights"][1], array[1])
+        # The last of a name counts, and who has the one before may go on.
+        resident.put("array", array + 1)
+        assert resident.get("array")[0, 0] == 1.0
+        assert got[0, 1] == 1.0
+        assert resident.drop("array", "unknown") == ["array"]
+        assert "array" not in [entry.name for entry in resident.list()]
+
+
+def test_a_dataset_stays_in_its_blocks(job: Job) -> None:
+    with job():
+        import ray.data
+
+        blocks = [pd.DataFrame({"a": np.arange(at, at + 1000)}) for at in (0, 1000, 2000)]
+        entry = resident.put("data", ray.data.from_pandas(blocks))
+        assert entry.kind == "dataset"
+        assert entry.bytes > 24_000
+    with job():
+        data = resident.get("data")
+        assert isinstance(data, ray.data.Dataset)
+        assert data.num_blocks() == 3
+        assert sorted(row["a"] for row in data.take_all()) == [*range(3000)]
+
+
+def test_objects_that_a_value_refers_to_live_on_with_it(job: Job) -> None:
+    with job():
+        part = ray.put(np.arange(1000))
+        resident.put("tree", {"left": part, "right": [part, ray.remote(lambda: "leaf").remote()]})
+        del part
+    with job():
+        tree = resident.get("tree")
+        assert ray.get(tree["left"])[7] == 7
+        assert tree["left"] == tree["right"][0]
+        assert ray.get(tree["right"][1]) == "leaf"
+
+
+def test_a_missing_name_is_one_clear_error(job: Job) -> None:
+    with job(), pytest.raises(resident.ResidentMissing, match=r"'nothing' is not on this cluster, .* put it again"):
+        resident.get("nothing")
+    with pytest.raises(resident.NotConnected):
+        resident.get("nothing")
+    with pytest.raises(resident.NotConnected):
+        resident.put("something", 1)
+
+
+def test_a_durable_copy_answers_for_what_is_not_in_memory(job: Job, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
+    urls = {name: str(tmp_path / "deep" / name) for name in ("frame", "table", "polars", "model")}
+    values = {
+        "frame": frame, "table": pa.table({"a": [1]}), "polars": pl.DataFrame({"a": [1.5]}), "model": {"a": {1, 2}}
+    }  # fmt: skip
+    with job():
+        for name, value in values.items():
+            assert resident.put(name, value, durable=urls[name]).durable == urls[name]
+        assert (tmp_path / "deep" / "frame").read_bytes()[:4] == b"PAR1"
+        assert pd.read_parquet(urls["frame"]).equals(frame)
+        resident.drop()
+        # It names where, as another cluster would have to.
+        got = resident.get("frame", durable=urls["frame"])
+        pd.testing.assert_frame_equal(got, frame)
+        # It is resident again, and known.
+        Path(urls["frame"]).unlink()
+        pd.testing.assert_frame_equal(resident.get("frame"), frame)
+    # No cluster at all.
+    assert resident.get("table", durable=urls["table"]).equals(values["table"])
+    assert resident.get("polars", durable=urls["polars"]).equals(values["polars"])
+    assert resident.get("model", durable=urls["model"]) == values["model"]
+    with job(), pytest.raises(resident.ResidentMissing, match=r"durable copy .*nowhere cannot be read"):
+        resident.get("other", durable=str(tmp_path / "nowhere"))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_durable_copy_of_a_dataset_is_a_directory_that_is_whole(job: Job, tmp_path: Path) -> None:
+    url = str(tmp_path / "data")
+    with job():
+        import ray.data
+
+        for n in (10, 20):
+            resident.put("data", ray.data.range(n), durable=url)
+        resident.drop()
+        assert resident.get("data", durable=url).count() == 20
+        assert len(list((tmp_path / "data").glob("part-*"))) == 1
+
+
+def test_the_least_recently_used_go_first_and_pinned_ones_never(job: Job, tmp_path: Path) -> None:
+    with job():
+        # 100 MB of the store are for resident data.
+        for name in ("old", "older"):
+            resident.put(name, np.zeros(25 * MB, np.uint8))
+        resident.put("pinned", np.zeros(25 * MB, np.uint8), pinned=True)
+        resident.get("old")
+        resident.put("copied", np.ones(20 * MB, np.uint8), durable=str(tmp_path / "copied"))
+        assert len(resident.list()) == 4
+        resident.get("old")
+        resident.put("new", np.zeros(25 * MB, np.uint8))
+        assert [entry.name for entry in resident.list()] == ["copied", "new", "old", "pinned"]
+        resident.put("newer", np.zeros(40 * MB, np.uint8))
+        kept = {entry.name: entry.resident for entry in resident.list()}
+        assert kept["pinned"]
+        assert not kept["copied"]
+        # Dropped for room, but not lost.
+        assert resident.get("copied")[0] == 1
+        with pytest.raises(resident.ResidentFull, match=r"'huge' \(90,.* pinned. Drop other values, name a durable"):
+            resident.put("huge", np.zeros(90 * MB, np.uint8))
+        entry = resident.put("huge", np.zeros(90 * MB, np.uint8), durable=str(tmp_path / "huge"))
+        assert not entry.resident
+        assert len(resident.get("huge")) == 90 * MB
+        # Nothing was written to disk by Ray.
+        assert ray.cluster_resources()["object_store_memory"] == STORE_BYTES
+        spilled = subprocess.run(
+            [sys.executable, "-m", "ray.scripts.scripts", "memory", "--stats-only"], capture_output=True, text=True
+        )
+        assert "Spilled" not in spilled.stdout
+
+
+def test_what_was_not_used_for_long_enough_goes(job: Job) -> None:
+    with job():
+        resident.put("brief", np.zeros(1000), keep_for=0.3)
+        [owner] = owners()
+        for _ in range(1000):
+            if not ray.get(owner.all.remote()):
+                break
+            time.sleep(0.01)
+        with pytest.raises(resident.ResidentMissing):
+            resident.get("brief")
+
+
+def test_data_whose_owner_died_is_read_from_its_durable_copy(job: Job, tmp_path: Path) -> None:
+    url = str(tmp_path / "copy")
+    with job():
+        resident.put("array", np.arange(10), durable=url)
+        resident.put("other", np.arange(10))
+        for owner in owners():
+            ray.kill(owner)
+        with pytest.raises(resident.ResidentMissing, match=r"'other' (was lost|is not on this cluster)"):
+            resident.get("other")
+        assert resident.get("array", durable=url)[9] == 9
+        # Another owner has it now.
+        resident.put("next", 1)
+        assert resident.get("next") == 1
+
+
+def test_the_share_of_the_store_is_the_operators(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SHARE_VARIABLE, "0.01")
+    with job():
+        for owner in owners():
+            ray.kill(owner)
+        with pytest.raises(resident.ResidentFull, match="2,000,000"):
+            resident.put("array", np.zeros(3 * MB, np.uint8))
+        for owner in owners():
+            ray.kill(owner)
+    assert os.environ.get("RAY_ADDRESS") is None
