@@ -40,8 +40,8 @@ _PRAGMAS = (
 )
 _COMMITS_PER_CHECKPOINT = 128
 
-_ROWS_AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
-"""How many rows one statement writes: few sizes, so that every statement stays prepared.
+_ROWS_AT_ONCE = (64, 32, *range(16, 0, -1))
+"""How many rows one statement writes: one statement for a small commit, and few enough sizes that all stay prepared.
 
 Each step of a statement lets go of the interpreter's lock, and a busy event loop gives it back only after a while
 (`pool.interpreter.SWITCH_S`). Row by row, that wait is most of what a commit takes.
