@@ -27,8 +27,9 @@ defaults: {{lease_ttl: 10s, pickup: 10s}}
 class Home:
     """A place for daemons, whose real clusters are ended with it whatever happened."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, store: str = "") -> None:
         self.root = root
+        self._store = store
 
     def serve(self, name: str = "a", *arguments: str) -> Served:
         """Start a daemon; the same name is the same state directory and address."""
@@ -39,8 +40,12 @@ class Home:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 chosen.write_text(str(free.getsockname()[1]))
-        (home / "state" / "daemon.json").unlink(missing_ok=True)
-        return Served(home, *arguments, config=CONFIG.format(port=chosen.read_text()))
+        config = CONFIG.format(port=chosen.read_text())
+        if self._store:
+            config += f"store: {{url: '{self._store}'}}\n"
+        else:
+            (home / "state" / "daemon.json").unlink(missing_ok=True)
+        return Served(home, *arguments, config=config)
 
     def processes(self, name: str = "a", cluster_id: str = "") -> list[psutil.Process]:
         """Return the living processes of a daemon's clusters."""
@@ -64,11 +69,11 @@ class Home:
 
 
 @contextlib.contextmanager
-def a_home() -> Iterator[Home]:
-    """Make a place; end its clusters and see nothing of them left."""
+def a_home(store: str = "") -> Iterator[Home]:
+    """Make a place, with a file or `store` for a store; end its clusters and see nothing of them left."""
     root = Path(f"/tmp/e{secrets.token_hex(3)}")
     root.mkdir()
-    home = Home(root)
+    home = Home(root, store)
     try:
         yield home
         for name in (path.name for path in root.iterdir()):

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.homes import a_home
 from tests.postgres import sql
 from tests.serving import SIMULATED, WAIT_S, Served
 
@@ -130,3 +131,29 @@ def test_daemons_on_one_database_must_have_one_key(tmp_path, serve, postgres_url
             assert postgres_url not in other.said()
         finally:
             end(other)
+
+
+@pytest.mark.ray
+def test_a_lease_on_a_real_cluster_goes_on_and_its_cluster_serves_the_next_one(postgres_url: str) -> None:
+    with a_home(postgres_url) as home, home.serve() as writer:
+        second = home.serve("a", "--listen", "127.0.0.1:0")
+        try:
+            url = address_of(second)
+            bearer = {"Authorization": f"Bearer {(writer.state_dir / 'operator.token').read_text().strip()}"}
+            with httpx.Client(headers=bearer, timeout=90, trust_env=False) as http:
+                key = {"image": "local", "tenant": "me/dev", "shape": {"head": {"cpu": 1}}}
+                ask = {"request_id": "r-1", "key": key, "holder": "h", "wait_s": 60}
+                while (granted := http.post(f"{writer.url}/v1/leases", json=ask).json())["status"] != "granted":
+                    pass
+                end(writer)
+                second.until(lambda: announced(second) == url, "the standby to take over")
+                proof = {"token": granted["token"], "epoch": granted["epoch"]}
+                assert http.post(f"{url}/v1/leases/{granted['lease_id']}/renew", json=proof).status_code == 200
+                assert http.post(f"{url}/v1/leases/{granted['lease_id']}/release", json=proof).status_code == 200
+                ask |= {"request_id": "r-2"}
+                while (next_one := http.post(f"{url}/v1/leases", json=ask).json())["status"] != "granted":
+                    pass
+            assert next_one["cluster"]["id"] == granted["cluster"]["id"]
+        finally:
+            second.end()
+            end(second)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import re
 from pathlib import Path
@@ -82,3 +83,25 @@ def test_what_is_no_file_is_refused_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UnsafeFile, match="cannot be"):
         write_private(tmp_path / "file" / "below", b"")
+
+
+def test_a_file_of_roots_may_be_read_by_this_process_s_group_as_a_mounted_secret_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tokens.key"
+    path.write_bytes(b"a secret")
+    if path.stat().st_uid != 0:
+        pytest.skip("only root can make a file of root's")
+    monkeypatch.setattr(os, "geteuid", lambda: 65532)
+    monkeypatch.setattr(os, "getgroups", lambda: [path.stat().st_gid])
+    path.chmod(0o440)
+    assert read_private(path) == b"a secret"
+    for mode in (0o460, 0o444):
+        path.chmod(mode)
+        with pytest.raises(UnsafeFile, match="others may read or write it"):
+            read_private(path)
+    monkeypatch.setattr(os, "getgroups", list)
+    monkeypatch.setattr(os, "getegid", lambda: 65532)
+    path.chmod(0o440)
+    with pytest.raises(UnsafeFile, match="others may read or write it"):
+        read_private(path)

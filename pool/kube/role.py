@@ -53,27 +53,28 @@ class RoleLabel:
         self._pod = pod
         self._connect = connect
         self._api: Api | None = None
+        self._wanted = ""
+        self._done: Callable[[], None] = lambda: None
         self._labelling: asyncio.Task[None] | None = None
 
     def writer(self) -> None:
         """Begin to say that this is the writer."""
-        self._set(WRITER, lambda: None)
+        self._want(WRITER, lambda: None)
 
     def standby(self, done: Callable[[], None]) -> None:
         """Begin to say that this one stands by, and call `done` once the pod says it."""
-        self._set(STANDBY, done)
+        self._want(STANDBY, done)
 
-    def _set(self, role: str, done: Callable[[], None]) -> None:
-        if self._labelling is not None:
-            self._labelling.cancel()
-        self._labelling = asyncio.get_running_loop().create_task(self._put(role, done, self._labelling))
+    def _want(self, role: str, done: Callable[[], None]) -> None:
+        self._wanted, self._done = role, done
+        if self._labelling is None or self._labelling.done():
+            self._labelling = asyncio.get_running_loop().create_task(self._label())
 
-    async def _put(self, role: str, done: Callable[[], None], before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            # A write that is on its way must not come after this one.
-            await asyncio.wait([before])
-        told = ""
-        while True:
+    async def _label(self) -> None:
+        role = told = ""
+        while role != self._wanted:
+            # One write after the other: an earlier one that is on its way must not come last.
+            role = self._wanted
             try:
                 self._api = self._api or await self._connect()
                 body = {"metadata": {"uid": self._pod.uid, "labels": {LABEL: role}}}
@@ -81,10 +82,9 @@ class RoleLabel:
             except ApiError as error:
                 if str(error) != told:
                     log.warning(f"this pod cannot be labelled as {role} yet, trying again", error=str(error))
-                told = str(error)
+                role, told = "", str(error)
                 await asyncio.sleep(AGAIN_S)
-            else:
-                return done()
+        self._done()
 
     async def close(self) -> None:
         """End. The label stays: a pod that ends gets no calls."""

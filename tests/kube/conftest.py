@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,25 @@ async def backend(namespace: str, store_id: str, told: list[News]) -> AsyncItera
     await made.open(store_id, lambda cluster_id: f"token-of-{cluster_id}-{'x' * 20}", told.append)
     yield made
     await made.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+    """What is asked of Kubernetes from now on: resources and verbs, as rights name them."""
+    found: set[tuple[str, str]] = set()
+    send = Api._send
+
+    async def recorded(self: Api, method: str, path: str, query: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        parts = path.split("/")
+        at = parts.index("namespaces") if "namespaces" in parts else 1
+        resource, named = parts[at + 2], len(parts) > at + 3
+        reading = "watch" if query.get("watch") else "get" if named else "list"
+        verb = {"GET": reading, "POST": "create", "PATCH": "patch", "DELETE": "delete"}[method]
+        found.add((resource, verb))
+        return await send(self, method, path, query, *rest, **more)
+
+    monkeypatch.setattr(Api, "_send", recorded)
+    return found
 
 
 @pytest.fixture

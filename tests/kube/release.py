@@ -65,6 +65,7 @@ class Release:
 
     def __init__(self, api: Api, root: Path, namespace: str) -> None:
         self.api, self.namespace, self.tenants = api, namespace, f"{namespace}-tenant"
+        self.extra: dict[str, Any] = {}
         self._values = root / "values.yaml"
         self._host_path = f"/var/tmp/{namespace}"
 
@@ -72,13 +73,14 @@ class Release:
         """Write the values and return their file."""
         access = {"kubernetes": {"namespaces": [{"match": self.tenants, "tenant": "tests/kube"}]}}
         backend = {"image_pull_policy": "IfNotPresent"}
-        repository, _, tag = DAEMON.rpartition(":")
+        repository, _, tag = config.pop("image", DAEMON).rpartition(":")
         said = {
             "image": {"repository": repository, "tag": tag},
             "persistence": {"existingClaim": "state"},
             "clustersOnUninstall": config.pop("uninstall", "keep"),
             "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
             "config": {"access": access, "backend": backend, "ceiling": {"clusters": 1}, **config},
+            **self.extra,
         }
         self._values.write_text(yaml.safe_dump(said))
         return str(self._values)
@@ -124,18 +126,18 @@ class Release:
             await self.api.delete(f"{CORE}/persistentvolumes/{self.namespace}")
 
     async def _as_root(self, name: str, code: str) -> None:
-        container = {
-            "name": "c",
-            "image": DAEMON,
-            "command": ["python", "-c", code],
-            "securityContext": {"runAsUser": 0},
-            "volumeMounts": [{"name": "state", "mountPath": "/state"}],
-        }
-        spec = {
-            "restartPolicy": "Never",
-            "containers": [container],
-            "volumes": [{"name": "state", "persistentVolumeClaim": {"claimName": "state"}}],
-        }
+        volume = {"name": "state", "persistentVolumeClaim": {"claimName": "state"}}
+        container = {"securityContext": {"runAsUser": 0}, "volumeMounts": [{"name": "state", "mountPath": "/state"}]}
+        await self._run_once(name, [code], container, {"volumes": [volume]})
+
+    async def on_the_node(self, name: str, code: str, *arguments: str) -> None:
+        """Run code as root among the node's processes."""
+        privileged = {"securityContext": {"runAsUser": 0, "privileged": True}}
+        await self._run_once(name, [code, *arguments], privileged, {"hostPID": True})
+
+    async def _run_once(self, name: str, code: list[str], more: dict[str, Any], of_pod: dict[str, Any]) -> None:
+        container = {"name": "c", "image": DAEMON, "command": ["python", "-c", *code], **more}
+        spec = {"restartPolicy": "Never", "containers": [container], **of_pod}
         path = f"{CORE}/namespaces/{self.namespace}/pods"
         await self.api.create(path, {"metadata": {"name": name}, "spec": spec})
         await self.until_pod(self.namespace, name, "Succeeded")
@@ -207,15 +209,20 @@ class Release:
         assert await process.wait() == 0
         await self.until_said(name, "released", 20)
 
-    async def daemon(self) -> dict[str, Any]:
-        """Return the daemon's pod."""
+    async def daemons(self) -> list[dict[str, Any]]:
+        """Return the daemon's pods."""
         selector = "app.kubernetes.io/name=warmpool"
         found = await self.api.get(f"{CORE}/namespaces/{self.namespace}/pods", labelSelector=selector)
-        (pod,) = (item for item in found["items"] if not item["metadata"].get("deletionTimestamp"))
-        return dict(pod)
+        return [dict(item) for item in found["items"] if not item["metadata"].get("deletionTimestamp")]
+
+    async def daemon(self) -> dict[str, Any]:
+        """Return the daemon's only pod."""
+        (pod,) = await self.daemons()
+        return pod
 
     async def daemon_said(self) -> str:
-        return await self.said(self.namespace, (await self.daemon())["metadata"]["name"])
+        names = [pod["metadata"]["name"] for pod in await self.daemons()]
+        return "\n".join([await self.said(self.namespace, name) for name in names])
 
     async def clusters(self) -> list[str]:
         found = await self.api.get(f"{RAY}/namespaces/{self.namespace}/rayclusters")

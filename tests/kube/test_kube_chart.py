@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
 from typing import Any
 
 import pytest
 import yaml
 
-from pool.kube.api import CORE, RAY, Api
+from pool.kube.api import CORE, RAY
 from pool.kube.remove import remove
 from tests.kube.kit import cluster_of, small
 from tests.kube.release import CHART, NEEDS, HelmError, helm, until_it_holds
+
+NEXT = os.environ.get("WARMPOOL_TEST_NEXT_IMAGE", "")
+WITHOUT_NEXT = (
+    "needs the image of a next version on the nodes: docker build -f tests/next/Dockerfile, named in "
+    "WARMPOOL_TEST_NEXT_IMAGE"
+)
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(400), pytest.mark.xdist_group("kube"), NEEDS]
 
@@ -75,6 +83,9 @@ async def test_the_chart_is_linted_and_its_schema_names_what_is_wrong(tmp_path):
         ("service.port=http", "port"),
         ("config.state_dir=/tmp", "state_dir"),
         ("config.backend.type=local", "type"),
+        ("replicas=2", "urlSecret"),
+        ("config.store.url=postgresql://user:password@host/database", "url"),
+        ("config.tokens_dir=/tmp", "tokens_dir"),
     ):
         with pytest.raises(HelmError, match=said):
             await helm("template", "x", str(CHART), "--kube-version", "1.30", "--set", setting)
@@ -99,6 +110,41 @@ async def test_a_namespace_takes_a_role_there_and_a_template_of_them_one_for_all
         assert (role["kind"], role["metadata"].get("namespace")) == (kind, namespace)
 
 
+async def test_with_postgresql_replicas_share_tokens_and_no_secret_is_in_the_configuration():
+    shared = ("--set", "postgres.urlSecret.name=store", "--set", "replicas=2", "--set", "dashboard.enabled=false")
+    made = {item["kind"]: item for item in await rules(*shared) if item["metadata"]["name"].startswith("x-warmpool")}
+    assert {"tokens.key", "tokens.yaml", "operator.token"} <= set(made["Secret"]["data"])
+    assert len(base64.b64decode(made["Secret"]["data"]["tokens.key"])) == 64
+    config = yaml.safe_load(made["ConfigMap"]["data"]["warmpool.yaml"])
+    assert config["store"] == {"url_file": "/etc/warmpool-store/url"}
+    assert config["tokens_dir"] == "/etc/warmpool-tokens"
+    assert made["Deployment"]["spec"]["replicas"] == 2
+    assert "PersistentVolumeClaim" not in made
+    given = {item["kind"] for item in await rules(*shared, "--set", "tokens.existingSecret=mine")}
+    assert "Secret" not in given
+    alone = {item["kind"]: item for item in await rules()}
+    assert alone["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}
+    assert "warmpool.io/role" not in alone["Service"]["spec"]["selector"]
+    assert "Secret" not in alone
+
+
+@pytest.mark.skipif(not NEXT, reason=WITHOUT_NEXT)
+async def test_an_upgrade_with_a_migration_is_rolled_back_under_a_lease(release):
+    await release.install()
+    await release.task("first")
+    await release.until_said("first", "granted")
+    cluster = await release.clusters()
+    await release.helm("upgrade", str(CHART), "--wait", "--values", release.values(image=NEXT))
+    await release.task("second")
+    await release.until_pod(release.tenants, "second", "Running")
+    await release.helm("rollback", "1", "--wait")
+    assert "which can use it" in await release.daemon_said()
+    await release.finish("first")
+    await release.until_said("second", "granted")
+    assert await release.clusters() == cluster
+    await release.finish("second")
+
+
 async def test_what_watches_is_made_where_its_kinds_exist():
     assert not {"ServiceMonitor", "PrometheusRule"} & {item["kind"] for item in await rules()}
     settings = ("--api-versions", "monitoring.coreos.com/v1", "--set", "prometheusRule.runbooks=https://wiki/")
@@ -109,20 +155,8 @@ async def test_what_watches_is_made_where_its_kinds_exist():
     assert made["ServiceMonitor"]["spec"]["endpoints"][0]["port"] == "http"
 
 
-async def test_the_rights_are_what_the_daemon_asks_for_neither_more_nor_less(backend, api, namespace, monkeypatch):
-    asked: set[tuple[str, str]] = set()
-    send = Api._send
-
-    async def recorded(self: Api, method: str, path: str, query: dict[str, Any], *rest: Any, **more: Any) -> Any:
-        parts = path.split("/")
-        at = parts.index("namespaces") if "namespaces" in parts else 1
-        resource, named = parts[at + 2], len(parts) > at + 3
-        reading = "watch" if query.get("watch") else "get" if named else "list"
-        verb = {"GET": reading, "POST": "create", "PATCH": "patch", "DELETE": "delete"}[method]
-        asked.add((resource, verb))
-        return await send(self, method, path, query, *rest, **more)
-
-    monkeypatch.setattr(Api, "_send", recorded)
+async def test_the_rights_are_what_the_daemon_asks_for_neither_more_nor_less(backend, asked):
+    asked.clear()
     # Two of one store, as when a daemon is killed and the next one begins where it was.
     one, two = (type(backend)(backend.options) for _ in range(2))
     cluster = cluster_of(small(workers=0))

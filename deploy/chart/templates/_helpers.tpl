@@ -36,8 +36,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "warmpool.config" -}}
 {{- $backend := dict "type" "kuberay" "namespace" (include "warmpool.clusters" .) "template" (dict "metadata" (dict "labels" (dict "warmpool.io/release" (include "warmpool.mark" .)))) -}}
 {{- if eq (dig "backend" "type" "kuberay" .Values.config) "simulated" }}{{ $backend = dict }}{{ end -}}
+{{- $given := dict -}}
+{{- if .Values.postgres.urlSecret.name }}{{ $given = dict "tokens_dir" "/etc/warmpool-tokens" "store" (dict "url_file" (printf "/etc/warmpool-store/%s" .Values.postgres.urlSecret.key)) }}{{ end -}}
 {{- $own := dict "listen" "0.0.0.0:8787" "listen_publicly" true "state_dir" "/var/lib/warmpool" "backend" $backend "access" (dict "kubernetes" (dict)) -}}
 {{- $said := deepCopy .Values.config -}}
 {{- if eq (dig "backend" "namespace" "" $said) "" }}{{ $_ := set $said "backend" (omit (get $said "backend" | default dict) "namespace") }}{{ end -}}
-{{ toYaml (mergeOverwrite $own $said) }}
+{{ toYaml (mergeOverwrite $own $given $said) }}
+{{- end }}
+
+{{/* The Secret with the tokens and their key, which all replicas share. */}}
+{{- define "warmpool.tokens" -}}
+{{ .Values.tokens.existingSecret | default (printf "%s-tokens" (include "warmpool.name" .)) }}
 {{- end }}
