@@ -23,6 +23,7 @@ from flytekit.deck import Deck
 from flytekit.extend import TaskPlugins
 from flytekitplugins.ray.task import RayFunctionTask
 
+import pool.flyte.handle1  # noqa: F401 - it registers Resident[T]
 from pool.flyte import deck
 from pool.flyte.acquire import has_daemon, wish_of
 from pool.flyte.config import Pooled

@@ -22,6 +22,7 @@ from flyte._internal.runtime import entrypoints, taskrunner
 from flyte.extend import AsyncFunctionTaskTemplate, TaskPluginRegistry
 from flyteplugins.ray.task import RayFunctionTask
 
+import pool.flyte.handle2  # noqa: F401 - it registers Resident[T]
 from pool.client.terminate import exit_on_sigterm
 from pool.flyte import deck
 from pool.flyte.acquire import Above, has_daemon, wish_of

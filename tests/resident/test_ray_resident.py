@@ -22,6 +22,7 @@ import ray
 
 from pool import resident
 from pool.flyte.connect import connected
+from pool.flyte.handle import Resident, given, keep
 from pool.inside.owner import NAMESPACE
 from pool.resident.owners import SHARE_VARIABLE
 from pool.wire import ClusterAccess
@@ -271,6 +272,24 @@ def test_data_whose_owner_died_is_read_from_its_durable_copy(job: Job, tmp_path:
         # Another owner has it now.
         resident.put("next", 1)
         assert resident.get("next") == 1
+
+
+def test_a_flyte_value_comes_from_memory_where_it_is_and_elsewhere_from_flytes_copy(job: Job) -> None:
+    def unread() -> Any:
+        raise AssertionError("it was read from Flyte's copy")
+
+    handle = Resident(np.arange(10))
+    with job():
+        keep(handle, handle.get(), "s3://bucket/one")
+    with job():
+        got = given("s3://bucket/one", unread)
+        assert got.get()[9] == 9
+        assert got.source == "memory"
+        elsewhere = given("s3://bucket/two", lambda: np.arange(20))
+        assert len(elsewhere.get()) == 20
+        assert elsewhere.source == "durable"
+        # The next task has it from memory.
+        assert len(given("s3://bucket/two", unread).get()) == 20
 
 
 def test_the_share_of_the_store_is_the_operators(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
