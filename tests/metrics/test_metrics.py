@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pool.core.events import Cordon, Listing, Release, Renew, Revoke, Seen, StartFailed, Stopped
+from pool.core.events import Cordon, Listing, Release, Renew, ResetDone, Revoke, Seen, StartFailed, Stopped
 from pool.core.key import key_from
-from pool.core.model import Mode
+from pool.core.model import Mode, ReadFrom, ResidentValue
 from pool.core.reasons import START_FAILURES, Reason
 from pool.core.reconcile import DRIFTS
 from pool.metrics import Metrics
@@ -121,6 +121,23 @@ def test_a_failed_reset_is_counted(core: Watched) -> None:
     core.reset(clean=False)
     assert core.value("resets_total", pool="small", result="failed") == 1
     assert core.value("cluster_stops_total", pool="small", reason="reset_failed") == 1
+
+
+def test_resident_data_reads_of_it_and_grants_that_follow_it_are_counted(core: Watched) -> None:
+    leased(core)
+    told = (ResidentValue("features", 10, "node", 0.0),)
+    core(Release("l-1", 1, resident=told, reads=((ReadFrom.LOCAL, 2), (ReadFrom.DURABLE, 1))))
+    cluster = core.state.clusters[C1]
+    core(ResetDone(C1, cluster.epoch, True, full=False))
+    assert core.value("resident_bytes", pool="small") == 10
+    assert core.value("resident_reads_total", pool="small", source="local") == 2
+    assert core.value("resident_reads_total", pool="small", source="durable") == 1
+    core.acquire("l-2")
+    core.acquire("l-3")
+    core.after(8)
+    core.started(2)
+    assert core.value("locality_total", pool="small", data="here") == 1
+    assert core.value("locality_total", pool="small", data="elsewhere") == 1
 
 
 def test_failed_starts_and_the_breaker_are_shown(core: Watched) -> None:
