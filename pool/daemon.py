@@ -180,7 +180,8 @@ class Daemon:
             ended=loaded.ended,
             starts=loaded.starts,
         )
-        await self._backend.open(loaded.store_id, self.tokens.cluster_token, self.tell)
+        known = [(cluster, self.state.key_of(cluster)) for cluster in self.state.clusters.values()]
+        await self._backend.open(loaded.store_id, self.tokens.cluster_token, self.tell, known)
         listing = await self._first_listing()
         await self._process([_Item(listing), _Item(Reconfigure(self._rules))], self.clock.now())
         loop = asyncio.get_running_loop()
@@ -312,6 +313,10 @@ class Daemon:
     def check(self, key: ClusterKey) -> None:
         """Raise `ShapeTooLarge` or `InvalidKey` if the backend can never make a cluster of `key`."""
         self._backend.check(key)
+
+    def cluster_token(self, cluster_id: str) -> str:
+        """Return the token of a cluster, for its holder."""
+        return self._backend.token(cluster_id)
 
     async def find_lease(self, lease_id: str) -> Lease | None:
         """Return a lease, live or ended, as long as history keeps it."""

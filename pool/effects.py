@@ -106,7 +106,7 @@ class Effects:
         cluster_id, clean, left, full = effect.cluster.id, False, "", effect.full
         try:
             async with asyncio.timeout(effect.timeout_s):
-                result = await self._backend.reset(effect.cluster, effect.key, full=effect.full)
+                result = await self._backend.reset(effect.cluster, effect.key, full=effect.full, span=effect.span)
             clean, left, full = result.clean, result.left, result.full
         except TimeoutError:
             left = f"the reset did not end within {effect.timeout_s:.0f} s"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import structlog
 
@@ -21,6 +19,7 @@ from pool.api.app import serve as listen
 from pool.backends.base import Backend
 from pool.clock import WallClock
 from pool.config import Config, build_rules, load, windows_of
+from pool.config.existing import ExistingSection
 from pool.config.load import public_address
 from pool.config.model import KuberaySection, SimulatedSection
 from pool.config.values import address
@@ -35,11 +34,14 @@ from pool.journal import Journal
 from pool.logs import configure
 from pool.metrics import Metrics
 from pool.schedule import Schedule
+from pool.signals import Signals
 from pool.statedir import OPERATOR_TOKEN_FILE, StateDir
 from pool.store.sql import SqlStore
 from pool.tokens import Tokens, UnsafeFile, read_private
 
 if TYPE_CHECKING:
+    from pool.backends.existing.backend import ExistingBackend
+    from pool.backends.existing.options import Entry
     from pool.backends.kuberay.options import KuberayOptions
     from pool.kube.review import Reviewer
     from pool.kube.role import RoleLabel
@@ -116,10 +118,16 @@ def make_backend(config: Config) -> tuple[Backend, int | None]:
         from pool.backends.kuberay.backend import KuberayBackend
 
         return KuberayBackend(kuberay_options(section)), None
+    if isinstance(section, ExistingSection):
+        from pool.backends.existing.backend import ExistingBackend
+        from pool.backends.existing.options import ExistingOptions
+
+        options = ExistingOptions(entries_of(section), section.probe_interval, section.lost_after)
+        return ExistingBackend(options), None
     from pool.backends.local.backend import LocalBackend
     from pool.backends.local.options import LocalOptions
 
-    options = LocalOptions(
+    local = LocalOptions(
         python=section.python,
         unclaimed_s=section.unclaimed,
         milli_cpu=section.cpu,
@@ -132,8 +140,39 @@ def make_backend(config: Config) -> tuple[Backend, int | None]:
         env=section.env,
         inherit=tuple(section.inherit),
     )
-    backend = LocalBackend(config.state_dir, options=options)
-    return backend, int(backend.machine.milli_cpu * options.cpu_overcommit)
+    backend = LocalBackend(config.state_dir, options=local)
+    return backend, int(backend.machine.milli_cpu * local.cpu_overcommit)
+
+
+def entries_of(section: ExistingSection) -> tuple[Entry, ...]:
+    """Return the clusters that the configuration names, each with its token.
+
+    Raises:
+        PoolError: if the file of a token cannot be read.
+    """
+    from pool.backends.existing.options import Entry
+
+    return tuple(
+        Entry(
+            name=given.name,
+            dashboard=given.dashboard,
+            address=given.address,
+            tenant=given.tenant,
+            token=given.secret(),
+            client_address=given.client_address,
+            image=given.image,
+            shape=given.shape_given(),
+            exclusive=given.exclusive,
+            readmit=given.readmit,
+        )
+        for given in section.clusters
+    )
+
+
+def _fixed(config: Config, name: str) -> object:
+    """Return a setting without what a reload can change in it."""
+    value = getattr(config, name)
+    return value.model_copy(update={"clusters": []}) if isinstance(value, ExistingSection) else value
 
 
 def kuberay_options(section: KuberaySection) -> KuberayOptions:
@@ -219,6 +258,9 @@ class Service:
         self.config = config
         self._options = options
         backend, self._machine_milli_cpu = make_backend(config)
+        self._existing = cast("ExistingBackend", backend) if isinstance(config.backend, ExistingSection) else None
+        if self._existing is not None:
+            self._existing.changed = self._on_roster
         # Windows follow the system's time, also when it is set; leases must not, so they have a clock of their own.
         self._schedule = Schedule(time.time, self._set_floors, self._prune)
         tokens = Tokens.load_or_create(config.tokens / "tokens.key")
@@ -247,9 +289,25 @@ class Service:
         self._review = make_reviewer(config)
         self._role = make_role(config)
         self._waits = True
+        self._watch: Watch | None = None
+        self._rosters: set[asyncio.Task[None]] = set()
 
     def _rules(self, config: Config, floors: dict[str, int]) -> Rules:
-        return build_rules(config, floors, machine_milli_cpu=self._machine_milli_cpu)
+        rules = build_rules(config, floors, machine_milli_cpu=self._machine_milli_cpu)
+        return rules if self._existing is None else self._existing.roster.over(rules)
+
+    def _on_roster(self) -> None:
+        """A cluster of somebody else's told what it is: the rules follow."""
+        task = asyncio.get_running_loop().create_task(self._take_roster(), name="roster")
+        self._rosters.add(task)
+        task.add_done_callback(self._rosters.discard)
+
+    async def _take_roster(self) -> None:
+        try:
+            floors = self._schedule.floors(windows_of(self.config))
+            await self.daemon.submit(Reconfigure(self._rules(self.config, floors)))
+        except PoolError as error:
+            log.error(f"what the clusters report could not be taken: {error}")
 
     async def _set_floors(self, floors: dict[str, int]) -> None:
         await self.daemon.submit(Reconfigure(self._rules(self.config, floors)))
@@ -261,9 +319,10 @@ class Service:
 
     async def reload(self) -> None:
         """Take the configuration file anew, as a whole or not at all."""
+        roster = self._existing.roster if self._existing is not None else None
         try:
             config = configuration(self._options)
-            changed = [name for name in NEEDS_RESTART if getattr(config, name) != getattr(self.config, name)]
+            changed = [name for name in NEEDS_RESTART if _fixed(config, name) != _fixed(self.config, name)]
             if (config.access.kubernetes is None) != (self.config.access.kubernetes is None):
                 changed.append("access.kubernetes")
             if changed:
@@ -272,13 +331,20 @@ class Service:
                     reason=Reason.CONFLICT,
                     remedy="Restart the daemon: leases and clusters outlive it.",
                 )
+            if self._existing is not None and isinstance(config.backend, ExistingSection):
+                self._existing.take(self._existing.roster.of(entries_of(config.backend)))
             await self.daemon.follow(self._rules(config, self._schedule.floors(windows_of(config))))
         except PoolError as error:
+            if self._existing is not None and roster is not None:
+                self._existing.take(roster)
             self._schedule.floors(windows_of(self.config))
             self.metrics.observe_reload(ok=False)
             log.error(f"the configuration was not reloaded, the old one stays in force: {error}")
             return
         self.config = config
+        if self._existing is not None:
+            self._existing.announce()
+        self._watch_tokens()
         if self._review is not None and config.access.kubernetes is not None:
             self._review.follow(config.access.kubernetes.rules())
         configure(config.log.level, config.log.format)
@@ -286,6 +352,11 @@ class Service:
         self.metrics.announce(pool.name for pool in config.pools)
         self.metrics.observe_reload(ok=True)
         log.info("the configuration was reloaded", pools=[pool.name for pool in config.pools])
+
+    def _watch_tokens(self) -> None:
+        section = self.config.backend
+        if self._watch is not None and isinstance(section, ExistingSection):
+            self._watch.beside(entry.token_file for entry in section.clusters if entry.token_file is not None)
 
     async def _become_writer(self) -> None:
         """Stand by for as long as another daemon is the writer, then take over."""
@@ -332,9 +403,11 @@ class Service:
             review=self._review,
         )
         server = await listen(app, where.host, where.port, allow_remote=self.config.listen_publicly)
-        signals = _Signals(self.reload)
+        signals = Signals(self.reload)
         try:
             if watch is not None:
+                self._watch = watch
+                self._watch_tokens()
                 signals.reload_on(watch.changes())
             if not await signals.unless_told_to_end(self._become_writer()):
                 return 0
@@ -386,75 +459,6 @@ def serve(options: Options, say: Callable[[str], None] = print) -> int:
         return asyncio.run(run())
     finally:
         home.leave()
-
-
-class _Signals:
-    """SIGTERM and SIGINT end the daemon (a second one at once); SIGHUP reloads."""
-
-    def __init__(self, reload: Callable[[], Coroutine[None, None, None]]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._end = asyncio.Event()
-        self._reload = reload
-        self._reload_asked = False
-        self._reloading: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._on_end, number)
-        self._loop.add_signal_handler(signal.SIGHUP, self._on_hup)
-
-    def _on_end(self, number: signal.Signals) -> None:
-        if self._end.is_set():
-            log.warning("a second signal: ending at once; what is committed is safe")
-            _exit_now(128 + number)
-        log.info(f"{number.name}: ending", signal=number.name)
-        self._end.set()
-
-    def _on_hup(self) -> None:
-        self._reload_asked = True
-        if self._reloading is None or self._reloading.done():
-            self._reloading = self._loop.create_task(self._reload_while_asked())
-
-    async def _reload_while_asked(self) -> None:
-        """Reload, and once more if that was asked meanwhile: the file may have changed after it was read."""
-        while self._reload_asked:
-            self._reload_asked = False
-            await self._reload()
-
-    def reload_on(self, changes: AsyncIterator[None]) -> None:
-        """Reload at each of `changes` too."""
-
-        async def watch() -> None:
-            async for _ in changes:
-                self._on_hup()
-
-        self._watching = self._loop.create_task(watch())
-
-    async def unless_told_to_end(self, work: Coroutine[None, None, object]) -> bool:
-        """Do `work` and return True, or cancel it and return False if a signal to end comes first."""
-        task, end = self._loop.create_task(work), self._loop.create_task(self._end.wait())
-        try:
-            await asyncio.wait((task, end), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                return False
-            task.result()
-            return True
-        finally:
-            task.cancel()
-            end.cancel()
-            await asyncio.gather(task, end, return_exceptions=True)
-
-    async def close(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            self._loop.remove_signal_handler(number)
-        tasks = [task for task in (self._watching, self._reloading) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _exit_now(code: int) -> NoReturn:
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _guarded(observer: Callable[[T], None], name: str) -> Callable[[T], None]:

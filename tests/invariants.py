@@ -254,9 +254,14 @@ class Watch:
             assert new.doom is None, f"{new} was granted though doomed"
         if old.state is ClusterState.LEASED and new.state is not ClusterState.LEASED:
             assert not new.leases, f"{new} left its leases behind"
+        standing = rules.settings_for(self.pools[new.pool].key).standing
         if new.state is ClusterState.RESETTING and old.state is ClusterState.LEASED:
-            assert ended, f"{new} is reset, but nobody released it"
-            assert new.id not in self.tainted, f"{new} is reset though a holder was not seen gone"
+            assert ended or (standing and new.doom), f"{new} is reset, but nobody released it"
+            # What cannot be replaced is cleaned, and serves again only by rule or when somebody says so.
+            assert new.id not in self.tainted or standing, f"{new} is reset though a holder was not seen gone"
+        readmitted = old.state is ClusterState.QUARANTINED and old.doom is not None and new.doom is None
+        if standing and (standing.readmit or readmitted):
+            self.tainted.discard(new.id)
         if new.state is ClusterState.IDLE and old.state is not ClusterState.IDLE:
             assert new.id not in self.tainted, f"{new} serves again though a holder was not seen gone"
         self._check_size(old, new, rules)

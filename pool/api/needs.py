@@ -54,6 +54,9 @@ class Daemon(Protocol):
     def check(self, key: ClusterKey) -> None:
         """Raise a `PoolError` if a cluster of `key` can never be made."""
 
+    def cluster_token(self, cluster_id: str) -> str:
+        """Return the token of a cluster, for its holder."""
+
     def explain_waiter(self, waiter: Waiter) -> Queued:
         """Return where a waiter stands now."""
 

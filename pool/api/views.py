@@ -43,7 +43,7 @@ def grant_answer(daemon: Daemon, granted: Granted) -> GrantAnswer:
             client_address=cluster.client_address,
             dashboard_url=cluster.dashboard_url,
             ray_version=cluster.ray_version,
-            token=tokens.cluster_token(cluster.id),
+            token=daemon.cluster_token(cluster.id),
         ),
         pool=lease.pool,
         group=lease.group,

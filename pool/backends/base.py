@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pool.core.errors import PoolError, StartFailed
-from pool.core.events import Degraded, Listing, Lost, Shrunk, Started
+from pool.core.events import Degraded, Listing, Lost, Readmit, Shrunk, Span, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 
-News = Lost | Degraded
+News = Lost | Degraded | Readmit
 """What a backend tells by itself of a cluster that was ready."""
 
 Report = Callable[[str], None]
@@ -44,7 +44,13 @@ class Backend(Protocol):
 
     cluster_type: str
 
-    async def open(self, store_id: str, token_for: Callable[[str], str], tell: Callable[[News], None]) -> None:
+    async def open(
+        self,
+        store_id: str,
+        token_for: Callable[[str], str],
+        tell: Callable[[News], None],
+        known: Sequence[tuple[Cluster, ClusterKey]] = (),
+    ) -> None:
         """Begin to work for the store `store_id`.
 
         Args:
@@ -52,7 +58,11 @@ class Backend(Protocol):
             token_for: gives the secret token of a cluster by its id; the same one at every call, also after a
                 restart of the daemon.
             tell: called (in the event loop) when a cluster that was ready broke, or is not what its key says.
+            known: the clusters that the store knows, each with its key.
         """
+
+    def token(self, cluster_id: str) -> str:
+        """Return the token of a cluster, for its holder; empty if it is not known."""
 
     async def close(self) -> None:
         """Stop watching. Clusters go on."""
@@ -74,7 +84,7 @@ class Backend(Protocol):
     async def stop(self, cluster_id: str) -> None:
         """Stop the cluster and everything of it; return once it is seen gone. Unknown ids are gone already."""
 
-    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
+    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True, span: Span | None = None) -> Clean:
         """Stop what a holder left (jobs, drivers, actors, processes) and prove the cluster free of it.
 
         Args:
@@ -82,6 +92,7 @@ class Backend(Protocol):
             key: of its pool.
             full: not only as far as the next holder of the same group needs it: no jobs, drivers, actors and placement
                 groups. A backend that is as fast with all of it may always do all of it.
+            span: the time of that lease, where only what began in it may be touched.
         """
 
     async def shrink(self, cluster: Cluster, key: ClusterKey) -> Shrunk:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pool.backends.base import Clean, News, Report
 from pool.core import errors
-from pool.core.events import Listing, Lost, Seen, Shrunk, Started
+from pool.core.events import Listing, Lost, Seen, Shrunk, Span, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 from pool.core.reasons import Reason
@@ -86,11 +86,23 @@ class SimulatedBackend:
         self.world = world or SimulatedWorld()
         self._store_id = ""
         self._tell: Callable[[News], None] | None = None
+        self._token_for: Callable[[str], str] | None = None
 
-    async def open(self, store_id: str, token_for: Callable[[str], str], tell: Callable[[News], None]) -> None:
+    async def open(
+        self,
+        store_id: str,
+        token_for: Callable[[str], str],
+        tell: Callable[[News], None],
+        known: Sequence[tuple[Cluster, ClusterKey]] = (),
+    ) -> None:
         """Work for a store from now on."""
         self._store_id = store_id
         self._tell = tell
+        self._token_for = token_for
+
+    def token(self, cluster_id: str) -> str:
+        """Return the token that the store's daemon made for it."""
+        return self._token_for(cluster_id) if self._token_for is not None else ""
 
     async def close(self) -> None:
         """Stop watching."""
@@ -180,7 +192,7 @@ class SimulatedBackend:
         if found is not None and found.store_id == self._store_id:
             del self.world.clusters[cluster_id]
 
-    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
+    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True, span: Span | None = None) -> Clean:
         """Report clean, or what was left."""
         self._reach()
         await self._spend(self.world.behaviour.reset_s)

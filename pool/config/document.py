@@ -10,12 +10,12 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from pool.config import values
 from pool.config.choice import Options
-from pool.config.model import Config, Directory
+from pool.config.model import Config
 from pool.config.pools import Globs
 
 HEAD = """\
@@ -45,7 +45,7 @@ KINDS = (
     (values.MemoryCondition, "condition"),
     (values.CountCondition, "condition"),
     (values.Listen, "host:port"),
-    (Directory, "path"),
+    (values.Directory, "path"),
     (Globs, "pattern, or a list of them"),
 )
 
@@ -57,7 +57,14 @@ OF_THE_MACHINE = {
 
 _VALIDATORS = {get_args(alias)[-1 if name.startswith("pattern") else 1]: name for alias, name in KINDS}
 _NO_BOUND = 1_000_000  # the most of any count
-_PLAIN = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", Any: "anything"}
+_PLAIN = {
+    str: "text",
+    SecretStr: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true` or `false`",
+    Any: "anything",
+}
 
 
 def page() -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pool.config.existing import ExistingSection, problems
 from pool.config.marked import Marked, Place, parse, read
 from pool.config.model import DEFAULT_POOL, Config
 from pool.config.pools import CeilingSection, PoolOptions, PoolSection
@@ -48,6 +49,9 @@ def _checked(marked: Marked) -> Config:
     if marked_ok:
         _check_listen(config, marked)
         _check_store(config, marked)
+        if isinstance(config.backend, ExistingSection):
+            for place, text in problems(config.backend):
+                marked.problem(("backend", *place), text)
         _check_pools(config, marked)
         _check_workers(config, marked)
     marked.raise_problems()

@@ -8,21 +8,14 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, PlainValidator
+from pydantic import BeforeValidator, Discriminator, Field
 
 from pool.config.access import AccessSection
+from pool.config.existing import ExistingSection
 from pool.config.pools import CeilingSection, PoolOptions, PoolSection, Section
-from pool.config.values import Address, Count, Cpu, Listen, Memory, Seconds, Share, finite
+from pool.config.values import Address, Count, Cpu, Directory, Listen, Memory, Seconds, Share, finite
 
 DEFAULT_POOL = "default"
-
-
-def _path(value: object) -> Path:
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError(f"{value!r} is not a path")
-    return Path(value).expanduser()
 
 
 def _namespace(value: object) -> str:
@@ -33,9 +26,6 @@ def _namespace(value: object) -> str:
     if not re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", named):
         raise ValueError(f"{value!r} is not a namespace")
     return str(value)
-
-
-Directory = Annotated[Path, PlainValidator(_path), PlainSerializer(str)]
 
 
 def default_state_dir() -> Path:
@@ -152,7 +142,9 @@ class Config(Section):
     )
     store: StoreSection = StoreSection()
     access: AccessSection = AccessSection()
-    backend: Annotated[LocalSection | SimulatedSection | KuberaySection, Discriminator("type")] = LocalSection()
+    backend: Annotated[LocalSection | SimulatedSection | KuberaySection | ExistingSection, Discriminator("type")] = (
+        LocalSection()
+    )
     ceiling: CeilingSection = Field(CeilingSection(), description="The most of everything.")
     max_starting: Annotated[Count, Field(ge=1)] = Field(4, description="Clusters that may be starting at once.")
     tenants: list[TenantSection] = Field([], description="Limits of tenants.")

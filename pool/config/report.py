@@ -22,7 +22,7 @@ _ALSO_KNOWN = {
     "ceilings": "ceiling",
     "logging": "log",
 }
-_SECRET = ("url",)
+_SECRET = ("url", "token")
 
 
 def report(error: ValidationError, marked: Marked, model: type[BaseModel]) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pool.config.existing import HIDDEN
 from pool.config.model import Config
 from pool.config.pools import SHORT_FORMS, PoolOptions
-
-HIDDEN = "[hidden]"
 
 
 def effective(config: Config) -> dict[str, Any]:

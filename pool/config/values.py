@@ -7,6 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
@@ -155,6 +156,14 @@ def finite(value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
+def _path(value: object) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"{value!r} is not a path")
+    return Path(value).expanduser()
+
+
 def _cpu_text(milli: int) -> str:
     return f"{milli}m"
 
@@ -175,5 +184,6 @@ Share = Annotated[float, BeforeValidator(finite), Field(ge=0, le=1)]
 CpuCondition = Annotated[str, _checked(cpu_quantity)]
 MemoryCondition = Annotated[str, _checked(memory_quantity)]
 CountCondition = Annotated[str, _checked(_whole)]
+Directory = Annotated[Path, PlainValidator(_path), PlainSerializer(str)]
 Listen = Annotated[Address, PlainValidator(address), PlainSerializer(str)]
 count_quantity = _whole

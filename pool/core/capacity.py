@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from pool.core import standing
 from pool.core.key import ClusterKey, Footprint, footprint_of
 from pool.core.model import GROWING, IDLE, LEASED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.policy import Demand
@@ -119,6 +120,8 @@ def start_blocked(state: State, pool: Pool, now: float) -> Blocked | None:
             )
     elif now < pool.retry_at:
         return Reason.START_BACKOFF, f"The next try comes in {pool.retry_at - now:.0f} s. {pool.last_error}"
+    if settings.standing is not None and standing.missing(state, pool) <= 0:
+        return Reason.POOL_CEILING, f"The configuration names {settings.standing.clusters} such clusters, not more."
     if text := over(pool_ceiling(state, pool), index.usage, more):
         return Reason.POOL_CEILING, f"The pool is at its ceiling: {text}."
     if state.starting >= state.rules.max_starting:
@@ -209,6 +212,12 @@ def plan(turn: Turn, digest: str) -> None:
         return
     if pool.cordoned:
         # What it started could not be granted, and would be missed again at every look.
+        state.blocked.pop(digest, None)
+        return
+    if state.settings(digest).standing is not None:
+        for _ in range(standing.missing(state, pool)):
+            if not _bring_one(turn, digest, Reason.STANDING):
+                return
         state.blocked.pop(digest, None)
         return
     for need in (grows_needed, starts_needed):

@@ -1,21 +1,18 @@
-"""What becomes of clusters: starts, resets, stops, losses, and what an operator asks of them."""
+"""What becomes of clusters: starts, resets, stops, losses."""
 
 from __future__ import annotations
 
-from pool.core import capacity, leases, warm_heads
+from typing import Any
+
+from pool.core import capacity, leases, standing, warm_heads
 from pool.core.events import (
-    Cordon,
     Degraded,
-    Done,
     Lost,
     Nudge,
-    Prewarm,
     Progress,
-    Rejected,
+    Readmit,
     Reply,
     ResetDone,
-    Resize,
-    Shutdown,
     Started,
     StartFailed,
     Stopped,
@@ -23,9 +20,14 @@ from pool.core.events import (
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import Cluster, ClusterState, Mode, Pool
 from pool.core.reasons import Reason
+from pool.core.settings import PoolSettings
 from pool.core.state import COMING_UP, UNUSED
 from pool.core.timers import Kind
 from pool.core.turn import Turn, jitter
+
+CLEAN_AGAIN_S = 60.0
+"""A cluster that somebody else runs and that could not be proven clean is tried again this often."""
+
 
 # --- starts --------------------------------------------------------------------------------------------------------
 
@@ -133,17 +135,32 @@ def reset_done(turn: Turn, event: ResetDone) -> Reply:
         # The end of an earlier reset, for its group alone.
         return None
     settings = turn.settings(cluster.pool)
-    if not event.clean:
+    others = settings.standing
+    kept_out = others is not None and cluster.doom is Reason.HOLDER_NOT_GONE and not others.readmit
+    if cluster.doom is Reason.REMOVED:
+        turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence)
+    elif not event.clean:
         left = event.left or Reason.RESET_FAILED.sentence
-        if settings.quarantine_s:
-            turn.move(cluster, ClusterMove.DIRTY, reason=Reason.RESET_FAILED, detail=left, hold_until=0.0)
-            turn.state.timers.arm(Kind.QUARANTINE, cluster.id, turn.now + settings.quarantine_s)
+        if _quarantine_s(settings):
+            _quarantine(turn, cluster, left)
         else:
             turn.stop_cluster(cluster, Reason.RESET_FAILED, left)
-        return None
-    if cluster.doom is not None:
+    elif kept_out:
+        _quarantine(turn, cluster, _KEPT_OUT, Reason.HOLDER_NOT_GONE)
+    elif cluster.doom is not None and (others is None or cluster.doom is not Reason.HOLDER_NOT_GONE):
         turn.stop_cluster(cluster, cluster.doom, cluster.doomed)
-        return None
+    else:
+        _cleaned(turn, cluster, full=event.full)
+    return None
+
+
+_KEPT_OUT = (
+    "A lease ended without its holder being seen gone, who still has the cluster's token. What began under the lease "
+    "is gone. It serves again once its head was started anew, its token was changed, or an operator uncordons it."
+)
+
+
+def _cleaned(turn: Turn, cluster: Cluster, *, full: bool) -> None:
     hold_until = cluster.hold_until if cluster.hold_until > turn.now else 0.0
     # Not worth a commit: the next grant or stop writes the cluster as it is then, and a restart before that resets it
     # once more.
@@ -152,13 +169,38 @@ def reset_done(turn: Turn, event: ResetDone) -> Reply:
         ClusterMove.CLEAN,
         durable=False,
         hold_until=hold_until,
+        doom=None,
         reason=None,
         detail="",
-        group_only=not event.full,
+        group_only=not full,
         # A full reset is proof that nothing is left of it.
-        resident=() if event.full else cluster.resident,
+        resident=() if full else cluster.resident,
     )
+
+
+def _quarantine(turn: Turn, cluster: Cluster, why: str, reason: Reason = Reason.RESET_FAILED) -> None:
+    """Keep a cluster from everybody, until somebody has looked at it or it is looked at again."""
+    turn.move(cluster, ClusterMove.DIRTY, reason=reason, detail=why, hold_until=0.0)
+    until = turn.now + _quarantine_s(turn.settings(cluster.pool))
+    turn.state.timers.arm(Kind.QUARANTINE, cluster.id, until)
+
+
+def _quarantine_s(settings: PoolSettings) -> float:
+    """Return for how long what is not clean is kept: what is somebody else's, until it is tried again."""
+    return settings.quarantine_s if settings.standing is None else settings.quarantine_s or CLEAN_AGAIN_S
+
+
+def readmit(turn: Turn, event: Readmit) -> Reply:
+    """Let a quarantined cluster serve again, if it is clean."""
+    cluster = turn.state.clusters.get(event.cluster_id)
+    if cluster is not None and cluster.state is ClusterState.QUARANTINED:
+        try_again(turn, cluster, doom=None)
     return None
+
+
+def try_again(turn: Turn, cluster: Cluster, **fields: Any) -> None:
+    """Reset a quarantined cluster once more: it serves again if it is found clean."""
+    turn.begin_reset(turn.move(cluster, ClusterMove.READMIT, **fields))
 
 
 def stopped(turn: Turn, event: Stopped) -> Reply:
@@ -180,14 +222,17 @@ def lost(turn: Turn, event: Lost) -> Reply:
 def degraded(turn: Turn, event: Degraded) -> Reply:
     """A cluster is not what its key says, or is again: meanwhile nobody new gets it, and its holder is told."""
     cluster = turn.state.clusters.get(event.cluster_id)
+    if cluster is None or cluster.boot_id != event.boot_id:
+        return None
+    if event.lasting and cluster.state is ClusterState.QUARANTINED:
+        turn.stop_cluster(cluster, event.reason, event.detail)
+        return None
     # A start is told apart; and whoever lets workers go misses them.
     past = (ClusterState.STARTING, ClusterState.QUARANTINED, ClusterState.STOPPING)
-    if cluster is None or cluster.state in past or cluster.boot_id != event.boot_id:
-        return None
-    if cluster.state is ClusterState.SHRINKING and not event.lasting:
+    if cluster.state in past or (cluster.state is ClusterState.SHRINKING and not event.lasting):
         return None
     if event.lasting:
-        _replace(turn, cluster, Reason.EDITED, event.detail)
+        _replace(turn, cluster, event.reason, event.detail)
     elif event.detail != cluster.degraded:
         since = cluster.degraded_at if cluster.degraded else turn.now
         at = since if event.detail else 0.0
@@ -204,112 +249,25 @@ def _replace(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
         turn.stop_cluster(cluster, reason, detail)
     elif cluster.doom is None:
         turn.update(cluster, doom=reason, detail=detail)
+        turn.touch(cluster.pool)
 
 
 def lose(turn: Turn, cluster: Cluster, reason: Reason, detail: str) -> None:
     """End the leases of a lost cluster and remove what is left of it."""
     state = cluster.state
+    if reason is Reason.UNHEALTHY and turn.settings(cluster.pool).standing is not None:
+        # It is out of sight, and may come back with all that a holder has there: that is no fresh cluster.
+        if state is ClusterState.LEASED:
+            cluster = leases.lose_leases(turn, cluster, detail)
+            standing.reset_behind_back(turn, cluster, detail)
+            return
+        if state in (ClusterState.RESETTING, ClusterState.QUARANTINED):
+            return
     if state is ClusterState.STARTING:
         _fail_start(turn, cluster, reason, detail)
     elif state not in (ClusterState.STOPPING, ClusterState.STOPPED):
         cluster = leases.lose_leases(turn, cluster, detail or reason.sentence)
         turn.stop_cluster(cluster, reason, detail or reason.sentence)
-
-
-# --- what an operator asks -----------------------------------------------------------------------------------------
-
-
-def cordon(turn: Turn, ask: Cordon) -> Reply:
-    """Cordon, uncordon or drain a cluster, or a whole pool by its digest."""
-    state = turn.state
-    pool = state.pools.get(ask.target)
-    if pool is not None:
-        turn.update(pool, cordoned=ask.on)
-        turn.touch(pool.digest)
-        ids = [c.id for c in state.clusters.values() if c.pool == pool.digest] if ask.drain else []
-        for id_ in ids:
-            _drain(turn, state.clusters[id_])
-        return Done(f"pool {pool.digest} {_verb(ask)}", tuple(ids))
-    cluster = state.clusters.get(ask.target)
-    if cluster is None:
-        return Rejected(
-            Reason.UNKNOWN_CLUSTER, f"There is no cluster or pool {ask.target}.", "List them with `warmpool clusters`."
-        )
-    if cluster.state is ClusterState.STOPPING:
-        return Rejected(Reason.CONFLICT, f"{cluster.id} is stopping already.", "There is nothing to do.")
-    if not ask.on and cluster.doom is Reason.DRAINED:
-        cluster = turn.update(cluster, doom=None)
-    cluster = turn.update(cluster, cordoned=ask.on)
-    turn.touch(cluster.pool)
-    if ask.drain:
-        _drain(turn, cluster)
-    return Done(f"{cluster.id} {_verb(ask)}", (cluster.id,))
-
-
-def _verb(ask: Cordon) -> str:
-    return "drains" if ask.drain else "cordoned" if ask.on else "uncordoned"
-
-
-def _drain(turn: Turn, cluster: Cluster) -> None:
-    if cluster.state in (ClusterState.LEASED, ClusterState.RESETTING):
-        if cluster.doom is None:
-            turn.update(cluster, doom=Reason.DRAINED, cordoned=True)
-    elif cluster.state is not ClusterState.STOPPING:
-        turn.stop_cluster(cluster, Reason.DRAINED, Reason.DRAINED.sentence)
-
-
-def prewarm(turn: Turn, ask: Prewarm) -> Reply:
-    """Start clusters until `count` are idle or starting, as far as the ceilings allow."""
-    if turn.state.closing:
-        return Rejected(Reason.SHUTDOWN, Reason.SHUTDOWN.sentence, "Ask again later.")
-    if text := capacity.never_fits(turn.state, ask.key):
-        return Rejected(Reason.SHAPE_TOO_LARGE, text, "Ask for a smaller shape, or raise the ceiling named.")
-    pool = turn.pool(ask.key)
-    index = turn.state.index[pool.digest]
-    index.last_asked_at = turn.now
-    have = len(index.free) + len(index.resting) + index.coming
-    begun: list[str] = []
-    for _ in range(ask.count - have):
-        pool = turn.state.pools[pool.digest]
-        blocked = capacity.start_blocked(turn.state, pool, turn.now)
-        if blocked is not None:
-            reason, detail = blocked
-            if not begun:
-                return Rejected(reason, detail, "Ask again once that has changed.")
-            return Done(f"{len(begun)} starting, {have} were there; no more: {detail}", tuple(begun))
-        begun.append(capacity.bring(turn, pool, Reason.PREWARM).id)
-    return Done(f"{len(begun)} starting, {have} were there", tuple(begun))
-
-
-def resize(turn: Turn, ask: Resize) -> Reply:
-    """Set a pool's floor and ceiling over its configuration."""
-    pool = turn.state.pools.get(ask.pool)
-    if pool is None:
-        return Rejected(Reason.UNKNOWN_POOL, f"There is no pool {ask.pool}.", "List them with `warmpool pools`.")
-    min_idle = pool.min_idle if ask.min_idle is None else ask.min_idle
-    most = pool.max_clusters if ask.max_clusters is None else ask.max_clusters
-    if min_idle is not None and most is not None and min_idle > most:
-        return Rejected(
-            Reason.INVALID_REQUEST, f"min_idle {min_idle} is over max_clusters {most}.", "Lower one or raise the other."
-        )
-    turn.update(pool, min_idle=min_idle, max_clusters=most)
-    turn.touch(pool.digest)
-    return Done(f"pool {pool.digest}: min_idle {min_idle}, max_clusters {most}")
-
-
-def shutdown(turn: Turn, _: Shutdown) -> Reply:
-    """Stop every cluster, refuse every waiter, and start nothing again: no floor, and nobody who asks now."""
-    state = turn.state
-    state.closing = True
-    for waiter in list(state.waiters.values()):
-        leases.refuse_waiter(turn, waiter, Reason.SHUTDOWN, Reason.SHUTDOWN.sentence, "Ask again later.")
-    for cluster in list(state.clusters.values()):
-        if cluster.state is not ClusterState.STOPPING:
-            for lease_id in cluster.leases:
-                fields = turn.end_lease(state.leases[lease_id], Reason.REVOKED, Reason.SHUTDOWN.sentence)
-                cluster = turn.update(state.clusters[cluster.id], **fields)
-            turn.stop_cluster(cluster, Reason.SHUTDOWN, Reason.SHUTDOWN.sentence)
-    return Done("every cluster is stopping")
 
 
 # --- what is due ---------------------------------------------------------------------------------------------------
@@ -335,9 +293,11 @@ def reset_due(turn: Turn, cluster_id: str) -> float | None:
         due = cluster.changed_at + turn.settings(cluster.pool).reset_timeout_s + 10.0
         if turn.now < due:
             return due
-        turn.stop_cluster(
-            cluster, Reason.RESET_FAILED, f"the reset did not end in {turn.now - cluster.changed_at:.0f} s"
-        )
+        said = f"the reset did not end in {turn.now - cluster.changed_at:.0f} s"
+        if turn.settings(cluster.pool).standing is not None:
+            _quarantine(turn, cluster, said)
+        else:
+            turn.stop_cluster(cluster, Reason.RESET_FAILED, said)
     return None
 
 
@@ -347,6 +307,8 @@ def keep_due(turn: Turn, cluster_id: str) -> float | None:
     cluster = state.clusters.get(cluster_id)
     if cluster is None or cluster.state not in UNUSED:
         return None
+    if turn.settings(cluster.pool).standing is not None:
+        return now + capacity.FLOOR_LOOK_S
     pool = state.pools[cluster.pool]
     due = max(turn.settings(cluster.pool).reclaim.keep_until(cluster, pool, now), cluster.hold_until)
     if now < due:
@@ -409,8 +371,14 @@ def quarantine_due(turn: Turn, cluster_id: str) -> float | None:
     """A quarantine is over."""
     cluster = turn.state.clusters.get(cluster_id)
     if cluster is not None and cluster.state is ClusterState.QUARANTINED:
-        due = cluster.changed_at + turn.settings(cluster.pool).quarantine_s
+        settings = turn.settings(cluster.pool)
+        due = cluster.changed_at + _quarantine_s(settings)
         if turn.now < due:
             return due
+        if settings.standing is not None and cluster.reason is not Reason.RESET_FAILED:
+            return turn.now + CLEAN_AGAIN_S
+        if settings.standing is not None:
+            try_again(turn, cluster)
+            return None
         turn.stop_cluster(cluster, Reason.QUARANTINE_OVER, cluster.detail)
     return None

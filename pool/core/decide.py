@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pool.core import capacity, clusters, grant, leases, reconcile, warm_heads
+from pool.core import capacity, clusters, grant, leases, operate, reconcile, warm_heads
 from pool.core.events import (
     Acquire,
     Cancel,
@@ -25,6 +25,7 @@ from pool.core.events import (
     Paused,
     Prewarm,
     Progress,
+    Readmit,
     Reconfigure,
     Release,
     Renew,
@@ -190,9 +191,9 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Reply]] = {
     Detached: leases.detached,
     Undelivered: leases.undelivered,
     Revoke: leases.revoke,
-    Cordon: clusters.cordon,
-    Prewarm: clusters.prewarm,
-    Resize: clusters.resize,
+    Cordon: operate.cordon,
+    Prewarm: operate.prewarm,
+    Resize: operate.resize,
     Progress: clusters.progress,
     Started: clusters.started,
     StartFailed: clusters.start_failed,
@@ -203,10 +204,11 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Reply]] = {
     StopFailed: _nothing,
     Lost: clusters.lost,
     Degraded: clusters.degraded,
+    Readmit: clusters.readmit,
     Listing: reconcile.listing,
     Tick: _nothing,
     Paused: _paused,
     Reconfigure: _reconfigure,
-    Shutdown: clusters.shutdown,
+    Shutdown: operate.shutdown,
     Due: _due,
 }

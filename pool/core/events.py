@@ -231,12 +231,21 @@ class Degraded:
         boot_id: of the head that was seen.
         detail: what is wrong with it; empty: it is whole again.
         lasting: it will not become whole by itself.
+        reason: for which it is given up then.
     """
 
     cluster_id: str
     boot_id: str
     detail: str
     lasting: bool = False
+    reason: Reason = Reason.EDITED
+
+
+@dataclass(frozen=True, slots=True)
+class Readmit:
+    """The cause for which a cluster was quarantined is gone: whoever had a right to it has none any more."""
+
+    cluster_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +304,7 @@ class Shutdown:
 Event = (
     Acquire | Renew | Release | Cancel | Detached | Undelivered | Revoke | Cordon | Prewarm | Resize
     | Progress | Started | StartFailed | ResetDone | Shrunk | ShrinkFailed | Stopped | StopFailed | Lost | Degraded
-    | Listing
+    | Readmit | Listing
     | Tick | Paused | Reconfigure | Shutdown
 )  # fmt: skip
 
@@ -390,14 +399,26 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """The time of a lease, from its grant to its end, by the daemon's clock."""
+
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reset:
-    """Stop what the holder left and prove the cluster clean: in `full`, or so far that its group may go on."""
+    """Stop what the holder left and prove the cluster clean: in `full`, or so far that its group may go on.
+
+    `span` is the time of the cluster's last lease, None if it is not known any more.
+    """
 
     cluster: Cluster
     key: ClusterKey
     epoch: int
     timeout_s: float
     full: bool = True
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)

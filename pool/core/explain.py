@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 
-from pool.core import capacity
+from pool.core import capacity, standing
 from pool.core.events import Queued
-from pool.core.model import ClusterState, Mode, Waiter
+from pool.core.model import ClusterState, Mode, Pool, Waiter
 from pool.core.reasons import Reason
 from pool.core.state import State
 
@@ -35,6 +35,8 @@ def _reason(state: State, waiter: Waiter, now: float) -> tuple[Reason, str]:
         return Reason.WORKERS_LET_GO, Reason.WORKERS_LET_GO.sentence
     if waiter.mode is Mode.WAIT and not index.shrunk:
         return Reason.WAIT_ONLY, f"{waiter.miss.sentence} {Reason.WAIT_ONLY.sentence}"
+    if state.settings(pool.digest).standing is not None:
+        return _why_none(state, pool)
     if index.counts[ClusterState.STARTING]:
         return Reason.STARTING, Reason.STARTING.sentence
     blocked = capacity.start_blocked(state, pool, now)
@@ -47,9 +49,16 @@ def _reason(state: State, waiter: Waiter, now: float) -> tuple[Reason, str]:
     return waiter.miss, waiter.miss.sentence
 
 
+def _why_none(state: State, pool: Pool) -> tuple[Reason, str]:
+    """Return why no cluster of somebody else's serves: none is ever started for a waiter."""
+    reason = standing.why_none(state, pool)
+    said = pool.last_error if reason is Reason.NONE_REACHED and pool.failures else ""
+    return reason, f"{reason.sentence} {said}".strip()
+
+
 def _phase(state: State, waiter: Waiter) -> str:
     index = state.index[waiter.pool]
-    if index.starting:
+    if index.starting and state.settings(waiter.pool).standing is None:
         return state.clusters[next(iter(index.starting))].phase or "starting"
     return "queued"
 

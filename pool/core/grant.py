@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 
+from pool.core import standing
 from pool.core.events import Acquire, Answer, Granted
 from pool.core.index import PoolIndex
-from pool.core.key import dominates
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import (
     GROWING,
@@ -85,7 +85,7 @@ def pick(state: State, pool: Pool, group: str, now: float, *, own_only: bool = F
             return state.clusters[next(reversed(index.roomy))]
     if own_only:
         return None
-    return _pick_larger(state, pool)
+    return _pick_larger(state, pool, group)
 
 
 def data_is_busy(state: State, index: PoolIndex, group: str) -> bool:
@@ -103,25 +103,31 @@ def data_is_busy(state: State, index: PoolIndex, group: str) -> bool:
     return most - max(state.clusters[id_].resident_bytes for id_ in idle) > WORTH_A_WAIT_BYTES
 
 
-def _pick_larger(state: State, pool: Pool) -> Cluster | None:
-    """Return an idle cluster of a larger key whose pool has nobody waiting, the smallest that serves."""
+def _pick_larger(state: State, pool: Pool, group: str) -> Cluster | None:
+    """Return an idle cluster of a larger key: the group's last one, else the smallest whose pool has nobody waiting."""
     if not state.settings(pool.digest).serve_larger:
         return None
     best: Cluster | None = None
     for id_ in state.evictable_ids(pool.key.tenant):
         cluster = state.clusters[id_]
         index = state.index[cluster.pool]
-        if cluster.pool == pool.digest or id_ not in index.free or index.queue:
+        own = bool(group) and cluster.group == group
+        if cluster.pool == pool.digest or not (id_ in index.free or (own and id_ in index.held)):
+            continue
+        if index.queue and not (own and id_ in index.held):
             continue
         larger = state.pools[cluster.pool]
-        if not larger.cordoned and dominates(larger.key, pool.key) and (best is None or _size(cluster) < _size(best)):
+        if larger.cordoned or not standing.serves(state, larger, pool):
+            continue
+        if best is None or _worth(cluster, group) < _worth(best, group):
             best = cluster
     return best
 
 
-def _size(cluster: Cluster) -> tuple[int, int, int]:
+def _worth(cluster: Cluster, group: str) -> tuple[bool, int, int, int]:
     footprint = cluster.footprint
-    return footprint.gpu, footprint.milli_cpu, footprint.memory_bytes
+    other = not group or cluster.group != group
+    return other, footprint.gpu, footprint.milli_cpu, footprint.memory_bytes
 
 
 def grant(turn: Turn, cluster: Cluster, ask: Ask, outcome: Outcome, miss: Reason | None) -> Granted:
@@ -195,12 +201,32 @@ def serve(turn: Turn, digest: str) -> None:
         best = next(Idle(state, index, group).of_group(), None)
         if waiters and best is not None:
             answer(turn, min(waiters, key=lambda w: (w.rank, w.asked_at)), best)
+    for id_ in _held_larger(state, pool, index):
+        cluster = state.clusters[id_]
+        ids = index.waiters_by_group.get(cluster.group)
+        if ids:
+            answer(turn, min((state.waiters[w] for w in ids), key=lambda w: (w.rank, w.asked_at)), cluster)
     _serve_free(turn, pool, index)
     # Nobody of their group waits: they are made ready for those who do.
     missing = len(index.queue) - index.counts[RESETTING]
     unwanted = (id_ for id_ in index.resting if id_ not in index.wanted)
     for id_ in list(islice(unwanted, max(0, missing))):
         turn.reset_again(state.clusters[id_])
+
+
+def _held_larger(state: State, pool: Pool, index: PoolIndex) -> list[str]:
+    """Return the clusters of larger keys that are held for groups which wait here."""
+    if not index.waiters_by_group or not state.settings(pool.digest).serve_larger:
+        return []
+    return [
+        id_
+        for id_ in state.evictable_ids(pool.key.tenant)
+        if (cluster := state.clusters[id_]).group in index.waiters_by_group
+        and cluster.pool != pool.digest
+        and id_ in state.index[cluster.pool].held
+        and not (larger := state.pools[cluster.pool]).cordoned
+        and standing.serves(state, larger, pool)
+    ]
 
 
 def _serve_free(turn: Turn, pool: Pool, index: PoolIndex) -> None:
@@ -222,10 +248,12 @@ def _serve_free(turn: Turn, pool: Pool, index: PoolIndex) -> None:
 
 def answer(turn: Turn, waiter: Waiter, cluster: Cluster) -> None:
     """Grant to a waiter and wake who listens for it."""
+    # A cluster that somebody else runs was not started for anybody.
+    started = turn.settings(cluster.pool).standing is None
     outcome = Outcome.WAITED
     if cluster.grown_at >= waiter.asked_at:
         outcome = Outcome.WARM_HEAD
-    elif cluster.uses == 0 and (cluster.ready_at or 0.0) >= waiter.asked_at:
+    elif started and cluster.uses == 0 and (cluster.ready_at or 0.0) >= waiter.asked_at:
         outcome = Outcome.COLD
     granted = grant(turn, cluster, waiter, outcome, waiter.miss)
     turn.effect(Answer(waiter.id, granted))
@@ -235,16 +263,16 @@ def serve_smaller(turn: Turn, digest: str) -> None:
     """Offer the idle clusters that this pool does not need to waiters for smaller shapes of the same tenant."""
     state = turn.state
     index = state.index[digest]
-    if not state.waiting_pools or not index.free or index.queue:
+    if not state.waiting_pools or not (index.free or index.held) or index.queue:
         return
-    key = state.pools[digest].key
+    larger = state.pools[digest]
     for other in list(state.waiting_pools):
         pool = state.pools[other]
         if (
             other != digest
-            and pool.key.tenant == key.tenant
+            and pool.key.tenant == larger.key.tenant
             and state.settings(other).serve_larger
-            and dominates(key, pool.key)
+            and standing.serves(state, larger, pool)
         ):
             serve(turn, other)
 
@@ -255,6 +283,8 @@ def miss_reason(state: State, pool: Pool) -> Reason:
     counts = index.counts
     if index.free:
         return Reason.BEHIND_OTHERS
+    if state.settings(pool.digest).standing is not None:
+        return standing.why_none(state, pool)
     if len(index.held) > len(index.resting):
         return Reason.ALL_HELD
     if index.resting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool.core import capacity, grant
+from pool.core import capacity, grant, standing
 from pool.core.events import (
     Acquire,
     Answer,
@@ -297,7 +297,10 @@ def _release(
         turn.move(cluster, ClusterMove.LEASE_ENDED, **fields)
         return
     why = _worn(turn, cluster)
-    if why is not None:
+    if turn.settings(cluster.pool).standing is not None:
+        # Somebody else's goes on, and what began under the lease is ended whatever becomes of the cluster here.
+        fields |= {"doom": why[0]} if why is not None else {}
+    elif why is not None:
         turn.stop_cluster(cluster, why[0], why[1], **fields)
         return
     hold_until = turn.now + hold_s if hold_s and lease.group else 0.0
@@ -318,6 +321,8 @@ def _worn(turn: Turn, cluster: Cluster) -> tuple[Reason, str] | None:
     settings = turn.settings(cluster.pool)
     if cluster.doom is not None:
         return cluster.doom, cluster.doomed
+    if settings.standing is not None:
+        return None
     if settings.max_uses and cluster.uses >= settings.max_uses:
         return Reason.MAX_USES, f"it served {cluster.uses} leases, of {settings.max_uses} at most"
     if cluster.retires_at and turn.now >= cluster.retires_at:
@@ -334,12 +339,14 @@ def end_by_force(turn: Turn, lease: Lease, reason: Reason, detail: str = "") -> 
     why = f"lease {lease.id} ended: {reason.sentence}"
     if fields["leases"]:
         turn.move(cluster, ClusterMove.LEASE_ENDED, doom=Reason.HOLDER_NOT_GONE, detail=why, **fields)
-        return
-    turn.stop_cluster(cluster, Reason.HOLDER_NOT_GONE, why, **fields)
+    elif turn.settings(cluster.pool).standing is None:
+        turn.stop_cluster(cluster, Reason.HOLDER_NOT_GONE, why, **fields)
+    else:
+        standing.reset_behind_back(turn, cluster, why, **fields)
 
 
 def lose_leases(turn: Turn, cluster: Cluster, detail: str) -> Cluster:
-    """End every lease of a lost cluster and return the cluster without them (not yet stopped)."""
+    """End every lease of a lost cluster and return the cluster without them (its state is the caller's to change)."""
     for lease_id in cluster.leases:
         fields = turn.end_lease(turn.state.leases[lease_id], Reason.CLUSTER_LOST, detail)
         cluster = turn.update(turn.state.clusters[cluster.id], **fields)

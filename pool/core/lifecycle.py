@@ -23,6 +23,7 @@ class ClusterMove(StrEnum):
     SHRUNK = "shrunk"
     KEPT = "kept"  # its workers hold what must not be lost
     GROW = "grow"
+    READMIT = "readmit"  # out of quarantine, if a reset finds it clean
     STOP = "stop"
     GONE = "gone"
 
@@ -57,6 +58,7 @@ CLUSTER_TABLE: dict[tuple[ClusterState, ClusterMove], ClusterState] = {
     (ClusterState.GROWING, ClusterMove.READY): ClusterState.IDLE,
     (ClusterState.GROWING, ClusterMove.SHRINK): ClusterState.SHRINKING,
     (ClusterState.GROWING, ClusterMove.STOP): ClusterState.STOPPING,
+    (ClusterState.QUARANTINED, ClusterMove.READMIT): ClusterState.RESETTING,
     (ClusterState.QUARANTINED, ClusterMove.STOP): ClusterState.STOPPING,
     (ClusterState.STOPPING, ClusterMove.GONE): ClusterState.STOPPED,
 }

@@ -20,6 +20,8 @@ class Reason(StrEnum):
     ALL_CORDONED = "all_cordoned"
     ALL_DEGRADED = "all_degraded"
     WORKERS_LET_GO = "workers_let_go"
+    ALL_QUARANTINED = "all_quarantined"
+    NONE_REACHED = "none_reached"
     STARTING = "starting"
     GROWING = "growing"
     RELEASE_EXPECTED = "release_expected"
@@ -99,6 +101,7 @@ class Reason(StrEnum):
     UNHEALTHY = "unhealthy"
     DEGRADED = "degraded"
     EDITED = "edited"
+    REMOVED = "removed"
     ORPHAN = "orphan"
     SHUTDOWN = "shutdown"
 
@@ -107,6 +110,7 @@ class Reason(StrEnum):
     PREWARM = "prewarm"
     FLOOR = "floor"
     BUFFER = "buffer"
+    STANDING = "standing"
 
     @property
     def sentence(self) -> str:
@@ -125,6 +129,8 @@ _SENTENCES: dict[Reason, str] = {
     Reason.ALL_CORDONED: "Every idle cluster of the pool is cordoned.",
     Reason.ALL_DEGRADED: "Every idle cluster of the pool misses workers.",
     Reason.WORKERS_LET_GO: "The pool's idle cluster has let its workers go, and gets them back first.",
+    Reason.ALL_QUARANTINED: "Every cluster that could serve is quarantined.",
+    Reason.NONE_REACHED: "None of the clusters that the configuration names and that could serve is reached now.",
     Reason.STARTING: "A cluster of the pool is starting.",
     Reason.GROWING: "A cluster of the pool is getting its workers back.",
     Reason.RELEASE_EXPECTED: "A lease of the pool is expected to end before a new cluster could start.",
@@ -194,10 +200,12 @@ _SENTENCES: dict[Reason, str] = {
     Reason.UNHEALTHY: "The cluster did not answer its health probes.",
     Reason.DEGRADED: "The cluster missed workers for longer than a start may take.",
     Reason.EDITED: "Somebody changed the cluster: it is not what its key says any more.",
+    Reason.REMOVED: "The configuration no longer names the cluster, or names another one in its place.",
     Reason.ORPHAN: "The store knows no such cluster.",
     Reason.SHUTDOWN: "The daemon was asked to stop its clusters.",
     Reason.MISS: "A waiter needed it.",
     Reason.PREWARM: "An operator asked for it.",
     Reason.FLOOR: "The pool keeps a least number of idle clusters.",
+    Reason.STANDING: "The configuration names it: somebody else runs it.",
     Reason.BUFFER: "The pool keeps spare idle clusters beside the leased ones.",
 }

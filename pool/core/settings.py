@@ -26,6 +26,22 @@ NO_CEILING = Ceiling()
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Clusters that somebody else runs: as many are taken as there are, kept, and none is started or stopped.
+
+    Attributes:
+        clusters: how many of exactly this key there are; 0 where only larger ones may serve it.
+        any_image: they serve requests for any image.
+        readmit: after a lease that ended without its holder being seen gone, one serves again as soon as it is proven
+            clean; else only once its owner or an operator has seen to it.
+    """
+
+    clusters: int = 0
+    any_image: bool = False
+    readmit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSettings:
     """Everything that an operator can set for a pool.
 
@@ -55,6 +71,7 @@ class PoolSettings:
         serve_larger: a larger idle cluster of the tenant may serve a smaller request.
         floor_for_s: `min_idle` and `buffer` of a pool nobody used for so long no longer apply, unless `pinned`.
         pinned: the configuration names this very key.
+        standing: the clusters are somebody else's; None where they are started and stopped.
     """
 
     name: str
@@ -90,6 +107,7 @@ class PoolSettings:
     serve_larger: bool = False
     floor_for_s: float = 86_400.0
     pinned: bool = False
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from pool.core.events import Change, Decision, Effect, Event, Grow, Reset, Shrink, Start, Stop
+from pool.core.events import Change, Decision, Effect, Event, Grow, Reset, Shrink, Span, Start, Stop
 from pool.core.key import ClusterKey
 from pool.core.lifecycle import ClusterMove, LeaseMove, cluster_after, lease_after
 from pool.core.model import IDLE, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record
@@ -141,9 +141,19 @@ class Turn:
     def begin_reset(self, cluster: Cluster, *, full: bool = True) -> None:
         """Have the backend reset a cluster, and watch how long it takes."""
         timeout_s = self.settings(cluster.pool).reset_timeout_s
-        self.effect(Reset(cluster, self.state.key_of(cluster), cluster.epoch, timeout_s, full))
+        key, span = self.state.key_of(cluster), self._last_lease(cluster)
+        self.effect(Reset(cluster, key, cluster.epoch, timeout_s, full, span))
         # The shell gives up first; this is for the case that the shell forgot.
         self.state.timers.arm(Kind.RESET, cluster.id, self.now + timeout_s + 10.0)
+
+    def _last_lease(self, cluster: Cluster) -> Span | None:
+        """Return the time of the cluster's last lease, where a reset must tell what began in it."""
+        if self.settings(cluster.pool).standing is None:
+            return None
+        # Leases end one after the other: the last of this cluster is near the end, unless it was long ago.
+        ended = (lease for lease in reversed(self.state.ended.values()) if lease.cluster == cluster.id)
+        last = next(ended, None)
+        return None if last is None or last.ended_at is None else Span(last.granted_at, last.ended_at)
 
     def reset_again(self, cluster: Cluster) -> None:
         """Reset in full a cluster that rests, clean for its group alone."""

@@ -10,6 +10,8 @@ Argument: a JSON object.
     ``prestart``   whether the nodes shall start as many idle workers as they have cpus, for the next holder
     ``bound_s``    how long to wait for what goes by itself, seconds
     ``spare``      namespace and beginning of the name of the actors that stay, and their objects; null for none
+    ``began``      null, or what alone is removed: actors and placement groups of drivers that began between
+                   ``since_ms`` and ``until_ms``, or in one of the ``submissions`` (job ids)
 
 Prints, as its last line, `MARK` and a JSON object: ``removed`` and ``left``, each a list of sentences.
 """
@@ -23,7 +25,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -58,15 +60,15 @@ def main(given: dict[str, Any]) -> dict[str, list[str]]:
     bound_s, spare = given["bound_s"], given["spare"]
     spared = owners(spare) if spare else []
     sweeps = [Sweeps(bound_s, spared)] if given["processes"] else []
-    removed, left = sweep_tables(bound_s, spare)
+    removed, left = sweep_tables(bound_s, spare, given["began"])
     for sweep in sweeps:
         # What an actor that was there still started may have come after the look at its node.
         ended, stay = sweep.again() if removed else sweep.results()
         removed += ended
         left += stay
         sweep.close()
-    # What the spared own may stay.
-    left += objects_left(bound_s) if not spared else []
+    # What the spared own may stay, and whose the rest is cannot be said of an object.
+    left += objects_left(bound_s) if not spared and not given["began"] else []
     if given["prestart"] and not left:
         prestart()
     return {"removed": removed, "left": left}
@@ -110,20 +112,41 @@ def owners(spare: list[str]) -> list[int]:
     return [actor.pid for actor in every if actor.state != actor.DEAD and stays(actor, spare)]
 
 
-def sweep_tables(bound_s: float, spare: list[str] | None) -> tuple[list[str], list[str]]:
-    """End actors and placement groups, and return those and the ones that are still there after `bound_s`."""
+def drivers_of(table: Iterable[Any], began: dict[str, Any]) -> set[bytes]:
+    """Return the ids of the jobs whose drivers began as `began` says; a submitted job's began with it."""
+    submissions = set(began["submissions"])
+    found = set()
+    for job in table:
+        submission = job.config.metadata.get("job_submission_id")
+        mine = submission in submissions if submission else began["since_ms"] <= job.start_time <= began["until_ms"]
+        if mine and not job.config.ray_namespace.startswith("_ray_internal_"):
+            found.add(job.job_id)
+    return found
+
+
+def sweep_tables(bound_s: float, spare: list[str] | None, began: dict[str, Any] | None) -> tuple[list[str], list[str]]:
+    """End actors and placement groups, and return those and the ones that are still there after `bound_s`.
+
+    With `began`, only those of drivers that began then.
+    """
     messages, services = generated("gcs_service")
 
     with gcs() as opened:
         actors = services.ActorInfoGcsServiceStub(opened)
         groups = services.PlacementGroupInfoGcsServiceStub(opened)
+        only = None
+        if began:
+            jobs = services.JobInfoGcsServiceStub(opened)
+            only = drivers_of(
+                jobs.GetAllJobInfo(messages.GetAllJobInfoRequest(), timeout=TIMEOUT_S).job_info_list, began
+            )
         removed: dict[bytes, str] = {}
         end = time.monotonic() + bound_s
         while True:
             found: dict[bytes, str] = {}
             asked = messages.GetAllActorInfoRequest(show_dead_jobs=False)
             for actor in actors.GetAllActorInfo(asked, timeout=TIMEOUT_S).actor_table_data:
-                if actor.state == actor.DEAD or stays(actor, spare):
+                if actor.state == actor.DEAD or stays(actor, spare) or (only is not None and actor.job_id not in only):
                     continue
                 if not actor.name.startswith(SUPERVISOR):
                     kind = "detached actor" if actor.is_detached else "actor"
@@ -132,6 +155,8 @@ def sweep_tables(bound_s: float, spare: list[str] | None) -> tuple[list[str], li
                     actors.KillActorViaGcs(kill, timeout=TIMEOUT_S)
             every = groups.GetAllPlacementGroup(messages.GetAllPlacementGroupRequest(), timeout=TIMEOUT_S)
             for group in every.placement_group_table_data:
+                if only is not None and group.creator_job_id not in only:
+                    continue
                 if group.state != group.REMOVED:
                     group_id = group.placement_group_id
                     name = group.name or group_id.hex()[:12]

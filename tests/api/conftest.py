@@ -87,6 +87,9 @@ class Hands:
         for due in due_events(self.state, self._now):
             self._carry_out(decide(self.state, due, self._now))
 
+    def cluster_token(self, cluster_id: str) -> str:
+        return self.tokens.cluster_token(cluster_id)
+
     async def submit(self, event: Event) -> Reply:
         if self.hold_submits is not None:
             self.held += 1

@@ -43,8 +43,8 @@ def test_every_state_can_be_reached_and_left() -> None:
 def test_only_an_idle_cluster_or_a_shared_one_is_granted_and_only_a_released_one_is_reset() -> None:
     assert {old for old, move in CLUSTER_TABLE if move is ClusterMove.GRANT} == {ClusterState.IDLE, ClusterState.LEASED}
     resets = {old for (old, _), new in CLUSTER_TABLE.items() if new is ClusterState.RESETTING}
-    # An idle one only for what it was spared before: see `Cluster.group_only`.
-    assert resets == {ClusterState.LEASED, ClusterState.IDLE}
+    # An idle one only for what it was spared before (see `Cluster.group_only`), a quarantined one to serve again.
+    assert resets == {ClusterState.LEASED, ClusterState.IDLE, ClusterState.QUARANTINED}
 
 
 def test_the_diagram_shows_every_transition() -> None:

@@ -92,7 +92,7 @@ def test_processes_of_this_machine_are_read_and_ended_ones_are_not() -> None:
 
 
 def test_the_program_travels_in_the_entrypoint_and_says_when_it_is_outside_a_cluster() -> None:
-    command = entrypoint({"processes": False, "prestart": False, "bound_s": 1, "spare": None})
+    command = entrypoint({"processes": False, "prestart": False, "bound_s": 1, "spare": None, "began": None})
     # What Ray's job list shows for each job is kept short.
     assert len(command) < 8000
     env = {"PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]}

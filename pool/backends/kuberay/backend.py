@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import aiohttp
@@ -21,7 +21,7 @@ from pool.backends.rayapi.dashboard import Dashboard
 from pool.backends.rayapi.inside import Swept, swept
 from pool.backends.rayapi.reset import Reset, listed
 from pool.core.errors import InvalidKey, PoolError, StartFailed
-from pool.core.events import Listing, Seen, Shrunk, Started
+from pool.core.events import Listing, Seen, Shrunk, Span, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 from pool.core.reasons import Reason
@@ -43,7 +43,13 @@ class KuberayBackend:
     def __init__(self, options: KuberayOptions | None = None) -> None:
         self.options = options or KuberayOptions()
 
-    async def open(self, store_id: str, token_for: Callable[[str], str], tell: Callable[[News], None]) -> None:
+    async def open(
+        self,
+        store_id: str,
+        token_for: Callable[[str], str],
+        tell: Callable[[News], None],
+        known: Sequence[tuple[Cluster, ClusterKey]] = (),
+    ) -> None:
         """Begin to watch; the clusters of the store are known when this returns, if Kubernetes answers.
 
         Raises:
@@ -68,6 +74,10 @@ class KuberayBackend:
         )
         self._health.start()
         await self.view.open()
+
+    def token(self, cluster_id: str) -> str:
+        """Return the token that the cluster was started with."""
+        return self._token_for(cluster_id)
 
     async def close(self) -> None:
         """Stop watching. Clusters go on."""
@@ -178,7 +188,7 @@ class KuberayBackend:
                 remedy="Look at its node; the deletion goes on.",
             ) from None
 
-    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
+    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True, span: Span | None = None) -> Clean:
         """Stop what a holder left and prove the cluster free of it; processes and resident data, only in `full`."""
         if not self._runs(cluster):
             return Clean(False, "the cluster that was leased does not run any more")

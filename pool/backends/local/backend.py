@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from pool.backends.rayapi.dashboard import Dashboard
 from pool.backends.rayapi.inside import Swept, swept
 from pool.backends.rayapi.reset import Reset, listed
 from pool.core.errors import InvalidKey, StartFailed
-from pool.core.events import Listing, Started
+from pool.core.events import Listing, Span, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 
@@ -57,7 +57,13 @@ class LocalBackend(KeepsWorkers):
         self._tending: asyncio.Task[None] | None = None
         self._prestarts: set[asyncio.Task[None]] = set()
 
-    async def open(self, store_id: str, token_for: Callable[[str], str], tell: Callable[[News], None]) -> None:
+    async def open(
+        self,
+        store_id: str,
+        token_for: Callable[[str], str],
+        tell: Callable[[News], None],
+        known: Sequence[tuple[Cluster, ClusterKey]] = (),
+    ) -> None:
         """Claim the store's clusters and watch those that are ready."""
         self._token_for = token_for
         self._home = Home(self._state_dir, store_id, self.options)
@@ -67,6 +73,10 @@ class LocalBackend(KeepsWorkers):
         for cluster_id in await asyncio.to_thread(self._home.ids):
             self._begin_watch(cluster_id)
         self._tending = asyncio.create_task(self._tend(), name="local clusters")
+
+    def token(self, cluster_id: str) -> str:
+        """Return the token that the cluster was started with."""
+        return self._token_for(cluster_id)
 
     async def close(self) -> None:
         """Stop watching and claiming. Clusters go on until their unclaimed time is over."""
@@ -127,7 +137,7 @@ class LocalBackend(KeepsWorkers):
         await self._locked(cluster_id, asyncio.to_thread(self._home.end, cluster_id))
         self._locks.pop(cluster_id, None)
 
-    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True) -> Clean:
+    async def reset(self, cluster: Cluster, key: ClusterKey, *, full: bool = True, span: Span | None = None) -> Clean:
         """Stop what a holder left and prove the cluster free of it.
 
         Here all of it takes no longer; only resident data stays unless `full`.

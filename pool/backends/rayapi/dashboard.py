@@ -6,6 +6,8 @@ from typing import Any
 
 import aiohttp
 
+from pool.backends.rayapi.headclock import HeadClock
+
 STATE_LIMIT = 1000
 """How many rows of a state table are asked for: what is looked for is normally none."""
 
@@ -21,8 +23,16 @@ class DashboardError(Exception):
 class Dashboard:
     """Asks one cluster. The token goes into a header of each request, and nowhere else."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, token: str, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        url: str,
+        token: str,
+        timeout_s: float = 10.0,
+        clock: HeadClock | None = None,
+    ) -> None:
         self.url = url
+        self._clock = clock
         self._http = http
         self._headers = {"Authorization": f"Bearer {token}"}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
@@ -103,10 +113,13 @@ class Dashboard:
 
     async def _ask(self, method: str, path: str, params: Any, body: Any = None) -> Any:
         url = self.url + path
+        asked_at = self._clock.now() if self._clock is not None else 0.0
         try:
             async with self._http.request(
                 method, url, params=params, json=body, headers=self._headers, timeout=self._timeout
             ) as response:
+                if self._clock is not None:
+                    self._clock.note(asked_at, self._clock.now(), response.headers.get("Date", ""))
                 if response.status != 200:
                     text = (await response.text())[:200]
                     raise DashboardError(f"{method} {path}: {response.status} {text}", response.status)

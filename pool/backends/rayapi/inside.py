@@ -30,7 +30,14 @@ class Swept:
     left: tuple[str, ...]
 
 
-async def swept(dashboard: Dashboard, *, processes: bool, prestart: bool, spare_resident: bool) -> Swept:
+async def swept(
+    dashboard: Dashboard,
+    *,
+    processes: bool,
+    prestart: bool,
+    spare_resident: bool,
+    began: dict[str, Any] | None = None,
+) -> Swept:
     """Have the cluster swept from inside, and return once the job has ended.
 
     Args:
@@ -38,12 +45,13 @@ async def swept(dashboard: Dashboard, *, processes: bool, prestart: bool, spare_
         processes: whether every process in the nodes' pid namespaces belongs to the cluster.
         prestart: whether the nodes shall start idle workers afterwards.
         spare_resident: whether resident data stays, with its owners.
+        began: what alone is to be removed; see `pool.backends.rayapi.scope`.
 
     Raises:
         DashboardError: if it could not be run, or did not end well.
     """
     spare = [owner.NAMESPACE, owner.PREFIX] if spare_resident else None
-    given = {"processes": processes, "prestart": prestart, "bound_s": BOUND_S, "spare": spare}
+    given = {"processes": processes, "prestart": prestart, "bound_s": BOUND_S, "spare": spare, "began": began}
     await _forget_earlier(dashboard)
     job = f"{PREFIX}{uuid.uuid4().hex[:12]}"
     await dashboard.submit(job, entrypoint(given))

@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 from pool.backends.base import Clean
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.backends.rayapi.inside import ENDED, Swept
+from pool.backends.rayapi.scope import Began
 from pool.inside.owner import NAMESPACE, PREFIX
 from pool.inside.sweep import SUPERVISOR
 
@@ -73,6 +74,7 @@ class Reset:
             proof.
         full: whether the cluster is to be anybody's. Else, for the next holder of the same group, what the tables show
             is enough, and resident data stays.
+        scope: what alone is touched and looked at; None for everything.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Reset:
         census: Callable[[], Processes] | None = None,
         *,
         full: bool = True,
+        scope: Began | None = None,
     ) -> None:
         self._dashboard = dashboard
         self._session_name = session_name
@@ -91,6 +94,7 @@ class Reset:
         self._sweep = sweep
         self._census = census
         self._full = full
+        self._scope = scope
         self._asked: set[str] = set()
         self._swept: Swept | None = None
 
@@ -131,22 +135,55 @@ class Reset:
 
     def _proven(self, *, full: bool) -> bool:
         """Tell whether empty tables are proof enough."""
-        return not full or self._swept is not None or self._census is not None
+        return not full or self._swept is not None or self._census is not None or self._scope is not None
 
     def _sweep_now(self, found: Found, waited_s: float) -> bool:
         """Sweep once, when nobody is left who could make something new, or will not go by himself."""
         if self._swept is not None or found.jobs or found.supervisors:
             return False
-        if self._census is None and self._full:
+        if self._census is None and self._full and self._scope is None:
             # The sweep ends drivers too: there it is the only one who can.
             return waited_s > GRACE_S or not found.drivers
-        return bool(found.lasting) and waited_s > GRACE_S and (not found.drivers or self._census is None)
+        blind = self._census is None and self._scope is None
+        return bool(found.lasting) and waited_s > GRACE_S and (not found.drivers or blind)
+
+    async def _look_within(self, scope: Began) -> Found:
+        """Look at what began as `scope` says. Of the rest it can be said whose it is by their drivers alone."""
+        version, jobs = await asyncio.gather(self._dashboard.get("/api/version"), self._dashboard.get("/api/jobs/"))
+        self._check_session(version)
+        found = Found()
+        for job in scope.jobs(jobs):
+            if job["status"] not in ENDED:
+                if job["type"] == "SUBMISSION":
+                    found.jobs.append(str(job["submission_id"]))
+                else:
+                    found.drivers.append(f"driver of job {job['job_id']}")
+        actors, groups = await asyncio.gather(
+            self._dashboard.state("actors", ("state", "!=", "DEAD")),
+            self._dashboard.state("placement_groups", ("state", "!=", "REMOVED")),
+        )
+        # Whose the uncertain ones are the sweep knows: what it let stand is another's.
+        for actor in filter(scope.actor, actors):
+            if str(actor["name"]).startswith(SUPERVISOR):
+                found.supervisors.append(f"supervisor of job {actor['name'].removeprefix(SUPERVISOR)}")
+            elif self._swept is None or scope.certain(actor["job_id"]):
+                found.lasting.append(_actor(actor))
+        for group in filter(scope.group, groups):
+            if self._swept is None or scope.certain(group["creator_job_id"]):
+                found.lasting.append(_group(group))
+        return found
+
+    def _check_session(self, version: dict[str, Any]) -> None:
+        if self._session_name not in ("", version["session_name"]):
+            raise _Replaced(f"the head was replaced: it is {version['session_name']}, not {self._session_name}")
 
     async def _look(self) -> Found:
         """Look first at who could still do something, and only then at what is there.
 
         The other way round a driver could make an actor once the actors were looked at, and end before the drivers are.
         """
+        if self._scope is not None:
+            return await self._look_within(self._scope)
         ask = self._dashboard.get
         version, jobs, activities, drivers, processes = await asyncio.gather(
             ask("/api/version"),
@@ -155,8 +192,7 @@ class Reset:
             self._dashboard.state("workers", ("worker_type", "=", "DRIVER"), ("is_alive", "=", "True")),
             self._processes(),
         )
-        if self._session_name not in ("", version["session_name"]):
-            raise _Replaced(f"the head was replaced: it is {version['session_name']}, not {self._session_name}")
+        self._check_session(version)
         found = Found()
         for job in jobs:
             if job["status"] not in ENDED:

@@ -1,0 +1,1 @@
+"""Ray clusters that somebody else runs: attached, leased, probed and let go; never created, never stopped."""
