@@ -132,7 +132,7 @@ class Api:
         try:
             return json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise ApiError(0, f"{method} {path}: {error or 'no answer in time'}") from error
+            raise ApiError(0, f"{method} {path}: {str(error) or 'no answer in time'}") from error
 
     async def _send(
         self,
@@ -161,7 +161,7 @@ class Api:
         except client.ApiException as error:
             raise ApiError(error.status or 0, f"{method} {path}: {error.reason}") from error
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
-            raise ApiError(0, f"{method} {path}: {error or 'no answer in time'}") from error
+            raise ApiError(0, f"{method} {path}: {str(error) or 'no answer in time'}") from error
         raise ApiError(response.status, _message(text))
 
 
@@ -176,7 +176,7 @@ async def events(watch: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]
             if line.strip():
                 yield json.loads(line)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise ApiError(0, f"a watch broke: {error or 'it said nothing'}") from error
+        raise ApiError(0, f"a watch broke: {str(error) or 'it said nothing'}") from error
 
 
 def _message(text: str) -> str:

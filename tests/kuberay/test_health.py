@@ -10,6 +10,7 @@ import pytest
 from pool.backends.kuberay import health
 from pool.backends.kuberay.health import Health
 from pool.backends.kuberay.view import Doubt
+from pool.backends.rayapi.dashboard import DashboardError
 from pool.core.events import Lost
 from pool.core.reasons import Reason
 from tests.kube.kit import until
@@ -30,13 +31,15 @@ class Heads:
         self.asked.append(doubt.host)
         return self
 
-    async def healthy(self) -> bool:
-        return self.well
+    async def get(self, path: str) -> list[str]:
+        if not self.well:
+            raise DashboardError(f"GET {path}: no answer in time")
+        return []
 
 
 @pytest.fixture
 async def heads(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Heads]:
-    monkeypatch.setattr(health, "PROBE_S", 0.01)
+    monkeypatch.setattr(health, "PAUSE_S", 0.01)
     monkeypatch.setattr(health, "SILENT_S", 0.05)
     made = Heads()
     watching = Health(seen.view, made.at)
@@ -62,7 +65,10 @@ async def test_a_ready_head_is_never_asked_and_one_that_hangs_is_lost_with_the_r
     (lost,) = seen.lost
     assert isinstance(lost, Lost)
     assert (lost.boot_id, lost.reason) == ("p1-x1", Reason.UNHEALTHY)
-    assert lost.detail.startswith(f"{ID}: its head runs and does not answer")
+    assert lost.detail.startswith(
+        f"{ID}: its head runs and answers neither Kubernetes' probes nor, for 0 s, the daemon: "
+    )
+    assert lost.detail.endswith("GET /api/jobs/: no answer in time.")
 
 
 async def test_a_head_that_answers_the_daemon_is_not_lost_while_its_kubelet_is_away(seen: Seen, heads: Heads) -> None:

@@ -10,25 +10,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from pool.backends.kuberay.view import Doubt, View
+from pool.backends.rayapi.dashboard import DashboardError
 
 log = structlog.get_logger(__name__)
 
-PROBE_S = 3.0
-SILENT_S = 12.0
+ASK_S, PAUSE_S = 8.0, 2.0
+SILENT_S = 15.0
 """A head that is not ready and has not answered for so long is lost."""
+# The probes' own path gives Ray's GCS a tenth of a second: a driver that takes all of the head's processor can fail it
+# again and again. This one needs the GCS as well, and waits for it.
+ASKED = "/api/jobs/"
 LOOK_S = 60.0
 
 
 class Asked(Protocol):
     """A head that can be asked."""
 
-    async def healthy(self) -> bool:
-        """Tell whether it answers."""
+    async def get(self, path: str) -> Any:
+        """Return the JSON that `path` answers; raise `DashboardError` if it does not."""
 
 
 class Health:
@@ -68,15 +72,17 @@ class Health:
                 await asyncio.gather(*(self._ask(doubt) for doubt in doubts))
             except Exception:
                 log.exception("heads could not be asked for their health, trying again")
-            await asyncio.sleep(PROBE_S)
+            await asyncio.sleep(PAUSE_S)
 
     async def _ask(self, doubt: Doubt) -> None:
-        healthy = await self._dashboard(doubt, PROBE_S).healthy()
-        now = asyncio.get_running_loop().time()
-        if healthy:
-            self._silent_since[doubt.boot_id] = now
-        elif (silent_s := now - self._silent_since[doubt.boot_id]) >= SILENT_S:
-            self._view.hangs(
-                doubt,
-                f"its head runs and does not answer: neither Kubernetes' probes, nor the daemon for {silent_s:.0f} s",
-            )
+        loop, detail = asyncio.get_running_loop(), ""
+        try:
+            await self._dashboard(doubt, ASK_S).get(ASKED)
+        except DashboardError as error:
+            detail = str(error)
+        silent_s = loop.time() - self._silent_since[doubt.boot_id]
+        if not detail:
+            self._silent_since[doubt.boot_id] = loop.time()
+        elif silent_s >= SILENT_S:
+            witnesses = f"neither Kubernetes' probes nor, for {silent_s:.0f} s, the daemon"
+            self._view.hangs(doubt, f"its head runs and answers {witnesses}: {detail}")

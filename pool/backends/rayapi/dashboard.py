@@ -109,7 +109,7 @@ class Dashboard:
             async with self._http.get(self.url + path, timeout=self._timeout) as response:
                 return response.status in (401, 403)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise DashboardError(f"GET {path}: {error or 'no answer in time'}") from error
+            raise DashboardError(f"GET {path}: {str(error) or 'no answer in time'}") from error
 
     async def _ask(self, method: str, path: str, params: Any, body: Any = None) -> Any:
         url = self.url + path
@@ -125,4 +125,4 @@ class Dashboard:
                     raise DashboardError(f"{method} {path}: {response.status} {text}", response.status)
                 return await response.json()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise DashboardError(f"{method} {path}: {error or 'no answer in time'}") from error
+            raise DashboardError(f"{method} {path}: {str(error) or 'no answer in time'}") from error
