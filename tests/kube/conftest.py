@@ -14,6 +14,7 @@ from pool.backends.base import News
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.backends.kuberay.options import KuberayOptions
 from pool.kube.api import Api
+from tests.kube.place import place as place
 from tests.kube.release import Release
 
 WITHOUT = "needs a Kubernetes with KubeRay: make test-kube KUBECONFIG=~/.kube/config"

@@ -22,11 +22,19 @@ class Proxy:
         self._passing: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._own_port = 0
+        self._speaking = asyncio.Event()
+        self._speaking.set()
 
     async def open(self) -> None:
         """Let connections through (again)."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._own_port)
         self._own_port = self._server.sockets[0].getsockname()[1]
+
+    def fall_silent(self) -> None:
+        """Pass nothing on any more that comes over the connections there are, and close none; new ones speak."""
+        self._speaking.clear()
+        self._speaking = asyncio.Event()
+        self._speaking.set()
 
     async def away(self) -> None:
         """Break every connection, and refuse new ones."""
@@ -48,17 +56,23 @@ class Proxy:
         return file
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers |= {writer, far_writer}
         for source, sink in ((reader, far_writer), (far_reader, writer)):
-            task = asyncio.create_task(_pass(source, sink))
+            task = asyncio.create_task(_pass(source, sink, self._speaking))
             self._passing.add(task)
             task.add_done_callback(self._passing.discard)
 
 
-async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter, speaking: asyncio.Event) -> None:
     with contextlib.suppress(OSError):
         while data := await source.read(65536):
+            await speaking.wait()
             sink.write(data)
             await sink.drain()
+        await speaking.wait()
         sink.close()

@@ -1,86 +1,17 @@
-"""The daemon as it is served, over a real Kubernetes: leases, kills at every side, an API that is away."""
+"""The daemon as it is served, over a real Kubernetes: leases, and kills at every side."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pool.client import AsyncClient, LeaseRequest
-from pool.kube.api import Api
-from tests.homes import listed
-from tests.kube.kit import IMAGE, SMALL, submit
-from tests.kube.proxy import Proxy
-from tests.serving import Served
+from pool.client import AcquireRefused
+from tests.kube.kit import SMALL, small, submit
+from tests.kube.place import DRIVER, Place, ask, begin, client_of, comes, explained, idle
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300), pytest.mark.xdist_group("kube")]
-
-CONFIG = """
-listen: 127.0.0.1:{port}
-backend: {{type: kuberay, namespace: {namespace}, addresses: pod, image_pull_policy: IfNotPresent, kubeconfig: {file}}}
-reconcile_interval: 1s
-defaults: {{lease_ttl: 20s, pickup: 10s}}
-"""
-DRIVER = "python -c 'import ray; ray.init()'"
-
-
-class Place:
-    """A daemon's state directory, its way to Kubernetes, and its clusters' namespace."""
-
-    def __init__(self, root: Path, namespace: str, api: Api, proxy: Proxy) -> None:
-        self.root, self.namespace, self.api, self.proxy = root, namespace, api, proxy
-        self._file = proxy.kubeconfig(root / "kubeconfig")
-        self._port = 0
-
-    async def serve(self) -> Served:
-        """Start the daemon (again); it answers when this returns."""
-        (self.root / "state" / "daemon.json").unlink(missing_ok=True)
-        config = CONFIG.format(port=self._port, namespace=self.namespace, file=self._file)
-        served = Served(self.root, config=config)
-        await asyncio.to_thread(served.__enter__)
-        self._port = int(served.url.rpartition(":")[2])
-        return served
-
-    async def clusters(self) -> list[dict[str, Any]]:
-        found = await self.api.get(f"/apis/ray.io/v1/namespaces/{self.namespace}/rayclusters")
-        items: list[dict[str, Any]] = found["items"]
-        return items
-
-    async def head(self) -> str:
-        selector = "ray.io/node-type=head"
-        found = await self.api.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=selector)
-        return str(found["items"][0]["metadata"]["name"])
-
-
-@pytest.fixture
-async def place(tmp_path: Path, namespace: str, api: Api) -> AsyncIterator[Place]:
-    proxy = Proxy(Path(os.environ["KUBECONFIG"]))
-    await proxy.open()
-    yield Place(tmp_path, namespace, api, proxy)
-    await proxy.away()
-
-
-def client_of(served: Served) -> AsyncClient:
-    return AsyncClient(served.url, token_file=served.state_dir / "operator.token")
-
-
-def ask(holder: str, **fields: Any) -> LeaseRequest:
-    return LeaseRequest(image=IMAGE, tenant="tests/kube", holder=holder, shape={"head": SMALL}, **fields)
-
-
-def states(served: Served) -> list[str]:
-    return [cluster["state"] for cluster in listed(served, "clusters")]
-
-
-async def idle(served: Served) -> None:
-    async with asyncio.timeout(40):
-        while await asyncio.to_thread(states, served) != ["idle"]:  # noqa: ASYNC110 - another process changes it
-            await asyncio.sleep(0.1)
 
 
 async def test_two_tasks_in_a_row_run_on_one_cluster(place: Place) -> None:
@@ -100,7 +31,7 @@ async def test_a_head_killed_under_a_lease_ends_it_and_the_next_lease_gets_a_new
     with await place.serve() as served:
         async with client_of(served) as client:
             lease = await client.acquire(ask("first"))
-            await place.api.delete(f"/api/v1/namespaces/{place.namespace}/pods/{await place.head()}")
+            await place.kill("head")
             # The client learns it with its next renewal, a third of the lease's time later.
             assert await lease.wait_lost(15.0)
             await lease.release()
@@ -108,43 +39,77 @@ async def test_a_head_killed_under_a_lease_ends_it_and_the_next_lease_gets_a_new
                 assert second.outcome == "cold"
 
 
-async def test_a_daemon_killed_while_it_starts_and_while_it_leases_adopts_its_cluster(place: Place) -> None:
+async def test_a_failed_start_is_told_to_the_waiter_and_leaves_its_last_words_in_the_history(place: Place) -> None:
+    place.more = "pools: [{name: all, breaker_failures: 1}]"
+    head = {**SMALL, "start_params": {"no-such-parameter": "1"}}
+    cluster_id = f"c-{small(workers=0, **head).digest}-1"
+    with await place.serve() as served:
+        async with client_of(served) as client:
+            with pytest.raises(AcquireRefused, match="No such option"):
+                await client.acquire(ask("first", shape={"head": head}))
+        await comes(served)
+        assert await place.clusters() == []
+        await asyncio.to_thread(served.end, signal.SIGKILL)
+    with await place.serve() as served:
+        said = await explained(served, cluster_id)
+        assert "ended with code 2" in said
+        assert "No such option" in said
+
+
+async def test_a_worker_killed_under_a_lease_degrades_it_and_a_head_that_hangs_ends_it(place: Place) -> None:
+    with await place.serve() as served:
+        async with client_of(served) as client:
+            lease = await client.acquire(ask("first", workers=1))
+            worker = await place.kill("worker")
+            async with asyncio.timeout(20):
+                while lease.hints != ("degraded",):  # noqa: ASYNC110 - renewals bring it
+                    await asyncio.sleep(0.1)
+            assert f"0 of 1 workers run: {worker}" in await explained(served, lease.cluster.id)
+            assert lease.state == "active"
+            async with asyncio.timeout(60):
+                while lease.hints:  # noqa: ASYNC110 - KubeRay makes another worker
+                    await asyncio.sleep(0.1)
+            # Nothing ends: the head's container runs on, and so does its dashboard.
+            await begin(lease.cluster.dashboard_url, lease.cluster.token, "pkill -STOP gcs_server")
+            assert await lease.wait_lost(75.0)
+            await lease.release()
+            assert "its head runs and answers neither Kubernetes' probes nor" in await explained(served, lease.id)
+            # What hangs does not heed its end either: Kubernetes gives it 30 s.
+            await comes(served, bound_s=75.0)
+            said = await explained(served, lease.cluster.id)
+            assert "the cluster did not answer its health probes." in said
+
+
+async def test_a_daemon_killed_at_create_grant_release_and_delete_goes_on_where_it_was(place: Place) -> None:
     served = await place.serve()
     async with client_of(served) as client:
-        asking = asyncio.create_task(client.acquire(ask("first")))
+        # A daemon may take longer to start on a busy machine than a lease lasts here.
+        asking = asyncio.create_task(client.acquire(ask("first", ttl_s=60.0)))
         async with asyncio.timeout(30):
             while not await place.clusters():  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.05)
         await asyncio.to_thread(served.end, signal.SIGKILL)
-        (before,) = await place.clusters()
-        again = await place.serve()
+        served = await place.serve()
         lease = await asking
-        await asyncio.to_thread(again.end, signal.SIGKILL)
+        # Adopted; or replaced, if it was killed before it had given the cluster its token.
+        await comes(served, "leased")
+        (before,) = await place.clusters()
+        await asyncio.to_thread(served.end, signal.SIGKILL)
+        served = await place.serve()
+        assert await submit(lease.cluster.dashboard_url, lease.cluster.token, DRIVER) == "SUCCEEDED"
+        assert lease.state == "active"
+        await lease.release()
+        await asyncio.to_thread(served.end, signal.SIGKILL)
         with await place.serve() as served:
-            assert await submit(lease.cluster.dashboard_url, lease.cluster.token, DRIVER) == "SUCCEEDED"
-            assert lease.state == "active"
-            await lease.release()
             await idle(served)
             (after,) = await place.clusters()
             assert after["metadata"]["uid"] == before["metadata"]["uid"]
-
-
-async def test_while_the_api_is_away_leases_go_on_and_nothing_is_lost(place: Place) -> None:
-    with await place.serve() as served:
-        async with client_of(served) as client:
-            lease = await client.acquire(ask("first"))
-            await place.proxy.away()
-            # Longer than a lease's time: only renewals keep it.
-            await asyncio.sleep(25.0)
-            assert lease.state == "active"
-            assert await submit(lease.cluster.dashboard_url, lease.cluster.token, DRIVER) == "SUCCEEDED"
-            await lease.release()
+            async with client.lease(ask("second")) as second:
+                assert second.outcome == "hit"
             await idle(served)
-            second = await client.acquire(ask("second"))
-            assert second.outcome == "hit"
-            await place.proxy.open()
-            head = await place.head()
-            await place.api.delete(f"/api/v1/namespaces/{place.namespace}/pods/{head}")
-            # The watch that is taken up again, within its longest pause, tells of it.
-            assert await second.wait_lost(30.0)
-            await second.release()
+            assert (await asyncio.to_thread(served.run, "drain", second.cluster.id)).returncode == 0
+            await asyncio.to_thread(served.end, signal.SIGKILL)
+        with await place.serve() as served:
+            await comes(served)
+            assert await place.clusters() == []
+            assert "an operator drained the cluster." in await explained(served, second.cluster.id)
