@@ -12,7 +12,10 @@ from pool.kube.api import CORE
 from tests.kube.release import NEEDS, Release
 
 TASK_IMAGE = os.environ.get("WARMPOOL_TEST_TASK_IMAGE", "")
-WITHOUT = "needs a task's image on the nodes: build deploy/task.Dockerfile and name it in WARMPOOL_TEST_TASK_IMAGE"
+WITHOUT = (
+    "needs a task's image on the nodes: build deploy/task.Dockerfile with --build-arg EXTRAS=flyte,flyte2 "
+    "and name it in WARMPOOL_TEST_TASK_IMAGE"
+)
 
 pytestmark = [
     pytest.mark.kube,

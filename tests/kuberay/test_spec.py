@@ -105,6 +105,7 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
     for group in (expected["spec"]["headGroupSpec"], *expected["spec"]["workerGroupSpecs"]):
         ray(group)["env"] = env
     head_env = [
+        {"name": "GRPC_ENABLE_FORK_SUPPORT", "value": "false"},
         {"name": "TIMEOUT_FOR_SPECIFIC_SERVER_S", "value": "25"},
         {"name": "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "value": "60"},
     ]

@@ -25,11 +25,15 @@ _GROUP = re.compile(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-# Ray Client has a process in the head for each connection. Ray looks whether it listens after 0, 1, 2.6, 5.2, 9.3,
-# 15.9, 26.4 and 43.2 s (gRPC's backoff), and for 30 s; a process that nobody comes to ends itself. On a busy head, one
-# that took 16 s to start was gone before the next look when it waited for 10 s only. So it waits for longer than the
-# pauses, and the looks go on. Ray's own 30 s of waiting would leave more of them behind a chain of short tasks.
+# Ray Client has a process in the head for each connection, forked from one that is full of gRPC's threads. With gRPC's
+# support for forks, on by default, a thread of the child crashes now and then before it becomes the new program
+# ("Starting Ray client server failed"). That support is for children that go on to use gRPC; these become others.
+# Ray looks whether the process listens after 0, 1, 2.6, 5.2, 9.3, 15.9, 26.4 and 43.2 s (gRPC's backoff), and for 30 s;
+# one that nobody comes to ends itself. On a busy head, one that took 16 s to start was gone before the next look when
+# it waited for 10 s only. So it waits for longer than the pauses, and the looks go on. Ray's own 30 s of waiting would
+# leave more of them behind a chain of short tasks.
 CLIENT_SERVERS = (
+    {"name": "GRPC_ENABLE_FORK_SUPPORT", "value": "false"},
     {"name": "TIMEOUT_FOR_SPECIFIC_SERVER_S", "value": "25"},
     {"name": "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "value": "60"},
 )
