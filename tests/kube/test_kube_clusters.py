@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pool.backends.kuberay import pods, spec
+from pool.backends.kuberay import spec
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.core.errors import StartFailed
 from pool.core.events import Lost
@@ -31,8 +31,11 @@ async def test_a_cluster_is_created_used_reset_adopted_and_deleted_with_four_wri
     cluster = cluster_of(key)
     phases: list[str] = []
     started = await backend.start(cluster, key, phases.append)
-    assert phases[0] == "creating"
-    assert "workers 0 of 1" in phases
+    course = ["creating", "admitted", "scheduling", "pulling image", "starting head", "workers 0 of 1", "checking"]
+    assert [phase for phase in phases if phase not in course] == []
+    firsts = list(dict.fromkeys(phases))
+    assert sorted(firsts, key=course.index) == firsts
+    assert {"creating", "pulling image", "starting head", "workers 0 of 1", "checking"} <= set(phases)
     assert (await backend.list()).seen[0].boot_id == started.boot_id
     assert (
         await submit(started.dashboard_url, token_of(cluster.id), "python -c 'import ray; ray.init()'") == "SUCCEEDED"
@@ -149,9 +152,11 @@ async def test_a_node_that_comes_within_node_wait_is_waited_for(
     path = f"/api/v1/nodes/{node['metadata']['name']}"
     key = small(workers=0, pod={"spec": {"nodeSelector": {namespace: "here"}}})
     cluster = cluster_of(key)
-    starting = asyncio.create_task(backend.start(cluster, key, lambda phase: None))
+    phases: list[str] = []
+    starting = asyncio.create_task(backend.start(cluster, key, phases.append))
     try:
-        await until(lambda: pods.trouble(backend.view.pods(cluster.id)) is not None, "the pod to find no node", 10.0)
+        await until(lambda: [one for one in phases if "finds no node" in one], "the pod to find no node", 10.0)
+        assert phases[-1].startswith("scheduling: ")
         assert not starting.done()
         await api.patch(path, {"metadata": {"labels": {namespace: "here"}}})
         assert (await starting).boot_id

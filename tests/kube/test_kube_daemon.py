@@ -9,7 +9,7 @@ import pytest
 
 from pool.client import AcquireRefused
 from tests.kube.kit import SMALL, small, submit
-from tests.kube.place import DRIVER, Place, ask, begin, client_of, comes, explained, idle
+from tests.kube.place import DRIVER, Place, Told, ask, begin, client_of, comes, explained, idle
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300), pytest.mark.xdist_group("kube")]
 
@@ -27,16 +27,20 @@ async def test_two_tasks_in_a_row_run_on_one_cluster(place: Place) -> None:
                 assert await submit(second.cluster.dashboard_url, second.cluster.token, DRIVER) == "SUCCEEDED"
 
 
-async def test_a_head_killed_under_a_lease_ends_it_and_the_next_lease_gets_a_new_cluster(place: Place) -> None:
+async def test_a_waiter_is_told_how_far_the_start_is_and_a_head_that_ends_ends_its_lease(place: Place) -> None:
     with await place.serve() as served:
         async with client_of(served) as client:
-            lease = await client.acquire(ask("first"))
-            await place.kill("head")
+            told = Told()
+            lease = await client.acquire(ask("first", workers=1), progress=told)
+            assert told.that("pulling image", "starting head", "workers", "granted"), told.phases
+            (head,) = await place.pods("head")
+            await begin(lease.cluster.dashboard_url, lease.cluster.token, "pkill -KILL gcs_server")
             # The client learns it with its next renewal, a third of the lease's time later.
-            assert await lease.wait_lost(15.0)
+            assert await lease.wait_lost(30.0)
             await lease.release()
-            async with client.lease(ask("second")) as second:
-                assert second.outcome == "cold"
+            said = await explained(served, lease.id)
+            assert "the cluster was lost." in said
+            assert f"{head} ended with code 1 (Error): " in said
 
 
 async def test_a_failed_start_is_told_to_the_waiter_and_leaves_its_last_words_in_the_history(place: Place) -> None:
@@ -74,8 +78,6 @@ async def test_a_worker_killed_under_a_lease_degrades_it_and_a_head_that_hangs_e
             assert await lease.wait_lost(75.0)
             await lease.release()
             assert "its head runs and answers neither Kubernetes' probes nor" in await explained(served, lease.id)
-            # What hangs does not heed its end either: Kubernetes gives it 30 s.
-            await comes(served, bound_s=75.0)
             said = await explained(served, lease.cluster.id)
             assert "the cluster did not answer its health probes." in said
 
