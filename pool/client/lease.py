@@ -186,7 +186,9 @@ class HeldLease:
         request = ReleaseRequest(token=self._token, epoch=self.epoch, hold_s=hold_s)
         if self._residency is None:
             return request
-        return request.model_copy(update={"resident": self._residency.values, "reads": self._residency.reads})
+        # What there is nothing of is not said.
+        told = {"resident": self._residency.values, "reads": self._residency.reads or None}
+        return request.model_copy(update={name: value for name, value in told.items() if value is not None})
 
     def _extend(self, deadline: float, hints: list[str]) -> list[LeaseChange]:
         with self._lock:

@@ -200,7 +200,7 @@ def release(lease_id: str, proof: ReleaseRequest, tries_s: float = RELEASE_S) ->
         Whether the daemon knows that the lease is over; if not, it will expire by itself.
     """
     began = time.monotonic()
-    body = proof.model_dump_json(exclude_none=True).encode()
+    body = proof.model_dump_json(exclude_none=True, exclude_unset=True).encode()
     for pause_s in pauses(0.1, 1.0):
         left_s = tries_s - (time.monotonic() - began)
         limit_s = max(left_s, 0.2)

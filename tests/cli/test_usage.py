@@ -98,7 +98,8 @@ def test_a_url_that_leads_nowhere_is_one_sentence(url: str, tmp_path: Path) -> N
 
 
 def test_the_token_of_the_daemon_here_is_never_sent_elsewhere(tmp_path: Path) -> None:
-    (tmp_path / "daemon.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "pid": os.getpid()}))
+    announced = {"url": "http://127.0.0.1:1", "pid": os.getpid(), "tokens": str(tmp_path)}
+    (tmp_path / "daemon.json").write_text(json.dumps(announced))
     (tmp_path / "operator.token").write_text("secret-of-the-daemon-here\n")
     assert find(Where(state_dir=tmp_path)).token == "secret-of-the-daemon-here"
     assert find(Where(url="http://127.0.0.1:1/", state_dir=tmp_path)).token == "secret-of-the-daemon-here"

@@ -14,8 +14,10 @@ import yaml
 from typer.core import TyperGroup
 
 from pool.cli.app import app
-from pool.config import load_text
+from pool.config import Config, load_text
+from pool.config.model import KuberaySection, StoreSection
 from pool.config.pools import PoolOptions
+from pool.core.model import Outcome
 from pool.core.reasons import Reason
 from pool.core.reconcile import DRIFTS
 from pool.metrics.gauges import ROWS
@@ -80,8 +82,11 @@ def test_every_code_and_setting_that_the_guide_names_is_one() -> None:
     words = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", PAGE))
     known = {reason.value for reason in Reason} | set(DRIFTS) | set(PoolOptions.model_fields)
     known |= {row.name for row in [*Series("", 0.0).rows, *ROWS]}
-    # Of the daemon, of the backend kuberay, and of PostgreSQL.
-    known |= {"max_starting", "node_wait", "image_pull_policy", "reconcile_interval", "pg_dump", "pg_stat_activity"}
+    known |= {outcome.value for outcome in Outcome} | set(Config.model_fields) | set(KuberaySection.model_fields)
+    known |= set(StoreSection.model_fields)
+    known |= {"lost_after", "warm_head_price"}  # of `existing`, and of the API
+    # Of PostgreSQL.
+    known |= {"pg_dump", "pg_stat_activity", "idle_session_timeout"}
     assert words <= known
 
 

@@ -154,9 +154,9 @@ async def test_the_right_to_label_pods_is_what_the_daemon_asks_for_and_is_given_
         await until_it_holds(writer, 20)
     finally:
         await label.close()
-    given, without = (
-        [r["rules"] for r in await rules(*settings) if r["kind"] == "Role" and r["metadata"]["name"].endswith("-role")]
-        for settings in (("--set", "postgres.urlSecret.name=s"), ())
-    )
-    assert given == [[{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]]
-    assert without == []
+    for settings, given in (
+        (("--set", "postgres.urlSecret.name=s"), [[{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]]),
+        ((), []),
+    ):
+        roles = [item for item in await rules(*settings) if item["kind"] == "Role"]
+        assert [role["rules"] for role in roles if role["metadata"]["name"].endswith("-role")] == given

@@ -12,7 +12,7 @@ from policies.queue_order import PriorityWithAging
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
 from pool.backends.simulated import SimulatedCluster
-from pool.core.capacity import over
+from pool.core.capacity import as_large, over
 from pool.core.events import Change, Granted
 from pool.core.key import ClusterKey, Footprint, footprint_of, key_from
 from pool.core.model import ClusterState
@@ -136,9 +136,11 @@ class RealClusters(dict[str, SimulatedCluster]):
                 self._problem(f"the world is over the ceiling of {whose}: {text}")
 
     def _resized(self, cluster_id: str, before: SimulatedCluster, cluster: SimulatedCluster) -> None:
+        """See that the store knows, and counts what comes to be: also once it was decided to stop meanwhile."""
         known = self._disk.clusters[cluster_id]
         grows = sum(cluster.workers.values()) > sum(before.workers.values())
-        if known.state is not (ClusterState.GROWING if grows else ClusterState.SHRINKING):
+        begun = known.state in (ClusterState.GROWING if grows else ClusterState.SHRINKING, ClusterState.STOPPING)
+        if not begun or not as_large(known.footprint, footprint_of(self.key_of(cluster_id).shape, cluster.workers)):
             self._problem(f"the workers of {known} became {cluster.workers}, and the store knows nothing of it")
         self._measure(cluster_id, cluster)
 

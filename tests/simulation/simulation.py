@@ -70,6 +70,7 @@ class Simulation:
         self.world = SimulatedWorld(random.Random(seed), make_behaviour(self.rng), clusters)
         self.host: Host | None = None
         self.forgotten: list[Host] = []
+        self._lives: list[asyncio.Task[None]] = []
         self.leaves_dirt = self.rng.choice([0.0, 0.1])
         self.oracle = Oracle(self.is_shared, self.clock.now)
         self.decisions = self._checked = 0
@@ -154,6 +155,7 @@ class Simulation:
         daemon.observe(lambda decision: self._observe(host, decision))
         self._check_between(host)
         host.life = self.loop.create_task(self._live(host))
+        self._lives.append(host.life)
         return host
 
     async def _live(self, host: Host) -> None:
@@ -256,6 +258,9 @@ class Simulation:
             await self.host.daemon.stop()
         self._die(self.host)
         await asyncio.sleep(0.1)
+        for life in self._lives:
+            life.cancel()
+        await asyncio.gather(*self._lives, return_exceptions=True)
 
     def _mend(self) -> None:
         self.note("mended")
