@@ -41,7 +41,7 @@ def long_lived_objects() -> Iterator[None]:
     gc.disable()
     try:
         yield
-        gc.collect()
+        # Without a collection first: it would look at everything for a quarter of a restart's time, and find little.
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
     finally:
