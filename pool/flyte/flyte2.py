@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import flyte
 import flyte.report
@@ -30,6 +30,7 @@ from pool.flyte.config import Pooled
 from pool.flyte.holding import aheld, current_lease, explained
 from pool.flyte.identity import Identity, local_identity, remote_identity
 from pool.flyte.record import TaskRecord
+from pool.flyte.reuse import check, held_for
 from pool.flyte.shape import Own, split
 
 GROUP_KEY = "lease_group"
@@ -40,13 +41,30 @@ _ABOVE_KEY = "lease_held"
 
 @dataclass(kw_only=True)
 class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
-    """A task whose body runs connected to a leased Ray cluster."""
+    """A task whose body runs connected to a leased Ray cluster.
+
+    Attributes:
+        reuse: its `ReusePolicy`, which the lease follows.
+    """
 
     plugin_config: Pooled
+    reuse: flyte.ReusePolicy | None = None
+    supports_reuse_policy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[no-untyped-call]  # flyte has no types here
+        if self.reusable is not None:
+            self.reuse = check(self.name, self.reusable, self.plugin_config)
+            # The SDK would make an "actor" of a plain task that has one, which the open-source backend does not run.
+            self.reusable = None
         self.report = self.report or self.plugin_config.deck
+
+    def override(self, **fields: Any) -> Any:
+        """Return the task with other settings, as the SDK does; ``reusable="off"`` ends the reuse."""
+        task = super().override(**fields)
+        if fields.get("reusable") == "off" and isinstance(task, PooledTask):
+            task.reuse = None
+        return task
 
     async def pre(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the lease, as ``flyte.ctx()["ray_lease"]`` (None without a daemon)."""
@@ -94,9 +112,10 @@ class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
                 await RayFunctionTask.pre(SimpleNamespace(plugin_config=self.plugin_config.config))
             stack.enter_context(record.timed("body_s"))
             return await super().execute(*args, **kwargs)
-        identity = self._identity(context, local)
+        pooled = held_for(self.plugin_config, self.reuse, self.parent_env_name or "")
+        identity = self._identity(context, local, pooled.group)
         above = None if local else Above.from_text(context.custom_context.get(_ABOVE_KEY, ""))
-        wish = wish_of(self.name, self.plugin_config, identity, self._own(), above)
+        wish = wish_of(self.name, pooled, identity, self._own(), above)
         lease = await stack.enter_async_context(aheld(wish, record))
         if self.plugin_config.deck:
             flyte.report.get_tab(deck.TAB).replace(deck.granted(lease, shared=record.how == "shared"))
@@ -107,9 +126,9 @@ class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
         ):
             return await super().execute(*args, **kwargs)
 
-    def _identity(self, context: Any, local: bool) -> Identity:
+    def _identity(self, context: Any, local: bool, group: str) -> Identity:
         action = context.action
-        group = context.custom_context.get(GROUP_KEY) or self.plugin_config.group
+        group = context.custom_context.get(GROUP_KEY) or group
         if local:
             return local_identity(self.name, action.run_name or "").with_group(group)
         return remote_identity(

@@ -6,13 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import flyte
 import flyte.errors
 import pytest
+from flyte._internal.runtime.task_serde import translate_task_to_wire
 from flyte.extend import TaskPluginRegistry
-from flyte.models import ActionID, RawDataPath, TaskContext
+from flyte.models import ActionID, CodeBundle, RawDataPath, SerializationContext, TaskContext
 from flyte.report import Report
 from flyte.types import TypeEngine, TypeTransformer
 from flyteplugins.ray import HeadNodeConfig, RayJobConfig, WorkerNodeConfig
@@ -32,6 +34,12 @@ def config(cpus: int = 1, **fields: Any) -> Pooled:
 
 
 env = flyte.TaskEnvironment(name="warm", plugin_config=config())
+lasting_env = flyte.TaskEnvironment(
+    name="lasting", plugin_config=config(), reusable=flyte.ReusePolicy(replicas=1, idle_ttl=300)
+)
+run_env = flyte.TaskEnvironment(
+    name="in-a-run", plugin_config=config(), reusable=flyte.ReusePolicy(replicas=1, idle_ttl=120, scope="run")
+)
 other_env = flyte.TaskEnvironment(name="other", plugin_config=config(cpus=2))
 plain_env = flyte.TaskEnvironment(name="plain", depends_on=[env, other_env])
 
@@ -78,6 +86,16 @@ def double_in_a_thread(x: int) -> int:
 
 @other_env.task
 async def double_elsewhere(x: int) -> int:
+    return 2 * x
+
+
+@lasting_env.task
+async def double_lasting(x: int) -> int:
+    return 2 * x
+
+
+@run_env.task
+async def double_in_a_run(x: int) -> int:
     return 2 * x
 
 
@@ -275,6 +293,64 @@ async def test_on_a_backend_tenant_group_holder_and_image_are_the_actions(
     assert (asked["key"]["tenant"], asked["key"]["image"], asked["group"]) == ("p/d", "a/b:c", "p/d/run-1")
     assert asked["holder"] == "p/d/run-1/warm.double/0"
     assert not daemon.held
+
+
+@pytest.mark.parametrize(
+    ("task", "group", "hold_s"),
+    [
+        (double_lasting, "environment/lasting", 300.0),
+        (double_in_a_run, "p/d/run-1", 120.0),
+        (double, "p/d/run-1", None),
+    ],
+)
+async def test_a_reuse_policy_says_for_whom_and_how_long_the_cluster_is_kept(
+    task: PooledTask, group: str, hold_s: float | None, daemon: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARMPOOL_IMAGE", "a/b:c")
+    async with on_a_backend():
+        assert await task.execute(x=2) == 4
+    asked = daemon.asked[0]
+    assert (asked["group"], asked.get("hold_s")) == (group, hold_s)
+
+
+async def test_a_reuse_policy_is_overridden_and_switched_off(daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WARMPOOL_IMAGE", "a/b:c")
+    longer = double_lasting.override(reusable=flyte.ReusePolicy(replicas=1, idle_ttl=400, scope="run"))
+    off = double_lasting.override(reusable="off")
+    async with on_a_backend():
+        assert [await task.execute(x=2) for task in (longer, off, double_lasting)] == [4, 4, 4]
+    kept = [(asked["group"], asked.get("hold_s")) for asked in daemon.asked]
+    assert kept == [("p/d/run-1", 400.0), ("p/d/run-1", None), ("environment/lasting", 300.0)]
+
+
+def test_with_a_reuse_policy_it_is_a_plain_python_task_to_the_backend() -> None:
+    bundle = CodeBundle(computed_version="v", tgz="t")
+    context = SerializationContext(
+        version="v", project="p", domain="d", org="o", code_bundle=bundle, root_dir=Path.cwd()
+    )
+    template = translate_task_to_wire(double_lasting, context).task_template
+    assert template.type == "python"
+    assert not template.HasField("custom")
+    assert not template.HasField("reuse_policy")
+
+
+@pytest.mark.parametrize(
+    ("policy", "pooled", "said"),
+    [
+        (flyte.ReusePolicy(replicas=2), config(), r"replicas: \(2, 2\) is not 1.*write replicas=1"),
+        (flyte.ReusePolicy(replicas=1, concurrency=2), config(), "concurrency: 2 is not 1"),
+        (flyte.ReusePolicy(replicas=1), config(hold_s=5.0), "idle_ttl and Pooled.hold_s both say"),
+    ],
+)
+def test_a_reuse_policy_that_a_lease_cannot_follow_is_refused(
+    policy: flyte.ReusePolicy, pooled: Pooled, said: str
+) -> None:
+    wrong = flyte.TaskEnvironment(name="wrong", plugin_config=pooled, reusable=policy)
+    with pytest.raises(ValueError, match=said):
+
+        @wrong.task
+        async def never(x: int) -> int:
+            return x
 
 
 async def test_on_a_backend_no_daemon_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
