@@ -32,7 +32,7 @@ demo: setup  ## the main job, live: a Flyte workflow cold, warm, and with a clus
 	@$(BIN)/warmpool demo
 
 test: setup  ## all tests
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not alone"
 
 check: setup  ## lint, format, strict types, import contracts
 	@$(BIN)/ruff check --quiet .
@@ -55,7 +55,8 @@ test-ray: setup  ## the tests on real Ray, with another version of it: make test
 
 test-kube: setup  ## the tests on a real Kubernetes with KubeRay: make test-kube KUBECONFIG=~/.kube/config
 	@[ -n "$$KUBECONFIG" ] || { echo "Say which Kubernetes: make test-kube KUBECONFIG=~/.kube/config"; exit 1; }
-	@$(BIN)/pytest -n 2 --dist loadgroup -m kube
+	@$(BIN)/pytest -n 2 --dist worksteal -m "kube and not alone"
+	@$(BIN)/pytest -n 0 -m "kube and alone"
 
 bench: bench-decide bench-grant bench-restart bench-sizing bench-chain bench-resident  ## all benchmarks, one after the other
 

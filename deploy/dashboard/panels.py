@@ -237,6 +237,14 @@ ROWS: dict[str, list[Panel]] = {
         ),
     ],
     "Daemon": [
+        Panel(
+            "Writer and standbys", "1 writer at any time; with replicas on PostgreSQL the others stand by. No writer: "
+            "nothing is granted. A standby less than you run: nobody takes over.", "short",
+            [
+                Query(f"sum(warmpool_ready{{{DAEMON}}})", "writer"),
+                Query(f"sum(warmpool_standing_by{{{DAEMON}}})", "standing by"),
+            ],
+        ),
         Panel("Commits", "Commits to the store per second.", "ops", [
             Query(rate("warmpool_commit_seconds_count", "job", DAEMON), "commits"),
             Query(rate("warmpool_commit_batch_events_sum", "job", DAEMON), "events"),

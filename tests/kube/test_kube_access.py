@@ -18,7 +18,7 @@ from pool.kube.api import Api
 from tests.kube.proxy import Proxy
 from tests.serving import Served
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(120), pytest.mark.xdist_group("kube")]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(120)]
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 CONFIG = """

@@ -15,7 +15,7 @@ from tests.homes import listed
 from tests.kube.kit import SMALL, submit, until
 from tests.kube.place import DRIVER, Place, Told, ask, client_of, comes, explained
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(300), pytest.mark.xdist_group("kube")]
+pytestmark = [pytest.mark.kube, pytest.mark.alone, pytest.mark.timeout(300)]
 
 AWAY_S = 60.0
 STOP, START = "WARMPOOL_TEST_STOP_APISERVER", "WARMPOOL_TEST_START_APISERVER"

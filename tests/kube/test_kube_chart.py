@@ -22,7 +22,7 @@ WITHOUT_NEXT = (
     "WARMPOOL_TEST_NEXT_IMAGE"
 )
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(400), pytest.mark.xdist_group("kube"), NEEDS]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(400), NEEDS]
 
 
 async def test_a_release_lives_through_upgrade_and_rollback_under_leases_and_is_taken_over_by_the_next(release):

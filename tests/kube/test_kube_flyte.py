@@ -20,7 +20,6 @@ WITHOUT = (
 pytestmark = [
     pytest.mark.kube,
     pytest.mark.timeout(300),
-    pytest.mark.xdist_group("kube"),
     NEEDS,
     pytest.mark.skipif(not TASK_IMAGE, reason=WITHOUT),
 ]

@@ -17,7 +17,7 @@ from pool.client.outside import port_forward
 from tests.kube.kit import IMAGE, SMALL
 from tests.kube.release import NEEDS, Release
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(300), pytest.mark.xdist_group("kube"), NEEDS]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(300), NEEDS]
 
 DRIVER = """
 import ray, sys

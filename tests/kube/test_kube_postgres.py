@@ -18,7 +18,7 @@ from tests.kube.test_kube_chart import rules
 POSTGRES = os.environ.get("WARMPOOL_TEST_POSTGRES_IMAGE", "")
 WITHOUT = "needs PostgreSQL's image on the nodes: docker build -f tests/kube/postgres.Dockerfile, named in "
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(400), pytest.mark.xdist_group("kube"), NEEDS]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(400), NEEDS]
 
 KILL = """
 import os, sys

@@ -17,7 +17,7 @@ from pool.core.reasons import Reason
 from pool.kube.api import CORE, RAY, Api, ApiError
 from tests.kube.kit import cluster_of, small
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(120), pytest.mark.xdist_group("kube")]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(120)]
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 

@@ -9,7 +9,7 @@ from pool.backends.kuberay.backend import KuberayBackend
 from pool.core.events import Started
 from tests.kube.kit import cluster_of, small, submit
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(240), pytest.mark.xdist_group("kube")]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(240)]
 
 KEY = small(workers=1)
 ACTOR = "ray.remote(num_cpus=0)(type('A', (), {'f': lambda self: setattr(self, 'kept', ray.put(bytes(10_000_000)))}))"

@@ -12,7 +12,7 @@ from pool.client import AsyncClient, NotAllowed
 from pool.kube.api import CORE, RAY
 from tests.kube.place import Place, ask, comes
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(180), pytest.mark.xdist_group("kube")]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(180)]
 
 ACCESS = """
 access:

@@ -10,7 +10,7 @@ import pytest
 from tests.kube.kit import IMAGE, SMALL
 from tests.kube.place import TENANT, Place, ask, client_of, comes, explained
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(180), pytest.mark.xdist_group("kube")]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(180)]
 
 # Its window opens every minute and stays open for two: it is open whenever this runs.
 SCHEDULED = f"""

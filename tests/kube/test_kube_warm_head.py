@@ -20,7 +20,7 @@ from tests.homes import listed
 from tests.kube.kit import IMAGE, SMALL, cluster_of, small, submit
 from tests.serving import Served
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(300), pytest.mark.xdist_group("kube")]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
 
 CONFIG = """
 listen: 127.0.0.1:0

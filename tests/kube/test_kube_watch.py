@@ -18,7 +18,7 @@ from pool.kube.api import CORE, RAY, Api
 from tests.kube.kit import cluster_of, small, until
 from tests.kube.proxy import Proxy
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(120), pytest.mark.xdist_group("kube")]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(120)]
 
 
 async def test_a_watch_that_falls_silent_is_given_up_and_what_it_missed_is_told(

@@ -38,7 +38,7 @@ def head(item: dict[str, Any]) -> dict[str, Any]:
         (lambda item: group(item).update(replicas=3), "spec.workerGroupSpecs[w].replicas is 3, not 2"),
         (lambda item: item["spec"].update(workerGroupSpecs=[]), "spec.workerGroupSpecs[w] is gone"),
         (lambda item: item["spec"].update(suspend=True), "spec.suspend is true"),
-        (lambda item: item["spec"].pop("authOptions"), "spec.authOptions is gone"),
+        (lambda item: item["spec"]["headGroupSpec"].pop("rayStartParams"), "spec.headGroupSpec.rayStartParams is gone"),
         (
             lambda item: item["spec"]["workerGroupSpecs"].append({"groupName": "more"}),
             "spec.workerGroupSpecs has more groups",
@@ -65,12 +65,24 @@ def test_an_edit_is_named(edit: Edit, said: str) -> None:
         lambda item: head(item)["containers"].append({"name": "sidecar", "image": "mesh"}),
         lambda item: head(item)["containers"][0]["env"].append({"name": "ADDED", "value": "1"}),
         lambda item: item["metadata"]["annotations"].pop(drift.APPLIED),
+        # KubeRay 1.4 and 1.5.
+        lambda item: item["spec"].pop("authOptions"),
+        lambda item: item["spec"]["authOptions"].pop("secretName"),
     ],
 )
 def test_what_is_added_is_no_edit(edit: Edit) -> None:
     item = copy.deepcopy(made())
     edit(item)
     assert drift.edited(item) == ""
+
+
+def test_what_was_never_stored_is_no_edit_but_what_was_changed_since_is() -> None:
+    item = copy.deepcopy(made())
+    del head(item)["containers"][0]["readinessProbe"]
+    item["metadata"]["generation"] = 1
+    assert drift.edited(item) == ""
+    item["metadata"]["generation"] = 2
+    assert drift.edited(item).endswith("containers[ray-head].readinessProbe is gone")
 
 
 def test_what_the_autoscaler_writes_is_no_edit() -> None:

@@ -52,7 +52,7 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
     metadata: {{name: {name}, namespace: default, annotations: {{warmpool/tenant: ml/production}}}}
     spec:
       rayVersion: 2.60.0
-      authOptions: {{mode: token}}
+      authOptions: {{mode: token, secretName: {name}}}
       headGroupSpec:
         rayStartParams: {{dashboard-host: 0.0.0.0, num-cpus: '1', num-gpus: '0', memory: '2147483648'}}
         template:

@@ -88,7 +88,7 @@ async def test_a_head_that_ended_tells_how(seen: Seen) -> None:
     seen.pod(pod(state={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}, phase="Failed"))
     (lost,) = seen.lost
     assert lost.reason is Reason.PROCESS_GONE
-    assert lost.detail == f"{ID}: p1 ended with code 137 (OOMKilled)."
+    assert lost.detail == f"{ID}: p1 ended since it ran out of memory with code 137 (OOMKilled)."
 
 
 async def test_a_cluster_that_somebody_deletes_is_lost_once(seen: Seen) -> None:
@@ -165,7 +165,7 @@ async def test_a_cluster_that_misses_a_worker_is_told_once_with_the_cause_and_wh
     assert await seen.degraded() == []
     seen.pod(worker("w1", state={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}, phase="Failed"))
     seen.pod(worker("w1"), deleted=True)
-    one = (f"{ID}: 1 of 2 workers run: w1 ended with code 137 (OOMKilled).", False)
+    one = (f"{ID}: 1 of 2 workers run: w1 ended since it ran out of memory with code 137 (OOMKilled).", False)
     assert await seen.degraded() == [one]
     seen.pod(worker("w3", ready=False))
     assert await seen.degraded() == [one]

@@ -267,8 +267,8 @@ class KuberayBackend:
     async def _give_token(self, secret: dict[str, Any], *, new: bool) -> None:
         """Create the Secret of a RayCluster; its pods wait for it.
 
-        KubeRay makes one with a token of its own where it finds none: in that of a new RayCluster ours is put at once,
-        before its pods are there to read it.
+        KubeRay 1.5 makes one with a token of its own where it finds none: in that of a new RayCluster ours is put at
+        once, before its pods are there to read it.
         """
         namespace, name = secret["metadata"]["namespace"], secret["metadata"]["name"]
         try:

@@ -1,7 +1,8 @@
 """Whether a RayCluster is still what the daemon made it: nobody edited or scaled it by hand. Pure.
 
 What was sent is kept in an annotation, as ``kubectl apply`` keeps it: so it can be compared after a restart too, and
-with another template in force. What Kubernetes, KubeRay or a webhook added to it is no edit.
+with another template in force. What Kubernetes, KubeRay or a webhook added to it is no edit, nor is what was never
+stored: Kubernetes drops fields that its version of KubeRay does not know without a word.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 APPLIED = "warmpool/applied"
 # What the autoscaler writes, where there is one.
 _AUTOSCALED = ("replicas", "scaleStrategy")
+# What older versions of KubeRay do not know, or not all of. The containers carry what it would give them.
+_NOT_EVERYWHERE = "authOptions"
 
 
 def remember(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +35,11 @@ def edited(item: Mapping[str, Any]) -> str:
     applied = item["metadata"].get("annotations", {}).get(APPLIED)
     if not applied:
         return ""
+    if item["metadata"].get("generation") == 1:
+        # As it was created: Kubernetes counts the changes of a spec.
+        return ""
     sent, live = json.loads(applied), item.get("spec", {})
+    sent.pop(_NOT_EVERYWHERE, None)
     if sent.get("enableInTreeAutoscaling"):
         sent = {**sent, "workerGroupSpecs": [_without_scale(group) for group in sent.get("workerGroupSpecs", [])]}
     if live.get("suspend") and not sent.get("suspend"):

@@ -9,6 +9,7 @@ from pool.core.reasons import Reason
 
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+OUT_OF_MEMORY = "OOMKilled"
 _WITHOUT_TOKEN_YET = "secret"  # noqa: S105 - the word in a message, not one
 
 
@@ -99,7 +100,9 @@ def ending(pod: dict[str, Any]) -> str:
     name = pod["metadata"]["name"]
     if ended:
         said = f": {ended['message'].strip()[-300:]}" if ended.get("message") else ""
-        return f"{name} ended with code {ended.get('exitCode')} ({ended.get('reason', 'no reason')}){said}"
+        reason = ended.get("reason", "no reason")
+        memory = " since it ran out of memory" if reason == OUT_OF_MEMORY else ""
+        return f"{name} ended{memory} with code {ended.get('exitCode')} ({reason}){said}"
     if pod["status"].get("reason"):
         return f"{name} was ended: {pod['status']['reason']} {pod['status'].get('message', '')}".rstrip()
     return f"{name} was deleted"
@@ -122,8 +125,8 @@ def _trouble(pod: dict[str, Any]) -> Trouble | None:
             return Trouble(Reason.START_FAILED, f"{name}: the image {container['image']} cannot be pulled: {said}")
         if why in _CONFIG:
             return Trouble(Reason.START_FAILED, f"{name} cannot be made: {said}", _WITHOUT_TOKEN_YET not in said)
-        if ended.get("reason") == "OOMKilled":
-            return Trouble(Reason.START_FAILED, f"{name} ran out of memory; give it more than it has. {ending(pod)}.")
+        if ended.get("reason") == OUT_OF_MEMORY:
+            return Trouble(Reason.START_FAILED, f"{ending(pod)}. Give it more.")
         if why == "CrashLoopBackOff" or ended.get("exitCode"):
             return Trouble(Reason.START_FAILED, f"{ending(pod)}.")
     if status.get("phase") == "Failed":

@@ -130,8 +130,9 @@ def ray_cluster(store_id: str, cluster_id: str, key: ClusterKey, options: Kubera
     group_templates = below.pop("workerGroupSpecs", [])
     spec: dict[str, Any] = {
         "rayVersion": ray_version(key, options),
-        # KubeRay 1.4 drops this without a word: the containers carry what it would give them in any case.
-        "authOptions": {"mode": "token"},
+        # Of this, KubeRay 1.4 drops all and 1.5 the Secret's name without a word: the containers carry what they would
+        # be given in any case. Where the name is known, KubeRay makes no Secret with a token of its own.
+        "authOptions": {"mode": "token", "secretName": name},
         "headGroupSpec": {
             "rayStartParams": {"dashboard-host": "0.0.0.0", **_start_params(key.shape.head)},  # noqa: S104
             "template": _pod_template(name, HEAD, key.image, key.shape.head, marks, options),
