@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 
 import structlog
 
-from pool.backends.base import Backend
+from pool.backends.base import Backend, Clean
 from pool.core import errors
 from pool.core.events import (
     Effect,
@@ -103,17 +104,18 @@ class Effects:
         self._tell(event)
 
     async def _reset(self, effect: Reset) -> None:
-        cluster_id, clean, left, full = effect.cluster.id, False, "", effect.full
+        cluster_id, result = effect.cluster.id, Clean(False, full=effect.full)
         try:
             async with asyncio.timeout(effect.timeout_s):
                 result = await self._backend.reset(effect.cluster, effect.key, full=effect.full, span=effect.span)
-            clean, left, full = result.clean, result.left, result.full
         except TimeoutError:
-            left = f"the reset did not end within {effect.timeout_s:.0f} s"
+            result = replace(result, left=f"the reset did not end within {effect.timeout_s:.0f} s")
         except Exception as error:
             log.exception("a reset failed in an unforeseen way", cluster=cluster_id)
-            left = f"the reset failed: {type(error).__name__}: {error}"
-        self._tell(ResetDone(cluster_id, effect.epoch, clean, left, full))
+            result = replace(result, left=f"the reset failed: {type(error).__name__}: {error}")
+        self._tell(
+            ResetDone(cluster_id, effect.epoch, result.clean, result.left, result.full, result.wear, result.evidence)
+        )
 
     async def _shrink(self, effect: Shrink) -> None:
         cluster_id = effect.cluster.id

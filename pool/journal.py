@@ -71,7 +71,8 @@ class Journal:
         elif old.state is not new.state and (new.state in _SIZED or old.state in _SIZED):
             self._sized(old, new, now, fields)
         elif new.state is ClusterState.QUARANTINED:
-            self._tell(logging.WARNING, f"{new.id} is quarantined: {new.detail}", reason=new.reason, **fields)
+            found = _evidence(new)
+            self._tell(logging.WARNING, f"{new.id} is quarantined: {new.detail}", reason=new.reason, **found, **fields)
         elif old.state is ClusterState.STARTING:
             start_s = now - new.created_at
             self._tell(logging.INFO, f"{new.id} is ready after {start_s:.1f} s", start_s=round(start_s, 3), **fields)
@@ -123,7 +124,8 @@ class Journal:
             self._tell(logging.WARNING, f"{new.id} {_FAILING[old.state]}: {detail}", reason=reason, **fields)
         else:
             level = logging.WARNING if reason in _ALARMING else logging.INFO
-            self._tell(level, f"stopping {new.id}: {detail}", reason=reason, uses=new.uses, **fields)
+            found = _evidence(new) if old.state is ClusterState.RESETTING else {}
+            self._tell(level, f"stopping {new.id}: {detail}", reason=reason, uses=new.uses, **found, **fields)
 
     # --- leases ----------------------------------------------------------------------------------------------------
 
@@ -237,6 +239,12 @@ _ALARMING = (
     Reason.UNHEALTHY,
     Reason.OPEN_CLUSTER,
 )
+
+
+def _evidence(cluster: Cluster) -> dict[str, Any]:
+    """Return what a reset found that would not go, and whose it was, as fields."""
+    found = cluster.evidence
+    return {"lease": found.lease, "holder": found.holder, "left": list(found.left)} if found is not None else {}
 
 
 def _lower(sentence: str) -> str:

@@ -278,6 +278,23 @@ class WaiterView(Message):
     expected_s: float | None
 
 
+class WearItem(Message):
+    """How much a cluster had grown at its last reset; 0 where that was not looked at."""
+
+    head_memory_bytes: int = Field(description="Of Ray's own processes on the head, without the object store.")
+    open_files: int = Field(description="In the one of these processes that has the most open.")
+    store_left_bytes: int = Field(description="In use of the object stores though nobody is left who owns anything.")
+
+
+class EvidenceItem(Message):
+    """What a reset found that would not go, and whose it was."""
+
+    lease: str = Field(description="The last one on the cluster; empty if that is not known any more.")
+    holder: str
+    found_at: float
+    left: list[str] = Field(description="A phrase for each thing.")
+
+
 class ClusterView(Message):
     """A cluster, without its secrets."""
 
@@ -302,6 +319,8 @@ class ClusterView(Message):
     resident: list[ResidentItem] = Field(
         default_factory=list, description="What its group's holders left in its memory, as the last one told."
     )
+    evidence: EvidenceItem | None = Field(None, description="Why it could not be proven clean; null if it could.")
+    wear: WearItem | None = Field(None, description="How much it has grown; null before a reset has told it.")
     cause: Reason
     reason: Reason | None
     explanation: str

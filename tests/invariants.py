@@ -57,6 +57,7 @@ def view(state: State) -> dict[str, Any]:
         "starting": state.starting,
         "stopping": set(state.stopping),
         "shrinking": set(state.shrinking),
+        "quarantined": set(state.quarantined),
         "waiting_pools": set(state.waiting_pools),
     }
 

@@ -31,7 +31,7 @@ from pool.core.events import (
     Stopped,
 )
 from pool.core.key import ClusterKey, key_from
-from pool.core.model import Cluster, ClusterState, Lease, Mode, Pool
+from pool.core.model import Cluster, ClusterState, Lease, Mode, Pool, Wear
 from pool.core.reasons import Reason
 from pool.core.settings import PoolSettings, Rules
 from pool.core.state import State
@@ -152,13 +152,15 @@ class Core:
         self.tell(Renew(reply.lease.id, reply.lease.epoch))
         return self.state.leases[reply.lease.id]
 
-    def release(self, lease: Lease, *, clean: bool = True, full: bool = True, **fields: Any) -> Any:
+    def release(
+        self, lease: Lease, *, clean: bool = True, full: bool = True, wear: Wear | None = None, **fields: Any
+    ) -> Any:
         """Release a lease; its cluster is found clean. Not `full`: as far as the reset was asked to go."""
         reply = self.tell(Release(lease.id, lease.epoch, **fields))
         cluster = self.state.clusters[lease.cluster]
         if cluster.state is ClusterState.RESETTING:
             full = full or self.all(Reset)[-1].full
-            self.tell(ResetDone(cluster.id, cluster.epoch, clean, "" if clean else "an actor is left", full))
+            self.tell(ResetDone(cluster.id, cluster.epoch, clean, "" if clean else "an actor is left", full, wear))
         return reply
 
     def reset_in_full(self, cluster_id: str) -> None:

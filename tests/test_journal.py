@@ -118,7 +118,9 @@ def test_a_quarantine_is_told() -> None:
     leased(core)
     core(Release("l-1", 1))
     core.reset(clean=False)
-    assert core.last()[:2] == (WARNING, f"{C1} is quarantined: an actor is left")
+    level, text, fields = core.last()
+    assert (level, text) == (WARNING, f"{C1} is quarantined: an actor is left")
+    assert (fields["lease"], fields["holder"], fields["left"]) == ("l-1", "holder of l-1", ["an actor is left"])
 
 
 def test_what_reconcile_found_is_told(core: Told) -> None:

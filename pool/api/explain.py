@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pool.core.events import Queued
 from pool.core.key import describe
-from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Waiter
+from pool.core.model import Cluster, ClusterState, Evidence, Lease, LeaseState, Mode, Outcome, Waiter
 from pool.core.state import State
 
 _MODES = {
@@ -75,10 +75,18 @@ def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
         more = f" and {len(cluster.resident) - 5} more" if len(cluster.resident) > 5 else ""
         size_mb = cluster.resident_bytes / 1e6
         out.append(f"It holds {size_mb:,.1f} MB of resident data of group {cluster.group}: {names}{more}.")
+    if cluster.wear is not None:
+        memory_mb = cluster.wear.head_memory_bytes / 1e6
+        files = cluster.wear.open_files
+        out.append(
+            f"At its last reset Ray's own processes on its head had {memory_mb:,.0f} MB and up to {files} files."
+        )
     if cluster.reason is not None:
         out.append(f"Why: {_lower(cluster.reason.sentence)}")
         if cluster.detail and cluster.detail != cluster.reason.sentence:
             out.append(_sentence(cluster.detail))
+    if cluster.evidence is not None:
+        out += _evidence(cluster.evidence)
     if cluster.state in (ClusterState.STOPPING, ClusterState.STOPPED):
         return out
     if cluster.doom is not None:
@@ -92,6 +100,14 @@ def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
     if cluster.retires_at and cluster.state in (ClusterState.IDLE, ClusterState.WARM_HEAD, ClusterState.LEASED):
         out.append(_retires(cluster, now))
     return out
+
+
+def _evidence(evidence: Evidence) -> list[str]:
+    whose = f" after lease {evidence.lease} of {evidence.holder}" if evidence.lease else ""
+    return [
+        f"What its reset found{whose}, at {clock(evidence.found_at)}, and could not remove:",
+        *(f"- {said}" for said in evidence.left),
+    ]
 
 
 def _holder(lease: Lease, now: float) -> str:

@@ -12,12 +12,14 @@ from pool.core.state import State
 from pool.wire import (
     ClusterAccess,
     ClusterView,
+    EvidenceItem,
     GrantAnswer,
     LeaseView,
     PoolView,
     QueuedAnswer,
     ResidentItem,
     WaiterView,
+    WearItem,
 )
 
 _HIT = "An idle cluster was there."
@@ -148,6 +150,8 @@ def cluster_view(state: State, cluster: Cluster, now: float) -> ClusterView:
         cordoned=cluster.cordoned,
         degraded=cluster.degraded,
         resident=[ResidentItem(**value._asdict()) for value in cluster.resident],
+        evidence=EvidenceItem.model_validate(cluster.evidence._asdict()) if cluster.evidence is not None else None,
+        wear=WearItem(**cluster.wear._asdict()) if cluster.wear is not None else None,
         cause=cluster.cause,
         reason=cluster.reason,
         explanation=_cluster_words(cluster, now),
@@ -161,6 +165,8 @@ def _cluster_words(cluster: Cluster, now: float) -> str:
         return f"It will be stopped when its lease ends. {cluster.doomed}"
     if cluster.degraded:
         return cluster.degraded
+    if cluster.evidence is not None and cluster.evidence.holder:
+        return f"{cluster.detail}; left by {cluster.evidence.holder}"
     if cluster.detail:
         return cluster.detail
     if cluster.reason:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pool.core.errors import PoolError, StartFailed
 from pool.core.events import Degraded, Listing, Lost, Readmit, Shrunk, Span, Started
 from pool.core.key import ClusterKey
-from pool.core.model import Cluster
+from pool.core.model import Cluster, Wear
 
 News = Lost | Degraded | Readmit
 """What a backend tells by itself of a cluster that was ready."""
@@ -27,12 +27,16 @@ class Clean:
         left: what was found otherwise.
         removed: what had to be removed from inside the cluster, a phrase each.
         full: proven for everybody of the tenant; else for the group that used it last.
+        wear: how much the cluster has grown; None where that was not measured. It says nothing about clean or not.
+        evidence: all that was found otherwise, a phrase each; `left` sums it up.
     """
 
     clean: bool
     left: str = ""
     removed: tuple[str, ...] = ()
     full: bool = True
+    wear: Wear | None = field(default=None, compare=False)
+    evidence: tuple[str, ...] = field(default=(), compare=False)
 
 
 class Backend(Protocol):

@@ -117,13 +117,32 @@ class PoolOptions(Section):
     max_uses: Count = Field(200, description="Leases before a cluster is replaced; 0 for no limit.")
     max_lifetime: Seconds = Field(86_400.0, description="Age at which a cluster is replaced; 0 for no limit.")
     lifetime_jitter: Share = Field(0.1, description="Each cluster's max_lifetime is shorter by up to this share.")
+    max_head_memory: Memory = Field(
+        2 * 2**30,
+        description="Memory of Ray's own processes on its head, without the object store, beyond which a cluster is "
+        "replaced after a lease; 0 for no limit.",
+    )
+    max_open_files: Count = Field(
+        10_000,
+        description="Files that one of Ray's own processes on its head has open, beyond which a cluster is replaced "
+        "after a lease; 0 for no limit.",
+    )
+    max_store_left: Memory = Field(
+        2**20,
+        description="Memory still in use in its object stores once everybody who owned something there is gone, beyond "
+        "which a cluster is replaced; 0 for no limit.",
+    )
     start_timeout: Annotated[Seconds, Field(ge=1)] = Field(120.0, description="A start that takes longer has failed.")
     reset_timeout: Annotated[Seconds, Field(ge=1)] = Field(20.0, description="A reset that takes longer has failed.")
     backoff: Seconds = Field(2.0, description="Pause after the first failed start; it doubles with each.")
     backoff_max: Seconds = Field(60.0, description="The longest pause after a failed start.")
     breaker_failures: Annotated[Count, Field(ge=1)] = Field(3, description="Failed starts in a row that pause starts.")
     breaker_open: Seconds = Field(60.0, description="For how long starts are paused then.")
-    quarantine: Seconds = Field(0.0, description="Keep a cluster that could not be proven clean, to look at it.")
+    quarantine: Seconds = Field(
+        300.0,
+        description="Keep a cluster that could not be proven clean for so long, to look at it, unless its room is "
+        "needed; 0 stops it at once.",
+    )
     max_leases_per_cluster: Annotated[Count, Field(ge=1)] = Field(1, description="More lets holders of a tenant share.")
     serve_larger: bool = Field(False, description="A larger idle cluster of the tenant may serve a smaller request.")
     floor_for: Seconds = Field(86_400.0, description="min_idle and buffer end when nobody asked for so long.")

@@ -11,7 +11,7 @@ from itertools import islice
 
 from pool.core import standing
 from pool.core.key import ClusterKey, Footprint, footprint_of
-from pool.core.model import GROWING, IDLE, LEASED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
+from pool.core.model import GROWING, IDLE, LEASED, QUARANTINED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.policy import Demand
 from pool.core.reasons import Reason
 from pool.core.settings import NO_CEILING, Ceiling
@@ -303,7 +303,7 @@ def _yield_hold(turn: Turn, pool: Pool) -> bool:
 
 
 def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
-    """Stop the least valuable of what nobody uses, as much as one start or growth needs, or nothing if too little."""
+    """Stop the least valuable of what serves nobody, as much as one start or growth needs, or nothing if too little."""
     state = turn.state
     grown = warm_head(state, pool)
     more = _more(pool, grown)
@@ -343,20 +343,22 @@ def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
             victims.remove(victim)
             usage += victim.footprint
     for victim in victims:
-        idle_s = turn.now - victim.idle_since
-        turn.stop_cluster(
-            victim, Reason.EVICTED, f"idle for {idle_s:.0f} s; its room goes to a waiter of {pool.digest}"
-        )
+        idle = f"idle for {turn.now - victim.idle_since:.0f} s"
+        why = victim.detail if victim.state is QUARANTINED else idle
+        turn.stop_cluster(victim, Reason.EVICTED, f"{why}; its room goes to a waiter of {pool.digest}")
 
 
 def _by_value(turn: Turn, pool: Pool, tenant: str | None, grown: Cluster | None) -> Iterator[Cluster]:
     """Yield what may be evicted for one more cluster of a pool (that `grown` shall be, if given), least valuable first.
 
-    Warm heads (also of the pool itself: all but one only stand beside the one that is grown), then idle clusters of
-    other pools. Longest so first, those that hold a group's data after those that hold none, and those that a floor
-    protects last: a waiter who is here is worth more than one who may come.
+    What is kept for a look alone, then warm heads (also of the pool itself: all but one only stand beside the one that
+    is grown), then idle clusters of other pools. Longest so first, those that hold a group's data after those that hold
+    none, and those that a floor protects last: a waiter who is here is worth more than one who may come.
     """
     state, now = turn.state, turn.now
+    for id_ in islice(state.quarantined, EVICTION_SCAN):
+        if turn.settings(state.clusters[id_].pool).standing is None:
+            yield state.clusters[id_]
     others: list[Cluster] = []
     with_data: list[Cluster] = []
     for id_ in islice(state.evictable_ids(tenant), EVICTION_SCAN):

@@ -18,7 +18,7 @@ from pool.core.events import (
     Stopped,
 )
 from pool.core.lifecycle import ClusterMove
-from pool.core.model import Cluster, ClusterState, Mode, Pool
+from pool.core.model import Cluster, ClusterState, Evidence, Mode, Pool
 from pool.core.reasons import Reason
 from pool.core.settings import PoolSettings
 from pool.core.state import COMING_UP, UNUSED
@@ -137,18 +137,23 @@ def reset_done(turn: Turn, event: ResetDone) -> Reply:
     settings = turn.settings(cluster.pool)
     others = settings.standing
     kept_out = others is not None and cluster.doom is Reason.HOLDER_NOT_GONE and not others.readmit
+    outgrown = leases.outgrown(settings, event.wear)
+    if event.wear is not None:
+        cluster = turn.update(cluster, durable=False, wear=event.wear)
     if cluster.doom is Reason.REMOVED:
         turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence)
     elif not event.clean:
         left = event.left or Reason.RESET_FAILED.sentence
-        if _quarantine_s(settings):
-            _quarantine(turn, cluster, left)
-        else:
-            turn.stop_cluster(cluster, Reason.RESET_FAILED, left)
+        _unclean(turn, cluster, left, event.evidence or (left,))
     elif kept_out:
         _quarantine(turn, cluster, _KEPT_OUT, Reason.HOLDER_NOT_GONE)
     elif cluster.doom is not None and (others is None or cluster.doom is not Reason.HOLDER_NOT_GONE):
         turn.stop_cluster(cluster, cluster.doom, cluster.doomed)
+    elif outgrown is not None and others is None:
+        turn.stop_cluster(cluster, *outgrown)
+    elif outgrown is not None and outgrown[0] is Reason.STORE_LEFT:
+        # Nobody's to replace: it serves again once they are seen empty.
+        _unclean(turn, cluster, outgrown[1], (outgrown[1],))
     else:
         _cleaned(turn, cluster, full=event.full)
     return None
@@ -172,10 +177,22 @@ def _cleaned(turn: Turn, cluster: Cluster, *, full: bool) -> None:
         doom=None,
         reason=None,
         detail="",
+        evidence=None,
         group_only=not full,
         # A full reset is proof that nothing is left of it.
         resident=() if full else cluster.resident,
     )
+
+
+def _unclean(turn: Turn, cluster: Cluster, why: str, left: tuple[str, ...]) -> None:
+    """Keep a cluster that is not proven clean for a look, or replace it at once; what was left is kept with it."""
+    last = turn.last_lease(cluster)
+    lease, holder = (last.id, last.holder) if last is not None else ("", "")
+    cluster = turn.update(cluster, evidence=Evidence(lease, holder, turn.now, left))
+    if _quarantine_s(turn.settings(cluster.pool)):
+        _quarantine(turn, cluster, why)
+    else:
+        turn.stop_cluster(cluster, Reason.RESET_FAILED, why)
 
 
 def _quarantine(turn: Turn, cluster: Cluster, why: str, reason: Reason = Reason.RESET_FAILED) -> None:
@@ -294,10 +311,7 @@ def reset_due(turn: Turn, cluster_id: str) -> float | None:
         if turn.now < due:
             return due
         said = f"the reset did not end in {turn.now - cluster.changed_at:.0f} s"
-        if turn.settings(cluster.pool).standing is not None:
-            _quarantine(turn, cluster, said)
-        else:
-            turn.stop_cluster(cluster, Reason.RESET_FAILED, said)
+        _unclean(turn, cluster, said, (said,))
     return None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pool.core.key import ClusterKey
-from pool.core.model import Cluster, Lease, Mode, ReadFrom, Record, ResidentValue, Waiter
+from pool.core.model import Cluster, Lease, Mode, ReadFrom, Record, ResidentValue, Waiter, Wear
 from pool.core.reasons import Reason
 from pool.core.settings import Rules
 
@@ -167,6 +167,8 @@ class ResetDone:
         clean: only if it was proven.
         left: what was found otherwise.
         full: clean for everybody of the tenant; else for the group that used it last.
+        wear: how much the cluster has grown, None if that was not measured.
+        evidence: all that was found otherwise, a phrase each; `left` sums it up.
     """
 
     cluster_id: str
@@ -174,6 +176,8 @@ class ResetDone:
     clean: bool
     left: str = ""
     full: bool = True
+    wear: Wear | None = None
+    evidence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

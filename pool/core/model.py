@@ -119,6 +119,35 @@ class ResidentValue(NamedTuple):
     used_at: float
 
 
+class Wear(NamedTuple):
+    """How much a cluster has grown, as its last reset measured. What was not looked at is 0.
+
+    Attributes:
+        head_memory_bytes: memory of Ray's own processes on the head, without what is shared (the object store).
+        open_files: the most files that one of these processes has open.
+        store_left_bytes: what is in use of the nodes' object stores though nobody is left who owns anything.
+    """
+
+    head_memory_bytes: int = 0
+    open_files: int = 0
+    store_left_bytes: int = 0
+
+
+class Evidence(NamedTuple):
+    """What a reset found that would not go, and whose it was.
+
+    Attributes:
+        lease, holder: the last ones on the cluster; empty if that is not known any more.
+        found_at: when.
+        left: a phrase for each thing.
+    """
+
+    lease: str
+    holder: str
+    found_at: float
+    left: tuple[str, ...]
+
+
 class Cluster(NamedTuple):
     """One cluster, from the decision to start it until it is seen gone.
 
@@ -145,6 +174,7 @@ class Cluster(NamedTuple):
         resizes: how often it began to let its workers go or to get them back. The backend marks what it writes with it:
             a late write of a daemon that was replaced must not undo a later one.
         grow_s: how long it took to get its workers back last, None if it never let them go.
+        evidence: why it could not be proven clean, None if it could.
         grown_at: when it had its workers back, until its next grant; 0 otherwise, and not kept over a restart.
         phase: how far a start or a growth is, in the backend's words (not kept over a restart).
         group_only: it was proven clean for its group; another group's holder gets it after a full reset. The store
@@ -152,6 +182,7 @@ class Cluster(NamedTuple):
         degraded: what it misses of what its key says, empty while it is whole; since `degraded_at`. Not kept over a
             restart: the backend tells it again.
         resident: what its group's holders left in its memory. Not kept over a restart: the next release tells it again.
+        wear: how much it has grown, None before a reset told it. Not kept over a restart: the next reset tells again.
     """
 
     id: str
@@ -182,12 +213,14 @@ class Cluster(NamedTuple):
     idle_since: float = 0.0
     resizes: int = 0
     grow_s: float | None = None
+    evidence: Evidence | None = None
     grown_at: float = 0.0
     phase: str = ""
     group_only: bool = False
     degraded: str = ""
     degraded_at: float = 0.0
     resident: tuple[ResidentValue, ...] = ()
+    wear: Wear | None = None
 
     @property
     def resident_bytes(self) -> int:

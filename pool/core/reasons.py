@@ -89,6 +89,9 @@ class Reason(StrEnum):
     SURPLUS = "surplus"
     MAX_USES = "max_uses"
     MAX_LIFETIME = "max_lifetime"
+    HEAD_MEMORY = "head_memory"
+    OPEN_FILES = "open_files"
+    STORE_LEFT = "store_left"
     EVICTED = "evicted"
     DRAINED = "drained"
     NEVER_KEPT = "never_kept"
@@ -188,6 +191,9 @@ _SENTENCES: dict[Reason, str] = {
     Reason.SURPLUS: "The pool has more idle clusters than its settings allow.",
     Reason.MAX_USES: "The cluster served as many leases as its pool allows.",
     Reason.MAX_LIFETIME: "The cluster is older than its pool allows.",
+    Reason.HEAD_MEMORY: "Ray's own processes on the cluster's head take more memory than its pool allows.",
+    Reason.OPEN_FILES: "One of Ray's own processes on the cluster's head has more files open than its pool allows.",
+    Reason.STORE_LEFT: "The cluster's object stores stay in use though nobody is left who owns anything there.",
     Reason.EVICTED: "The room was needed for a waiter of another key.",
     Reason.DRAINED: "An operator drained the cluster.",
     Reason.NEVER_KEPT: "The pool's policy keeps no cluster after its lease.",

@@ -63,6 +63,8 @@ class PoolSettings:
         locality_wait_s: how long a waiter waits for the busy cluster that holds its group's data.
         max_uses: grants before a cluster retires; 0 for no limit.
         max_lifetime_s: age before it retires, 0 for no limit; `lifetime_jitter` shortens each by up to that share.
+        max_head_memory_bytes, max_open_files, max_store_left_bytes: a cluster that a reset finds grown beyond one of
+            them retires (see `pool.core.model.Wear`); 0 for no limit.
         start_timeout_s, reset_timeout_s: bounds of an effect.
         backoff_s, backoff_max_s: first and longest pause after failed starts (doubling, with jitter).
         breaker_failures: so many failed starts in a row open the breaker for `breaker_open_s`.
@@ -96,6 +98,9 @@ class PoolSettings:
     max_uses: int = 0
     max_lifetime_s: float = 0.0
     lifetime_jitter: float = 0.1
+    max_head_memory_bytes: int = 0
+    max_open_files: int = 0
+    max_store_left_bytes: int = 0
     start_timeout_s: float = 120.0
     reset_timeout_s: float = 20.0
     backoff_s: float = 2.0

@@ -16,6 +16,7 @@ from pool.core.model import (
     GROWING,
     IDLE,
     LEASED,
+    QUARANTINED,
     SHRINKING,
     STARTING,
     STOPPED,
@@ -62,6 +63,7 @@ class State:
         self.starting = 0
         self.stopping: Ids = OrderedDict()
         self.shrinking: Ids = OrderedDict()
+        self.quarantined: Ids = OrderedDict()
         # Every cluster was asked to stop: nothing starts any more.
         self.closing = False
         self.waiting_pools: Ids = OrderedDict()
@@ -193,6 +195,7 @@ class State:
             self.index[old.pool].drop_cluster(old)
             self.stopping.pop(old.id, None)
             self.shrinking.pop(old.id, None)
+            self.quarantined.pop(old.id, None)
             self.starting -= old.state in COMING_UP
             if not is_live or (new is not None and new.state not in UNUSED):
                 self._drop_evictable(old)
@@ -210,6 +213,8 @@ class State:
                 self.stopping[new.id] = None
             elif new.state is SHRINKING:
                 self.shrinking[new.id] = None
+            elif new.state is QUARANTINED:
+                self.quarantined[new.id] = None
         before = old.footprint if old is not None and was_live else None
         after = new.footprint if new is not None and is_live else None
         if before is not after:

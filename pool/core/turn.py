@@ -8,7 +8,7 @@ from typing import Any
 from pool.core.events import Change, Decision, Effect, Event, Grow, Reset, Shrink, Span, Start, Stop
 from pool.core.key import ClusterKey
 from pool.core.lifecycle import ClusterMove, LeaseMove, cluster_after, lease_after
-from pool.core.model import IDLE, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record
+from pool.core.model import IDLE, QUARANTINED, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record
 from pool.core.reasons import Reason
 from pool.core.settings import PoolSettings
 from pool.core.state import COMING_UP, UNUSED, State
@@ -141,19 +141,23 @@ class Turn:
     def begin_reset(self, cluster: Cluster, *, full: bool = True) -> None:
         """Have the backend reset a cluster, and watch how long it takes."""
         timeout_s = self.settings(cluster.pool).reset_timeout_s
-        key, span = self.state.key_of(cluster), self._last_lease(cluster)
+        key, span = self.state.key_of(cluster), self._last_span(cluster)
         self.effect(Reset(cluster, key, cluster.epoch, timeout_s, full, span))
         # The shell gives up first; this is for the case that the shell forgot.
         self.state.timers.arm(Kind.RESET, cluster.id, self.now + timeout_s + 10.0)
 
-    def _last_lease(self, cluster: Cluster) -> Span | None:
+    def _last_span(self, cluster: Cluster) -> Span | None:
         """Return the time of the cluster's last lease, where a reset must tell what began in it."""
         if self.settings(cluster.pool).standing is None:
             return None
+        last = self.last_lease(cluster)
+        return None if last is None or last.ended_at is None else Span(last.granted_at, last.ended_at)
+
+    def last_lease(self, cluster: Cluster) -> Lease | None:
+        """Return the cluster's lease that ended last, None if it was so long ago that only the store knows."""
         # Leases end one after the other: the last of this cluster is near the end, unless it was long ago.
         ended = (lease for lease in reversed(self.state.ended.values()) if lease.cluster == cluster.id)
-        last = next(ended, None)
-        return None if last is None or last.ended_at is None else Span(last.granted_at, last.ended_at)
+        return next(ended, None)
 
     def reset_again(self, cluster: Cluster) -> None:
         """Reset in full a cluster that rests, clean for its group alone."""
@@ -174,7 +178,7 @@ class Turn:
                 fields["idle_since"] = self.now
         new = self.update(cluster, durable=durable, state=state, **fields)
         self.touch(cluster.pool)
-        if cluster.state in COMING_UP or state in (STOPPED, WARM_HEAD):
+        if cluster.state in COMING_UP or state in (STOPPED, WARM_HEAD, QUARANTINED):
             self.freed = True
         if state in UNUSED:
             self.idled.append(new.id)

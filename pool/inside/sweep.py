@@ -1,7 +1,8 @@
 """Remove what a holder left, from inside the cluster: actors, placement groups, processes; and tell what would not go.
 
 Sent to the cluster as the entrypoint of one submitted job, so that Ray's own messages always have the cluster's
-version. It is this file's text, run by ``python -c``: it may import the standard library and, inside functions, Ray.
+version. It is the text of this file and of those that it imports of ours, run by ``python -c``: they may import the
+standard library and, inside functions, Ray.
 
 Argument: a JSON object.
 
@@ -13,7 +14,8 @@ Argument: a JSON object.
     ``began``      null, or what alone is removed: actors and placement groups of drivers that began between
                    ``since_ms`` and ``until_ms``, or in one of the ``submissions`` (job ids)
 
-Prints, as its last line, `MARK` and a JSON object: ``removed`` and ``left``, each a list of sentences.
+Prints, as its last line, `MARK` and a JSON object: ``removed`` and ``left``, each a list of sentences, and ``wear``, as
+far as it was looked at: what `pool.core.model.Wear` has, by name.
 """
 
 from __future__ import annotations
@@ -21,31 +23,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import import_module
-from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any
+
+from pool.inside.processes import grown, leftovers, processes, rays
 
 MARK = "warmpool-swept "
 SUPERVISOR = "_ray_internal_job_actor_"
 """Ray keeps an actor of this name for each submitted job that runs."""
-
-# A worker that runs something carries its name: "ray::train", "ray::Actor.step".
-RAYS_OWN = re.compile(r"^ray::(IDLE\w*|DashboardAgent|RuntimeEnvAgent|\w*(Spill|Restore)Worker)$")
-WORKERS = frozenset(("default_worker.py", "setup_worker.py"))
-AGENTS = frozenset(("agent.py", "main.py"))
-NO_TITLE_YET = WORKERS | AGENTS
-CLIENTS = "ray.util.client.server"
-"""What accepts Ray Client's connections; it starts a driver for each, which is a holder's."""
-BESIDE = frozenset((CLIENTS, "gcs_server", "dashboard.py", "log_monitor.py", "monitor.py"))
-"""What `ray start` starts beside the raylet."""
-
-OWNER = "ray::ResidentOwner"
-"""Title of the worker of an owner of resident data."""
 
 TIMEOUT_S = 5.0
 KEEP_S = 30
@@ -55,8 +44,8 @@ GRACE_S = 1.5
 """For so long things go by themselves: workers of what was removed, what watched over a job that ended."""
 
 
-def main(given: dict[str, Any]) -> dict[str, list[str]]:
-    """Sweep the whole cluster, and return what was removed and what is left."""
+def main(given: dict[str, Any]) -> dict[str, Any]:
+    """Sweep the whole cluster, and return what was removed, what is left, and how much the cluster has grown."""
     bound_s, spare = given["bound_s"], given["spare"]
     spared = owners(spare) if spare else []
     sweeps = [Sweeps(bound_s, spared)] if given["processes"] else []
@@ -67,11 +56,16 @@ def main(given: dict[str, Any]) -> dict[str, list[str]]:
         removed += ended
         left += stay
         sweep.close()
-    # What the spared own may stay, and whose the rest is cannot be said of an object.
-    left += objects_left(bound_s) if not spared and not given["began"] else []
+    wear = {}
+    if given["processes"]:
+        table = processes()
+        wear = grown(rays(table, os.getpid(), [pid for pid, _ in leftovers(table, os.getpid(), spared)]))
+    if not spared and not given["began"]:
+        # What the spared own may stay, and whose the rest is cannot be said of an object.
+        wear["store_left_bytes"] = store_left_bytes(bound_s)
     if given["prestart"] and not left:
         prestart()
-    return {"removed": removed, "left": left}
+    return {"removed": removed, "left": left, "wear": wear}
 
 
 # --- what Ray's tables know ---
@@ -179,23 +173,21 @@ def nodes() -> list[Any]:
     return [node for node in found if node.state == node.ALIVE]
 
 
-def objects_left(bound_s: float) -> list[str]:
-    """Return which nodes' object stores still hold something after `bound_s`. Their owners are gone: Ray frees them."""
+def store_left_bytes(bound_s: float) -> int:
+    """Return how much of the object stores is in use after `bound_s` at most. Its owners are gone: Ray frees it."""
     messages, services = generated("node_manager")
 
     end = time.monotonic() + bound_s
     while True:
-        found = []
+        used = 0
         for node in nodes():
             with channel(f"{node.node_manager_address}:{node.node_manager_port}") as opened:
                 asked = messages.GetNodeStatsRequest(include_memory_info=False)
                 stats = services.NodeManagerServiceStub(opened).GetNodeStats(asked, timeout=TIMEOUT_S).store_stats
             if stats.num_local_objects:
-                used = stats.object_store_bytes_used
-                where = node.node_id.hex()[:8]
-                found.append(f"{stats.num_local_objects} objects of {used} bytes in the store of node {where}")
-        if not found or time.monotonic() > end:
-            return found
+                used += max(1, stats.object_store_bytes_used)
+        if not used or time.monotonic() > end:
+            return used
         time.sleep(PAUSE_S)
 
 
@@ -284,104 +276,6 @@ def sweep_processes(bound_s: float, where: str, spared: list[int]) -> tuple[list
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
         time.sleep(PAUSE_S)
-
-
-def leftovers(table: dict[int, Process], own_pid: int, spared: Sequence[int] = ()) -> dict[tuple[int, float], str]:
-    """Return what a holder's code started in this container and still runs, by pid and start time.
-
-    Args:
-        table: the container's processes by pid.
-        own_pid: of the one that asks: it is part of a job of ours.
-        spared: process ids of owners of resident data that stay, on whatever node.
-
-    Ray's own are what began no later than the raylet, what Ray starts beside it, and the raylet's agents and idle
-    workers. Whatever a worker started, and whatever lost its parent since, was started by a holder's code.
-    """
-    raylets = [pid for pid, process in table.items() if PurePath(process.command[0]).name == "raylet"]
-    if not raylets:
-        return {(0, 0.0): "processes that cannot be seen: there is no raylet among those"}
-    raylet = table[min(raylets)]
-    roots = line(raylet.pid, table)[1:]
-    mine = line(own_pid, table)
-    # The job that this is: its worker, and beside this process what watches over it.
-    job = {mine[mine.index(raylet.pid) - 1]} if raylet.pid in mine else {own_pid}
-    found: dict[tuple[int, float], str] = {}
-    for pid, process in table.items():
-        chain = line(pid, table)
-        # What was not started from below came from outside (kubectl exec, a probe): that is nothing of a holder's.
-        if pid in roots or not job.isdisjoint(chain) or chain[-1] != roots[-1]:
-            continue
-        if pid in spared and process.command[0].startswith(OWNER):
-            continue
-        top = next(number for number in reversed(chain) if number not in roots)
-        if top == raylet.pid:
-            if pid == top or rays_own(table[chain[chain.index(top) - 1]], alone=pid == chain[chain.index(top) - 1]):
-                continue
-        elif (table[top].started_s <= raylet.started_s or BESIDE & programs(table[top].command)) and (
-            pid == top or CLIENTS not in table[top].command
-        ):
-            continue
-        title = process.command[0]
-        kind = f"worker {title}" if title.startswith("ray::") else f"process {' '.join(process.command)[:80]!r}"
-        found[pid, process.started_s] = f"{kind} (pid {pid})"
-    return found
-
-
-def rays_own(child: Process, *, alone: bool) -> bool:
-    """Tell whether a child of the raylet is Ray's own; not `alone`: whether what it started is Ray's own too."""
-    title, names = child.command[0], programs(child.command)
-    agent = "Agent" in title or bool(AGENTS & names)
-    known = RAYS_OWN.match(title) is not None or (not title.startswith("ray::") and bool(NO_TITLE_YET & names))
-    return known and (alone or agent)
-
-
-class Process(NamedTuple):
-    """One process: `started_s` is its time since boot."""
-
-    pid: int
-    parent: int
-    started_s: float
-    command: list[str]
-
-
-def processes() -> dict[int, Process]:
-    """Return the processes of this container by pid. Those that ended and wait for their parent are gone."""
-    ticks_per_s = os.sysconf("SC_CLK_TCK")
-    home = Path("/proc/self/ns/mnt").readlink()
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        pid = int(folder.name)
-        try:
-            # state, ppid, ..., starttime: the fields after the name, see proc_pid_stat(5).
-            fields = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            command = (folder / "cmdline").read_bytes().rstrip(b"\0").decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        try:
-            # Containers of one pod can share their processes, but not their files.
-            if (folder / "ns/mnt").readlink() != home:
-                continue
-        except OSError:
-            pass
-        if fields[0] not in "ZX":
-            found[pid] = Process(pid, int(fields[1]), int(fields[19]) / ticks_per_s, command)
-    return found
-
-
-def line(pid: int, table: dict[int, Process]) -> list[int]:
-    """Return the process and everything above it, in this order."""
-    found: list[int] = []
-    while pid in table and pid not in found:
-        found.append(pid)
-        pid = table[pid].parent
-    return found
-
-
-def programs(command: list[str]) -> set[str]:
-    """Return the names of the files on a command line."""
-    return {PurePath(part).name for part in command}
 
 
 if __name__ == "__main__":

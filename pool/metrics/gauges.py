@@ -42,6 +42,18 @@ OVERDUE = Row(
     ("pool",),
     "How long ago a cluster that still serves reached its max_lifetime: the longest of them; 0 if none did.",
 )
+HEAD_MEMORY = Row(
+    "warmpool_head_memory_bytes",
+    "gauge",
+    ("pool",),
+    "Memory of Ray's own processes on a head, as its last reset found it: that of the cluster with the most.",
+)
+OPEN_FILES = Row(
+    "warmpool_head_open_files",
+    "gauge",
+    ("pool",),
+    "Files open in one of Ray's own processes on a head, as its last reset found it: the most of all clusters.",
+)
 LONGEST = Row(
     "warmpool_longest_in_state_seconds",
     "gauge",
@@ -73,8 +85,8 @@ FOREIGN = Row(
     "Clusters of somebody else beside this daemon's, as far as the backend shows them: they are never touched.",
 )
 ROWS = (
-    READY, STANDING_BY, CLUSTERS, LEASES, QUEUE, RESIDENT, BREAKERS, SPENT, OLDEST, OVERDUE, LONGEST, QUEUE_WAIT,
-    QUEUE_TARGET,
+    READY, STANDING_BY, CLUSTERS, LEASES, QUEUE, RESIDENT, BREAKERS, SPENT, OLDEST, OVERDUE, HEAD_MEMORY,
+    OPEN_FILES, LONGEST, QUEUE_WAIT, QUEUE_TARGET,
     WAIT_TARGET, EVENTS, COMMITTING, COMMITTED, LISTED, FOREIGN,
 )  # fmt: skip
 
@@ -102,7 +114,7 @@ class TimeInStates:
 
 
 class Extremes:
-    """The oldest and the longest of a state's clusters and waiters, by configured pool name, in seconds."""
+    """The oldest, the longest and the most grown of a state's clusters and waiters, by configured pool name."""
 
     def __init__(self, state: State, now: float) -> None:
         self.names = names = {digest: pool.name for digest, pool in state.pools.items()}
@@ -110,12 +122,17 @@ class Extremes:
         self.overdue_s: defaultdict[str, float] = defaultdict(float)
         self.longest_s: defaultdict[tuple[str, ClusterState], float] = defaultdict(float)
         self.wait_s: defaultdict[str, float] = defaultdict(float)
+        self.head_memory_bytes: defaultdict[str, float] = defaultdict(float)
+        self.open_files: defaultdict[str, float] = defaultdict(float)
         for cluster in state.clusters.values():
             name = names[cluster.pool]
             _raise(self.oldest_s, name, now - cluster.created_at)
             _raise(self.longest_s, (name, cluster.state), now - cluster.changed_at)
             if cluster.retires_at and cluster.state is not ClusterState.STOPPING:
                 _raise(self.overdue_s, name, now - cluster.retires_at)
+            if cluster.wear is not None:
+                _raise(self.head_memory_bytes, name, cluster.wear.head_memory_bytes)
+                _raise(self.open_files, name, cluster.wear.open_files)
         for waiter in state.waiters.values():
             _raise(self.wait_s, names[waiter.pool], now - waiter.asked_at)
 
@@ -178,6 +195,8 @@ class StateCollector(Collector):
         most = Extremes(state, now)
         yield _gauge(OLDEST, {(name,): most.oldest_s[name] for name in names})
         yield _gauge(OVERDUE, {(name,): most.overdue_s[name] for name in names})
+        yield _gauge(HEAD_MEMORY, {(name,): most.head_memory_bytes[name] for name in names})
+        yield _gauge(OPEN_FILES, {(name,): most.open_files[name] for name in names})
         yield _gauge(LONGEST, {(name, one.value): most.longest_s[name, one] for name in names for one in SHOWN})
         yield _gauge(QUEUE_WAIT, {(name,): most.wait_s[name] for name in names})
         settings = {name: state.settings(digest) for digest, name in most.names.items()}

@@ -17,7 +17,7 @@ from pydantic_core import to_json as json_of
 from sqlalchemy import Table
 
 from pool.core.key import ClusterKey, Footprint, canonical, key_from, to_json
-from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Pool, Waiter
+from pool.core.model import Cluster, ClusterState, Evidence, Lease, LeaseState, Mode, Outcome, Pool, Waiter
 from pool.core.reasons import Reason
 from pool.store import tables
 
@@ -58,6 +58,13 @@ def _key_of(text: str) -> ClusterKey:
 
 def _ids_of(text: str) -> tuple[str, ...]:
     return () if text == "[]" else tuple(json.loads(text))
+
+
+def _evidence_of(text: str) -> Evidence | None:
+    if not text:
+        return None
+    lease, holder, found_at, left = json.loads(text)
+    return Evidence(lease, holder, found_at, tuple(left))
 
 
 def _make(kind: type[_R], columns: dict[str, Iterable[Any]]) -> list[_R]:
@@ -105,7 +112,7 @@ def _stored_state(c: Cluster) -> ClusterState:
 def stored(c: Cluster) -> Cluster:
     """Return a cluster as it is found after a restart."""
     c = c._replace(state=_stored_state(c))
-    return c._replace(grown_at=0.0, phase="", group_only=False, degraded="", degraded_at=0.0, resident=())
+    return c._replace(grown_at=0.0, phase="", group_only=False, degraded="", degraded_at=0.0, resident=(), wear=None)
 
 
 def cluster_row(c: Cluster) -> tuple[Any, ...]:
@@ -143,6 +150,7 @@ def cluster_row(c: Cluster) -> tuple[Any, ...]:
         c.idle_since,
         c.resizes,
         c.grow_s,
+        json_of(c.evidence).decode() if c.evidence is not None else "",
     )
 
 
@@ -164,6 +172,8 @@ def clusters_of(rows: Sequence[Row]) -> list[Cluster]:
     columns["degraded"] = repeat("")
     columns["degraded_at"] = repeat(0.0)
     columns["resident"] = repeat(())
+    columns["wear"] = repeat(None)
+    columns["evidence"] = map(_evidence_of, columns["evidence"])
     return _make(Cluster, columns)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest Alembic revision: the schema that this version of the code reads and writes."""
 
 USABLE_FROM = "0002"
@@ -109,6 +109,7 @@ clusters = Table(
     _seconds("idle_since"),
     _int("resizes"),
     _seconds("grow_s", null=True),
+    Column("evidence", Text, nullable=False, server_default=""),
     # Serves what lives (a few states) and what to prune (stopped, by age).
     Index(None, "state", "changed_at"),
     # Never updated, so it costs a write only when a cluster is new. Serves history and the latest starts.

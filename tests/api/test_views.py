@@ -11,8 +11,8 @@ from pool.access import Access
 from pool.api.app import NotLoopback, create_app, is_loopback, serve
 from pool.api.explain import clock, span
 from pool.core.errors import PoolError
-from pool.core.events import Lost, Progress, Renew, StartFailed
-from pool.core.model import ClusterState
+from pool.core.events import Lost, Progress, Renew, ResetDone, StartFailed
+from pool.core.model import ClusterState, Wear
 from pool.core.reasons import Reason
 
 from .conftest import Hands, Http, proof, until, wish
@@ -69,6 +69,27 @@ async def test_a_cluster_is_shown_living_and_stopped(warm: Http, hands: Hands) -
     assert cluster["id"] not in hands.state.clusters
     assert (await warm.get(path)).json["reason"] == "process_gone"
     assert (await warm.get("/v1/clusters")).json["items"] == []
+
+
+async def test_a_quarantined_cluster_shows_what_was_left_and_whose_and_how_much_it_had_grown(
+    warm: Http, hands: Hands
+) -> None:
+    grant = await warm.granted(holder="task-7")
+    id_ = grant["cluster"]["id"]
+    await warm.post(f"/v1/leases/{grant['lease_id']}/release", proof(grant))
+    found = ("detached actor 'x' of job 05000000", "process 'sleep 9' (pid 7) on the head")
+    epoch = hands.state.clusters[id_].epoch
+    hands.tell(ResetDone(id_, epoch, False, "; ".join(found), wear=Wear(700_000_000, 70), evidence=found))
+    cluster = (await warm.get(f"/v1/clusters/{id_}")).json
+    assert cluster["evidence"] == {
+        "lease": grant["lease_id"], "holder": "task-7", "found_at": hands.now(), "left": list(found),
+    }  # fmt: skip
+    assert cluster["explanation"] == "; ".join(found) + "; left by task-7"
+    assert cluster["wear"] == {"head_memory_bytes": 700_000_000, "open_files": 70, "store_left_bytes": 0}
+    said = (await warm.get(f"/v1/clusters/{id_}/explain")).json["sentences"]
+    assert "At its last reset Ray's own processes on its head had 700 MB and up to 70 files." in said
+    at = next(i for i, one in enumerate(said) if f"after lease {grant['lease_id']} of task-7" in one)
+    assert said[at + 1 : at + 3] == [f"- {one}" for one in found]
 
 
 async def test_a_held_cluster_says_for_whom_and_how_long(warm: Http, hands: Hands) -> None:

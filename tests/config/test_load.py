@@ -72,6 +72,9 @@ def test_every_setting_of_the_core_can_be_set() -> None:
         max_uses: 21
         max_lifetime: 22
         lifetime_jitter: 0.23
+        max_head_memory: 231
+        max_open_files: 232
+        max_store_left: 233
         start_timeout: 24
         reset_timeout: 25
         backoff: 26

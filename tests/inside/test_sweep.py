@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from pool.backends.rayapi.inside import entrypoint
-from pool.inside import sweep
-from pool.inside.sweep import Process, leftovers
+from pool.inside.processes import Process, leftovers, line, processes
 
 RAYLET = "/site-packages/ray/core/src/ray/raylet/raylet"
 # As seen in a head's pod: `ray start` has no parent here, and adopts what loses its own.
@@ -83,12 +82,12 @@ def test_without_a_raylet_nothing_is_proven() -> None:
 def test_processes_of_this_machine_are_read_and_ended_ones_are_not() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-    found = sweep.processes()
+    found = processes()
     ended.wait()
     assert ended.pid not in found
     own = found[os.getpid()]
     assert own.parent == os.getppid()
-    assert sweep.line(os.getpid(), found)[:2] == [os.getpid(), os.getppid()]
+    assert line(os.getpid(), found)[:2] == [os.getpid(), os.getppid()]
 
 
 def test_the_program_travels_in_the_entrypoint_and_says_when_it_is_outside_a_cluster() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pool.core.events import Cordon, Listing, Release, Renew, ResetDone, Revoke, Seen, StartFailed, Stopped
 from pool.core.key import key_from
-from pool.core.model import Mode, ReadFrom, ResidentValue
+from pool.core.model import Mode, ReadFrom, ResidentValue, Wear
 from pool.core.reasons import START_FAILURES, Reason
 from pool.core.reconcile import DRIFTS
 from pool.metrics import Metrics
@@ -121,6 +121,14 @@ def test_a_failed_reset_is_counted(core: Watched) -> None:
     core.reset(clean=False)
     assert core.value("resets_total", pool="small", result="failed") == 1
     assert core.value("cluster_stops_total", pool="small", reason="reset_failed") == 1
+
+
+def test_how_much_heads_have_grown_is_shown_by_the_one_that_has_most(core: Watched) -> None:
+    leased(core)
+    core(Release("l-1", 1))
+    core(ResetDone(C1, core.state.clusters[C1].epoch, True, wear=Wear(700, 70)))
+    assert core.value("head_memory_bytes", pool="small") == 700
+    assert core.value("head_open_files", pool="small") == 70
 
 
 def test_resident_data_reads_of_it_and_grants_that_follow_it_are_counted(core: Watched) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pool.core.events import Change
 from pool.core.key import Footprint, key_from
-from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Pool, Waiter, record_id
+from pool.core.model import Cluster, ClusterState, Evidence, Lease, LeaseState, Mode, Outcome, Pool, Waiter, record_id
 from pool.core.reasons import Reason
 from pool.store import tables
 from pool.store.mapping import stored
@@ -85,6 +85,7 @@ CLUSTER = st.builds(
     idle_since=TIME,
     resizes=COUNT,
     grow_s=st.none() | TIME,
+    evidence=st.none() | st.builds(Evidence, TEXT, TEXT, TIME, st.lists(TEXT).map(tuple)),
     grown_at=TIME,
     phase=st.just(""),
     group_only=st.booleans(),
@@ -204,4 +205,6 @@ def test_the_clusters_table_has_all_but_what_is_not_kept_with_the_footprint_spre
     names = [column.name for column in tables.clusters.c]
     at = names.index("footprint_clusters")
     names[at : at + 4] = ["footprint"]
-    assert [*names, "grown_at", "phase", "group_only", "degraded", "degraded_at", "resident"] == [*Cluster._fields]
+    assert [*names, "grown_at", "phase", "group_only", "degraded", "degraded_at", "resident", "wear"] == [
+        *Cluster._fields
+    ]

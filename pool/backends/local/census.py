@@ -13,7 +13,8 @@ from pathlib import PurePath
 
 from pool.backends.local.processes import Entry, Process, command, owned
 from pool.backends.local.trail import Files, Running
-from pool.inside.sweep import NO_TITLE_YET, RAYS_OWN, WORKERS
+from pool.core.model import Wear
+from pool.inside.processes import NO_TITLE_YET, RAYS_OWN, WORKERS, grown
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,18 @@ class Census:
         busy: workers that run something of a holder, with their titles.
         left: what a holder started itself, with its command line.
         idle: how many workers wait for something to do.
+        head: process ids of Ray itself on the head, without its workers.
     """
 
     own: frozenset[int]
     busy: tuple[tuple[Process, str], ...]
     left: tuple[tuple[Process, str], ...]
     idle: int = 0
+    head: frozenset[int] = frozenset()
+
+    def wear(self) -> Wear:
+        """Return how much Ray's own processes on the head have grown, as of now."""
+        return Wear(**grown(self.head))
 
     def said(self) -> list[str]:
         """Return a phrase for each process that is not Ray's own."""
@@ -78,26 +85,28 @@ def sort(entries: dict[int, Entry], running: Running) -> Census:
             else:
                 waiting.append(child)
     busy: list[tuple[Process, str]] = []
-    idle = 0
+    idle: set[int] = set()
     for worker in (child for raylet in raylets for child in children.get(raylet, [])):
         title = _title(worker.pid)
         if RAYS_OWN.match(title):
             own.add(worker.pid)
             if "Agent" in title:
                 own |= _below(worker.pid, children)
-            idle += title.startswith("ray::IDLE")
+            idle |= {worker.pid} if title.startswith("ray::IDLE") else set()
         elif title.startswith("ray::"):
             busy.append((worker.process, title))
         elif programs := {PurePath(part).name for part in command(worker.pid)} & NO_TITLE_YET:
             own.add(worker.pid)
-            idle += not programs.isdisjoint(WORKERS)
+            idle |= set() if programs.isdisjoint(WORKERS) else {worker.pid}
     workers = {process.pid for process, _ in busy}
     left = [
         (entry.process, " ".join(command(pid))[:120])
         for pid, entry in sorted(entries.items())
         if pid not in own and pid not in workers
     ]
-    return Census(frozenset(own), tuple(busy), tuple(left), idle)
+    head = {running.head.pid} if running.head is not None else set()
+    head |= {pid for root in head for pid in _below(root, children)}
+    return Census(frozenset(own), tuple(busy), tuple(left), len(idle), frozenset((head & own) - idle))
 
 
 def _title(pid: int) -> str:

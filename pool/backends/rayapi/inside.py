@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import base64
 import json
@@ -9,25 +10,29 @@ import shlex
 import uuid
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
-from pool.inside import owner, sweep
+from pool.core.model import Wear
+from pool.inside import owner, processes, sweep
 
 BOUND_S = 5.0
 """How long the sweep waits for what goes by itself."""
 JOB_BOUND_S = 30.0
 PREFIX = "warmpool-reset-"
+UNKNOWN = Wear()
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What was removed inside the cluster, and what would not go, a sentence each."""
+    """What was removed inside the cluster, what would not go, a sentence each, and how much the cluster has grown."""
 
     removed: tuple[str, ...]
     left: tuple[str, ...]
+    wear: Wear = UNKNOWN
 
 
 async def swept(
@@ -67,17 +72,40 @@ async def swept(
         tail = (said.strip() or str(status.get("message") or "it said nothing"))[-300:]
         raise DashboardError(f"the sweep inside the cluster failed: {tail}")
     found = json.loads(result.removeprefix(sweep.MARK))
-    return Swept(tuple(found["removed"]), tuple(found["left"]))
+    return Swept(tuple(found["removed"]), tuple(found["left"]), Wear(**found["wear"]))
 
 
 def entrypoint(given: dict[str, Any]) -> str:
     """Return the command line of the job. The program travels in it: an image need not have anything of ours."""
-    text = Path(sweep.__file__).read_bytes()
-    packed = base64.b64encode(zlib.compress(text, 9)).decode()
     # Some images have only the one name, some only the other.
     python = "$(command -v python || command -v python3)"
-    program = f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{packed}')))"
-    return f"exec {python} -c {shlex.quote(program)} {shlex.quote(json.dumps(given))}"
+    return f"exec {python} -c {shlex.quote(_program())} {shlex.quote(json.dumps(given))}"
+
+
+@cache
+def _program() -> str:
+    """Return the program: its files are run one after the other as one module, and import from that.
+
+    Ray sends functions of such a module to other nodes by value.
+    """
+    texts = {module.__name__: _bare(Path(str(module.__file__)).read_text("utf-8")) for module in (processes, sweep)}
+    packed = base64.b85encode(zlib.compress(json.dumps(texts).encode(), 9)).decode()
+    unpacked = f"json.loads(zlib.decompress(base64.b85decode('{packed}')))"
+    run = "(exec(t,globals()),sys.modules.__setitem__(n,sys.modules['__main__']))"
+    return f"import base64,json,sys,zlib;[{run} for n,t in {unpacked}.items()]"
+
+
+def _bare(text: str) -> str:
+    """Return a program without its docstrings and comments."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [one for one in node.body if not _is_said(one)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_said(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 async def _forget_earlier(dashboard: Dashboard) -> None:

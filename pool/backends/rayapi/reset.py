@@ -10,7 +10,7 @@ Owners of resident data stay for the next holder of the group, and go like every
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -18,11 +18,14 @@ from pool.backends.base import Clean
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.backends.rayapi.inside import ENDED, Swept
 from pool.backends.rayapi.scope import Began
+from pool.core.model import Wear
 from pool.inside.owner import NAMESPACE, PREFIX
 from pool.inside.sweep import SUPERVISOR
 
 GRACE_S = 1.0
 """For so long things may be on their way out before they are taken for left behind."""
+MOST_EVIDENCE = 100
+"""So many phrases are kept of what was left."""
 
 
 class Processes(Protocol):
@@ -37,6 +40,9 @@ class Processes(Protocol):
 
     def end(self, *, workers: bool) -> None:
         """End what holders started themselves; with `workers` also the workers that still run something."""
+
+    def wear(self) -> Wear:
+        """Return how much Ray's own have grown."""
 
     def without(self, pids: Collection[int]) -> Self:
         """Return the same processes without some workers."""
@@ -56,10 +62,13 @@ class Found:
     owners: list[int] = field(default_factory=list)
     processes: Processes | None = None
 
-    def __str__(self) -> str:
+    def said(self) -> list[str]:
+        """Return a phrase for each thing."""
         said = [f"job {job}" for job in self.jobs] + self.drivers + self.supervisors + self.lasting
-        said += self.processes.said() if self.processes is not None else []
-        return listed(said)
+        return said + (self.processes.said() if self.processes is not None else [])
+
+    def __str__(self) -> str:
+        return listed(self.said())
 
 
 class Reset:
@@ -118,18 +127,19 @@ class Reset:
             removed = self._swept.removed if self._swept is not None else ()
             if found is not None:
                 if not left and self._proven(full=self._full):
-                    return Clean(True, removed=removed, full=self._proven(full=True) and not found.owners)
+                    full = self._proven(full=True) and not found.owners
+                    return Clean(True, removed=removed, full=full, wear=await self._wear(found))
                 if self._sweep_now(found, waited_s):
                     try:
                         self._swept = await self._sweep(not self._full)
                     except DashboardError as error:
-                        return Clean(False, listed([str(error), *([left] if left else [])]))
+                        return _dirty([str(error), *found.said()])
                     if self._swept.left:
-                        return Clean(False, listed(self._swept.left), removed=self._swept.removed)
+                        return _dirty(self._swept.left, self._swept.removed)
                     continue
                 await self._act(found, patient=waited_s <= GRACE_S)
             if waited_s > self._settle_s:
-                return Clean(False, left, removed=removed)
+                return _dirty(found.said() if found is not None else [left], removed)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 0.25)
 
@@ -227,6 +237,13 @@ class Reset:
         found.lasting += [_group(group) for group in groups]
         return found
 
+    async def _wear(self, found: Found) -> Wear | None:
+        swept = self._swept.wear if self._swept is not None else None
+        if found.processes is None:
+            return swept
+        seen = await asyncio.to_thread(found.processes.wear)
+        return seen._replace(store_left_bytes=swept.store_left_bytes) if swept is not None else seen
+
     async def _processes(self) -> Processes | None:
         return await asyncio.to_thread(self._census) if self._census is not None else None
 
@@ -247,7 +264,11 @@ class _Replaced(Exception):
     """The cluster is another one."""
 
 
-def listed(said: list[str] | tuple[str, ...]) -> str:
+def _dirty(said: Sequence[str], removed: tuple[str, ...] = ()) -> Clean:
+    return Clean(False, listed(said), removed=removed, evidence=tuple(said[:MOST_EVIDENCE]))
+
+
+def listed(said: Sequence[str]) -> str:
     """Return up to five of the phrases, and how many more there are."""
     return "; ".join(said[:5]) + (f"; and {len(said) - 5} more" if len(said) > 5 else "")
 
