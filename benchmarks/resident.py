@@ -7,6 +7,11 @@ of the first is there for the second. A frame is ten columns of random floats, t
 ``speedup_100mb``, ``speedup_1gb``  Parquet's time over the resident one's, medians
 ``over_ray_get``                    `get` over Ray's own `ray.get` of the same frame in the same job, medians, at 1 GB
 
+A job's first `get` (`first_get_s`) is part of the hand-over; `over_ray_get` compares those after it with Ray's.
+
+``flyte`` in the detail is the same as Flyte tasks see it, through flytekit's type engine and with its copy on the local
+disk: a plain ``pd.DataFrame`` and a ``Resident[pd.DataFrame]``, output to input.
+
 A store's memory is slow when it is touched for the first time: the first hand-over of a cluster is shown apart. The
 files are not synced, and are read from the page cache: in their favour.
 """
@@ -15,6 +20,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import shutil
 import statistics
 import subprocess
@@ -29,12 +35,13 @@ from typing import Any
 
 from benchmarks.report import fail, finish
 from pool import resident
+from pool.flyte import Resident
 from pool.flyte.connect import connected
 from pool.wire import ClusterAccess
 
 STORE_BYTES = 6_000_000_000
 SIZES = {"100mb": 100_000_000, "1gb": 1_000_000_000}
-ROUNDS = {"100mb": 7, "1gb": 5}
+ROUNDS = {"100mb": 7, "1gb": 4}
 COLUMNS = 10
 
 
@@ -96,6 +103,39 @@ def by_memory(access: ClusterAccess, frame: Any) -> dict[str, float]:
     return {"put_s": put_s, "first_get_s": first_get_s, "get_s": get_s, "ray_get_s": ray_get_s}
 
 
+def by_flyte(access: ClusterAccess, frame: Any, of: Any, place: Path) -> dict[str, float]:
+    """Hand a frame over as the output and the input of two Flyte tasks that declare it to be an `of`."""
+    import pandas
+    from flytekit.core.context_manager import FlyteContextManager
+    from flytekit.core.data_persistence import FileAccessProvider
+    from flytekit.core.type_engine import TypeEngine
+
+    import pool.flyte.handle1  # noqa: F401 - it registers Resident[T]
+
+    plain = of is pandas.DataFrame
+    files = FileAccessProvider(local_sandbox_dir=str(place), raw_output_prefix=str(place))
+    with FlyteContextManager.with_context(FlyteContextManager.current_context().with_file_access(files)) as context:
+        expected = TypeEngine.to_literal_type(of)
+        with connected(access, None, local=True):
+            # flytekit writes a value that it wrote already not again.
+            frame.iat[0, 0] = random.random()
+            value = frame if plain else Resident(frame)
+            out_s, literal = timed(lambda: TypeEngine.to_literal(context, value, of, expected))
+        with connected(access, None, local=True):
+
+            def read() -> Any:
+                given = TypeEngine.to_python_value(context, literal, of)
+                return given if plain else given.get()
+
+            in_s, got = timed(read)
+            if not got.iloc[-1].equals(frame.iloc[-1]):
+                fail("what came back is not what was handed over")
+            del got
+            resident.drop()
+    shutil.rmtree(place)
+    return {"out_s": out_s, "in_s": in_s}
+
+
 def by_file(write: Callable[[str], Any], read: Callable[[str], Any], path: Path) -> dict[str, float]:
     """Hand a frame over as a file."""
     write_s, _ = timed(lambda: write(str(path)))
@@ -128,12 +168,16 @@ def main() -> None:
             for name, size_bytes in SIZES.items():
                 frame = frame_of(size_bytes)
                 memory, parquet, pickled = [], [], []
+                flyte: dict[str, list[dict[str, float]]] = {"plain": [], "resident": []}
                 # The first one touches the store's memory; it is told apart below.
                 for _ in range(ROUNDS[name] + 1):
                     memory.append(by_memory(access, frame))
                     parquet.append(by_file(frame.to_parquet, pandas.read_parquet, home / "f"))
                     pickled.append(by_file(partial(pickle_to, frame), unpickled, home / "f"))
-                    print(name, memory[-1], parquet[-1], pickled[-1], file=sys.stderr, flush=True)
+                    for kind, of in (("plain", pandas.DataFrame), ("resident", Resident[pandas.DataFrame])):
+                        flyte[kind].append(by_flyte(access, frame, of, home / "flyte"))
+                    flyte_last = {kind: runs[-1] for kind, runs in flyte.items()}
+                    print(name, memory[-1], parquet[-1], pickled[-1], flyte_last, file=sys.stderr, flush=True)
                 first, rest = memory[0], memory[1:]
                 over_s = _median([run["put_s"] + run["first_get_s"] for run in rest])
                 parquet_s = _median([sum(run.values()) for run in parquet[1:]])
@@ -149,6 +193,10 @@ def main() -> None:
                     "pickle": {part: _median([run[part] for run in pickled[1:]]) for part in pickled[0]},
                     "speedup_over_pickle": round(pickle_s / over_s, 1),
                     "over_ray_get": round(over_ray, 2),
+                    "flyte": {
+                        kind: {part: _median([run[part] for run in runs[1:]]) for part in runs[0]}
+                        for kind, runs in flyte.items()
+                    },
                 }
                 del frame
     finally:

@@ -7,6 +7,10 @@ standard library and, inside functions, Ray.
 
 from __future__ import annotations
 
+import fcntl
+import mmap
+import os
+import secrets
 import threading
 import time
 from importlib import import_module
@@ -27,6 +31,11 @@ FREED_S = 1.5
 PAUSE_S = 0.05
 TIMEOUT_S = 5.0
 
+MARK_BYTES = 16
+"""At the beginning of what a `Version` shows: which owner's it is."""
+AT = MARK_BYTES // 8
+"""Where its number is, in words of 8 bytes."""
+
 
 class ResidentOwner:
     """Owns the resident values of one node, within a budget. Several calls may run at the same time.
@@ -37,6 +46,7 @@ class ResidentOwner:
 
     def __init__(self, share: float) -> None:
         self._share = share
+        self._version = Version()
         self._kept: dict[str, dict[str, Any]] = {}
         self._changed = threading.Condition()
         self._raylet = ""
@@ -113,6 +123,7 @@ class ResidentOwner:
         with self._changed:
             before = self._kept.pop(name, None)
             self._kept[name] = entry
+            self._version.rise()
             self._changed.notify()
         if before is not None:
             self._drop_parts(before)
@@ -132,14 +143,24 @@ class ResidentOwner:
             self._kept[part] = entry
         return owned
 
-    def find(self, name: str) -> tuple[dict[str, Any], list[Any]] | None:
-        """Return a value's description and its references; there are none if it is to be read from its durable copy."""
+    def find(self, name: str) -> tuple[dict[str, Any], list[Any], dict[str, Any] | None] | None:
+        """Return a value's description, its references, and by what on this node it can be told that both still hold.
+
+        There are no references if it is to be read from its durable copy.
+        """
         with self._changed:
             entry = self._kept.get(name)
             if entry is None or entry.get("part"):
                 return None
             entry["used_at"] = time.time()
-            return _told(entry), entry["refs"]
+            return _told(entry), entry["refs"], self._version.told()
+
+    def used(self, names: list[str]) -> None:
+        """Note that values were used just now by who remembered them."""
+        with self._changed:
+            for name in names:
+                if name in self._kept:
+                    self._kept[name]["used_at"] = time.time()
 
     def all(self) -> list[dict[str, Any]]:
         """Return the descriptions of all values."""
@@ -151,6 +172,8 @@ class ResidentOwner:
         with self._changed:
             asked = [*self._kept] if names is None else names
             gone = {name: self._kept.pop(name) for name in asked if name in self._kept}
+            if gone:
+                self._version.rise()
         for entry in gone.values():
             self._drop_parts(entry)
         return [name for name, entry in gone.items() if not entry.get("part")]
@@ -164,6 +187,7 @@ class ResidentOwner:
 
     def _evict(self, name: str) -> int:
         entry = self._kept[name]
+        self._version.rise()
         if entry["durable"]:
             # Whoever asks is told where it can be read.
             self._kept[name] = entry | {"refs": [], "bytes": 0, "parts": {}}
@@ -214,6 +238,47 @@ class ResidentOwner:
             asked = messages.GetNodeStatsRequest(include_memory_info=False)
             stats = services.NodeManagerServiceStub(opened).GetNodeStats(asked, timeout=TIMEOUT_S).store_stats
         return int(stats.object_store_bytes_avail), int(stats.object_store_bytes_used)
+
+
+class Version:
+    """A number that rises with every change, in memory that a process of the same node can look at without asking.
+
+    It is a file without a name, which goes with the owner, who alone has it locked: who can lock it knows that the
+    owner is gone. Where a system has no such files, there is nothing to look at.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._mark = secrets.token_bytes(MARK_BYTES)
+        self._fd = -1
+        if hasattr(os, "memfd_create"):
+            self._fd = os.memfd_create("warmpool-resident", os.MFD_CLOEXEC)
+            os.ftruncate(self._fd, mmap.PAGESIZE)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self._memory = mmap.mmap(self._fd, mmap.PAGESIZE)
+            self._memory[:MARK_BYTES] = self._mark
+            # A whole word is written at once.
+            self._words = memoryview(self._memory).cast("Q")
+
+    def rise(self) -> None:
+        """Change the number: before whoever asked for the change is answered."""
+        self._number += 1
+        if self._fd >= 0:
+            self._words[AT] = self._number
+
+    def told(self) -> dict[str, Any] | None:
+        """Return where the number is, which owner's it is, and what it is now; None if it cannot be looked at."""
+        if self._fd < 0:
+            return None
+        return {"path": f"/proc/{os.getpid()}/fd/{self._fd}", "mark": self._mark, "number": self._number}
+
+    def close(self) -> None:
+        """Let go of it, as the end of its process does."""
+        if self._fd >= 0:
+            self._words.release()
+            self._memory.close()
+            os.close(self._fd)
+            self._fd = -1
 
 
 def _stays(entry: dict[str, Any]) -> bool:

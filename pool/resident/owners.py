@@ -7,6 +7,7 @@ from typing import Any
 
 from pool.inside import owner
 from pool.resident.errors import NotConnected
+from pool.resident.remembered import remembered
 
 SHARE_VARIABLE = "WARMPOOL_RESIDENT_SHARE"
 SHARE = 0.5
@@ -35,9 +36,10 @@ class Owners:
         self._ray = ray
         context = ray.get_runtime_context()
         self.here: str = context.get_node_id()
-        # Handles are of one connection: another job has others.
-        job = context.get_job_id()
+        # Handles and references are of one connection: another job has others, also one of another cluster with its id.
+        job = (context.get_job_id(), self.here)
         if _known.get("job") != job:
+            remembered.forget()
             _known.clear()
             _known["job"] = job
 
@@ -100,6 +102,7 @@ class Owners:
         try:
             return self._ray.get(asked, timeout=bound_s)
         except self._ray.exceptions.RayActorError:
+            remembered.forget()
             _known.clear()
             raise
 

@@ -88,12 +88,16 @@ def pack(value: object) -> Packed:
 
 def unpack(pickled: Any, buffers: Sequence[Any], refs: Sequence[Any]) -> Any:
     """Put a value together again. Its arrays are read-only views of the buffers."""
+    unpickler = _Unpickler(io.BytesIO(pickled), buffers=buffers)
+    unpickler.refs = refs
+    return unpickler.load()
 
-    class Unpickler(pickle.Unpickler):
-        def persistent_load(self, place: int) -> Any:
-            return refs[place]
 
-    return Unpickler(io.BytesIO(pickled), buffers=buffers).load()
+class _Unpickler(pickle.Unpickler):
+    refs: Sequence[Any]
+
+    def persistent_load(self, place: int) -> Any:
+        return self.refs[place]
 
 
 def import_polars() -> Any:

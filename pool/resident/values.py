@@ -16,6 +16,7 @@ from pool.resident import durable as copies
 from pool.resident.errors import NotConnected, ResidentError, ResidentFull, ResidentMissing
 from pool.resident.owners import BOUND_S, Owners
 from pool.resident.packed import DATASET, Packed, kind_of, pack, unpack
+from pool.resident.remembered import remembered
 
 _reads: dict[ReadFrom, int] = {}
 """From where this process's reads were answered since `take_reads` was called last."""
@@ -170,6 +171,7 @@ def drop(*names: str) -> builtins.list[str]:
         NotConnected: if this process is connected to no cluster.
     """
     owners = Owners()
+    remembered.forget()
     asked = [owner.drop.remote([*names] or None) for owner in owners.others("")]
     return sorted({name for gone in owners.result(asked) for name in gone})
 
@@ -194,14 +196,24 @@ def _count(source: ReadFrom) -> None:
 
 
 def _find(owners: Owners, name: str) -> tuple[dict[str, Any], builtins.list[Any]] | None:
-    """Return a value's entry and references, from this node's owner if it has it."""
+    """Return a value's entry and references: remembered, or from this node's owner if it has it."""
+    now = time.monotonic()
+    known = remembered.find(name, now)
     own = owners.existing(owners.here)
+    if known is not None:
+        if known.to_tell(now) and own is not None:
+            own.used.remote([name])
+        return known.entry, known.refs
     found = owners.ask(own, "find", name) if own is not None else None
-    if found is None:
-        asked = [owner.find.remote(name) for owner in owners.others(owners.here)]
-        answers = [answer for answer in owners.result(asked) if answer is not None]
-        found = max(answers, key=lambda answer: answer[0]["put_at"], default=None)
-    return found
+    if found is not None:
+        entry, refs, shown = found
+        if refs and shown is not None:
+            remembered.remember(entry, refs, shown, now)
+        return entry, refs
+    asked = [owner.find.remote(name) for owner in owners.others(owners.here)]
+    answers = [answer for answer in owners.result(asked) if answer is not None]
+    newest = max(answers, key=lambda answer: answer[0]["put_at"], default=None)
+    return newest[:2] if newest is not None else None
 
 
 def _adopt(owners: Owners, name: str, packed: Packed, about: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +225,10 @@ def _adopt(owners: Owners, name: str, packed: Packed, about: dict[str, Any]) -> 
     import ray
 
     here = owners.here
+    # What is remembered is in use, and takes room that its owner may have to make.
+    used = remembered.forget()
+    if used:
+        owners.ask(owners.of(here), "used", used)
     lying = _nodes_of(packed.refs, here)
     sizes = {here: packed.size_bytes}
     for node, size_bytes in lying:

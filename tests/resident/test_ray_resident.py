@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from pool import resident
 from pool.flyte.connect import connected
 from pool.flyte.handle import Resident, given, keep
 from pool.inside.owner import NAMESPACE
-from pool.resident.owners import SHARE_VARIABLE
+from pool.resident.owners import SHARE_VARIABLE, Owners
 from pool.wire import ClusterAccess
 from tests.serving import environment
 
@@ -46,7 +46,18 @@ Job = Callable[[], Any]
 @pytest.fixture(scope="module")
 def job() -> Iterator[Job]:
     """A cluster, and what connects this process to it as one job."""
-    home = Path(tempfile.mkdtemp(prefix="wpr-", dir="/tmp"))
+    with ExitStack() as stack:
+        home = Path(tempfile.mkdtemp(prefix="wpr-", dir="/tmp"))
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        access = stack.enter_context(cluster(home))
+        # A thread of Ray Data's would ask a Prometheus that is not there, even after the cluster is gone.
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("RAY_DATA_USAGE_DISABLED", "1")
+        yield lambda: connected(access, None, local=True)
+
+
+@contextmanager
+def cluster(home: Path) -> Iterator[ClusterAccess]:
+    """Run a cluster in a process of its own, whatever it does at its start."""
     env = environment() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret", "RAY_TMPDIR": str(home)}
     code = (
         "import ray, sys\n"
@@ -55,25 +66,16 @@ def job() -> Iterator[Job]:
         "sys.stdin.read()\n"
     )
     with (home / "log").open("w") as log:
-        cluster = subprocess.Popen(
+        head = subprocess.Popen(
             [sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )
-    assert cluster.stdout is not None
-    address = cluster.stdout.readline().strip()
-    assert address, (home / "log").read_text()
-    access = ClusterAccess(id="c-1", address=address, token="secret")  # type: ignore[call-arg]
-
-    @contextmanager
-    def connect() -> Iterator[None]:
-        with connected(access, None, local=True):
-            yield
-
-    with pytest.MonkeyPatch.context() as patch:
-        # A thread of Ray Data's would ask a Prometheus that is not there, even after the cluster is gone.
-        patch.setenv("RAY_DATA_USAGE_DISABLED", "1")
-        yield connect
-    cluster.communicate()
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        assert head.stdout is not None
+        address = head.stdout.readline().strip()
+        assert address, (home / "log").read_text()
+        yield ClusterAccess(id="c-1", address=address, token="secret")  # type: ignore[call-arg]
+    finally:
+        head.communicate()
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +141,51 @@ def test_what_one_job_puts_another_gets_without_a_copy(job: Job) -> None:
         assert got[0, 1] == 1.0
         assert resident.drop("array", "unknown") == ["array"]
         assert "array" not in [entry.name for entry in resident.list()]
+
+
+def test_what_was_asked_for_is_remembered_until_another_process_changes_it(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    ask = Owners.ask
+
+    def counted(self: Owners, handle: Any, method: str, *arguments: Any) -> Any:
+        asked.append(method)
+        return ask(self, handle, method, *arguments)
+
+    monkeypatch.setattr(Owners, "ask", counted)
+    with job():
+        resident.put("array", np.zeros(1000))
+        asked.clear()
+        for _ in range(5):
+            assert resident.get("array")[0] == 0.0
+        assert asked == ["find"]
+
+        def elsewhere() -> None:
+            resident.put("array", resident.get("array") + 1)
+
+        for n in (1.0, 2.0):
+            # Who heard of its end sees what it did.
+            ray.get(ray.remote(elsewhere).remote())
+            assert resident.get("array")[0] == n
+        resident.put("array", np.zeros(10))
+        assert len(resident.get("array")) == 10
+        resident.drop("array")
+        with pytest.raises(resident.ResidentMissing):
+            resident.get("array")
+
+
+def test_what_processes_remember_makes_room_when_it_is_needed(job: Job) -> None:
+    def remember() -> int:
+        return len(resident.get("old"))
+
+    with job():
+        resident.put("old", np.zeros(60 * MB, np.uint8))
+        assert ray.get(ray.remote(remember).remote()) == 60 * MB
+        assert len(resident.get("old")) == 60 * MB
+        # A copy of each would not have room beside it.
+        resident.put("new", np.zeros(60 * MB, np.uint8))
+        assert [entry.name for entry in resident.list()] == ["new"]
 
 
 def test_a_dataset_stays_in_its_blocks(job: Job) -> None:
