@@ -92,10 +92,16 @@ class Effects:
 
     async def _bring(self, effect: Start | Grow) -> None:
         cluster_id = effect.cluster.id
-        bring = self._backend.start if isinstance(effect, Start) else self._backend.grow
         event: Started | StartFailed
+
+        def report(phase: str) -> None:
+            self._tell(Progress(cluster_id, phase))
+
         try:
-            event = await bring(effect.cluster, effect.key, lambda phase: self._tell(Progress(cluster_id, phase)))
+            if isinstance(effect, Start):
+                event = await self._backend.start(effect.cluster, effect.key, report, effect.resident_share)
+            else:
+                event = await self._backend.grow(effect.cluster, effect.key, report)
         except errors.StartFailed as error:
             event = StartFailed(cluster_id, error.reason, error.detail)
         except Exception as error:

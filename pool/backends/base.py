@@ -74,11 +74,18 @@ class Backend(Protocol):
     def check(self, key: ClusterKey) -> None:
         """Raise `ShapeTooLarge` or `InvalidKey` if a cluster of `key` can never be made here."""
 
-    async def start(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+    async def start(self, cluster: Cluster, key: ClusterKey, report: Report, resident_share: float = 0.5) -> Started:
         """Start `cluster` and return when it is ready; adopt it if it runs already.
 
         Ready means: a job can be submitted, a driver can connect, all nodes asked for are alive, and a call without
         the token is refused.
+
+        Args:
+            cluster: what to start.
+            key: of its pool.
+            report: is told how far the start is.
+            resident_share: of each node's object store that resident data may take. It goes with the environment of
+                the cluster's processes (`pool.inside.owner.SHARE_VARIABLE`), where they are the backend's to start.
 
         Raises:
             pool.core.errors.StartFailed: with the reason and the tail of the log. Whatever was begun may be left

@@ -111,7 +111,7 @@ class SimulatedBackend:
     def check(self, key: ClusterKey) -> None:
         """Accept every key."""
 
-    async def start(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+    async def start(self, cluster: Cluster, key: ClusterKey, report: Report, resident_share: float = 0.5) -> Started:
         """Start a cluster, or wait for one that was begun before.
 
         Raises:

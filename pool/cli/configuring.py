@@ -88,6 +88,7 @@ def render(
     from pool.backends.kuberay.spec import ray_cluster
     from pool.config import load
     from pool.config.model import KuberaySection
+    from pool.config.rules import build_rules
     from pool.main import kuberay_options
 
     config = load(file)
@@ -98,7 +99,8 @@ def render(
         )
     wanted = _key(key, config)
     # The first cluster of the pool; the store's part of the name is only known to a daemon.
-    manifest = ray_cluster("0" * 16, f"c-{wanted.digest}-1", wanted, kuberay_options(config.backend))
+    share = build_rules(config, {}).settings_for(wanted).resident_share
+    manifest = ray_cluster("0" * 16, f"c-{wanted.digest}-1", wanted, kuberay_options(config.backend), share)
     if json:
         as_json(manifest)
     else:

@@ -145,6 +145,9 @@ class PoolOptions(Section):
     )
     max_leases_per_cluster: Annotated[Count, Field(ge=1)] = Field(1, description="More lets holders of a tenant share.")
     serve_larger: bool = Field(False, description="A larger idle cluster of the tenant may serve a smaller request.")
+    resident_share: Share = Field(
+        0.5, description="How much of a node's object store resident data may take, in clusters started from then on."
+    )
     floor_for: Seconds = Field(86_400.0, description="min_idle and buffer end when nobody asked for so long.")
 
     @model_validator(mode="after")

@@ -120,6 +120,7 @@ def settings_of(pool: PoolSection) -> PoolSettings:
         quarantine_s=pool.quarantine,
         max_leases_per_cluster=pool.max_leases_per_cluster,
         serve_larger=pool.serve_larger,
+        resident_share=pool.resident_share,
         floor_for_s=pool.floor_for,
         pinned=pool.key is not None,
     )

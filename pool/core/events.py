@@ -385,11 +385,17 @@ Reply = Granted | Queued | Rejected | Renewed | Ended | Done | None
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start the cluster, or, if it runs already, wait until it is ready."""
+    """Start the cluster, or, if it runs already, wait until it is ready.
+
+    Attributes:
+        timeout_s: bound of the start.
+        resident_share: of each node's object store that resident data may take.
+    """
 
     cluster: Cluster
     key: ClusterKey
     timeout_s: float
+    resident_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

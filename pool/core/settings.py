@@ -71,6 +71,7 @@ class PoolSettings:
         quarantine_s: how long a cluster that could not be proven clean is kept for a look; 0 stops it at once.
         max_leases_per_cluster: 1, unless holders of one tenant may share.
         serve_larger: a larger idle cluster of the tenant may serve a smaller request.
+        resident_share: of each node's object store that resident data may take, of clusters started from then on.
         floor_for_s: `min_idle` and `buffer` of a pool nobody used for so long no longer apply, unless `pinned`.
         pinned: the configuration names this very key.
         standing: the clusters are somebody else's; None where they are started and stopped.
@@ -110,6 +111,7 @@ class PoolSettings:
     quarantine_s: float = 0.0
     max_leases_per_cluster: int = 1
     serve_larger: bool = False
+    resident_share: float = 0.5
     floor_for_s: float = 86_400.0
     pinned: bool = False
     standing: Standing | None = None

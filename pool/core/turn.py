@@ -106,8 +106,9 @@ class Turn:
 
     def begin_start(self, cluster: Cluster) -> None:
         """Have the backend start (or go on starting) a cluster, and watch how long it takes."""
-        timeout_s = self.settings(cluster.pool).start_timeout_s
-        self.effect(Start(cluster, self.state.key_of(cluster), timeout_s))
+        settings = self.settings(cluster.pool)
+        timeout_s = settings.start_timeout_s
+        self.effect(Start(cluster, self.state.key_of(cluster), timeout_s, settings.resident_share))
         self.state.timers.arm(Kind.START, cluster.id, cluster.changed_at + timeout_s)
 
     def shrink_cluster(self, cluster: Cluster, reason: Reason, detail: str) -> Cluster:

@@ -22,6 +22,11 @@ NAMESPACE = "_ray_internal_warmpool_resident"
 PREFIX = "resident-"
 """An owner's name is this and the id of its node."""
 
+SHARE_VARIABLE = "WARMPOOL_RESIDENT_SHARE"
+"""How much of a node's object store resident data may take: in the environment of the cluster's processes."""
+SHARE = 0.5
+"""The same where nobody says it; the rest is for what tasks do."""
+
 SPILLS_AT = 0.8
 """Ray begins to spill when so much of a store is in use (its `object_spilling_threshold`)."""
 COPIES = 2
@@ -41,11 +46,12 @@ class ResidentOwner:
     """Owns the resident values of one node, within a budget. Several calls may run at the same time.
 
     Args:
-        share: of the node's object store that resident data may take, 0 to 1.
+        share: of the node's object store that resident data may take, 0 to 1, unless the cluster's own environment
+            says it.
     """
 
     def __init__(self, share: float) -> None:
-        self._share = share
+        self.share = float(os.environ.get(SHARE_VARIABLE) or share)
         self._version = Version()
         self._kept: dict[str, dict[str, Any]] = {}
         self._changed = threading.Condition()
@@ -66,7 +72,7 @@ class ResidentOwner:
             ``used_bytes``.
         """
         store_bytes, used_bytes = self._store()
-        budget = int(self._share * store_bytes)
+        budget = int(self.share * store_bytes)
         need, most = COPIES * size_bytes, int(SPILLS_AT * store_bytes)
         with self._changed:
             stays = sum(entry["bytes"] for key, entry in self._kept.items() if _stays(entry) and key != name)

@@ -9,10 +9,6 @@ from pool.inside import owner
 from pool.resident.errors import NotConnected
 from pool.resident.remembered import remembered
 
-SHARE_VARIABLE = "WARMPOOL_RESIDENT_SHARE"
-SHARE = 0.5
-"""How much of a node's object store resident data may take; the rest is for what tasks do."""
-
 BOUND_S = 120.0
 """How long an owner may take: a store that is full of spilled objects is slow."""
 CALLS_AT_ONCE = 8
@@ -62,7 +58,7 @@ class Owners:
                     max_concurrency=CALLS_AT_ONCE,
                     scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
                 )
-                _known[name] = made.remote(float(os.environ.get(SHARE_VARIABLE, SHARE)))
+                _known[name] = made.remote(float(os.environ.get(owner.SHARE_VARIABLE) or owner.SHARE))
             finally:
                 cloudpickle.unregister_pickle_by_value(owner)
         return _known[name]

@@ -70,6 +70,7 @@ def test_every_setting_of_the_core_can_be_set() -> None:
         hold_yield: 19
         locality_wait: 20
         max_uses: 21
+        resident_share: 0.42
         max_lifetime: 22
         lifetime_jitter: 0.23
         max_head_memory: 231

@@ -45,6 +45,7 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
     - {{name: RAY_AUTH_MODE, value: token}}
     - {{name: RAY_AUTH_TOKEN, valueFrom: {{secretKeyRef: {{name: {name}, key: auth_token}}}}}}
     - {{name: RAY_USAGE_STATS_ENABLED, value: '0'}}
+    - {{name: WARMPOOL_RESIDENT_SHARE, value: '0.5'}}
     """)
     expected = yaml.safe_load(f"""
     apiVersion: ray.io/v1
@@ -113,6 +114,13 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
     for group in (expected["spec"]["headGroupSpec"], *expected["spec"]["workerGroupSpecs"]):
         group["template"]["metadata"]["labels"] = marks
     assert manifest == expected
+
+
+def test_every_node_is_told_the_pools_share_for_resident_data() -> None:
+    asked = key(workers=[{"name": "w", "replicas": 1}])
+    found = spec.ray_cluster(STORE, "c-1-1", asked, KuberayOptions(), 0.25)["spec"]
+    for group in (found["headGroupSpec"], *found["workerGroupSpecs"]):
+        assert {"name": "WARMPOOL_RESIDENT_SHARE", "value": "0.25"} in ray(group)["env"]
 
 
 def test_the_token_is_in_a_secret_under_the_clusters_own_name() -> None:

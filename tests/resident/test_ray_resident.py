@@ -23,8 +23,8 @@ import ray
 from pool import resident
 from pool.flyte.connect import connected
 from pool.flyte.handle import Resident, given, keep
-from pool.inside.owner import NAMESPACE
-from pool.resident.owners import SHARE_VARIABLE, Owners
+from pool.inside.owner import NAMESPACE, SHARE_VARIABLE, ResidentOwner
+from pool.resident.owners import Owners
 from pool.wire import ClusterAccess
 from tests.serving import environment
 
@@ -339,7 +339,9 @@ def test_a_flyte_value_comes_from_memory_where_it_is_and_elsewhere_from_flytes_c
         assert len(given("s3://bucket/two", unread).get()) == 20
 
 
-def test_the_share_of_the_store_is_the_operators(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_share_of_the_store_is_the_tasks_where_the_cluster_says_none(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(SHARE_VARIABLE, "0.01")
     with job():
         for owner in owners():
@@ -349,3 +351,10 @@ def test_the_share_of_the_store_is_the_operators(job: Job, monkeypatch: pytest.M
         for owner in owners():
             ray.kill(owner)
     assert os.environ.get("RAY_ADDRESS") is None
+
+
+def test_the_share_of_the_store_is_the_clusters_whatever_a_task_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SHARE_VARIABLE, "0.01")
+    assert ResidentOwner(0.9).share == 0.01
+    monkeypatch.delenv(SHARE_VARIABLE)
+    assert ResidentOwner(0.9).share == 0.9

@@ -122,7 +122,7 @@ class ExistingBackend(KeepsWorkers):
             raise InvalidKey(f"key.cluster_type: {key.cluster_type!r} is not here; known is {self.cluster_type}.")
         self.roster.check(key)
 
-    async def start(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+    async def start(self, cluster: Cluster, key: ClusterKey, report: Report, resident_share: float = 0.5) -> Started:
         """Attach a cluster of this key that is not attached yet.
 
         Raises:

@@ -98,7 +98,7 @@ class KuberayBackend:
             raise InvalidKey(f"key.cluster_type: {key.cluster_type!r} cannot run here; known is {self.cluster_type}.")
         spec.check(key, self.options)
 
-    async def start(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+    async def start(self, cluster: Cluster, key: ClusterKey, report: Report, resident_share: float = 0.5) -> Started:
         """Create `cluster`, or adopt it if it is there already, and return when it is ready.
 
         Raises:
@@ -108,7 +108,7 @@ class KuberayBackend:
         self.view.expect(cluster.id)
         token = self._token_for(cluster.id)
         try:
-            made = await self._created(cluster.id, key, token, report)
+            made = await self._created(cluster.id, key, token, report, resident_share)
         except ApiError as error:
             raise refused(cluster.id, error) from error
         return await self._ready(cluster.id, key, made, report)
@@ -227,11 +227,13 @@ class KuberayBackend:
             seen.append(Seen(cluster_id, pods.boot_id(head) if head is not None else ""))
         return Listing(0.0, self.view.fresh, tuple(seen), foreign=self.view.foreign)
 
-    async def _created(self, cluster_id: str, key: ClusterKey, token: str, report: Report) -> dict[str, Any]:
+    async def _created(
+        self, cluster_id: str, key: ClusterKey, token: str, report: Report, resident_share: float
+    ) -> dict[str, Any]:
         """Create the cluster; while Kubernetes is away, wait for it: that says nothing against the pool's starts."""
         known = self.view.cluster(cluster_id)
         retrying = self._patient(report)
-        return await retrying(self._create, cluster_id, key, token, known)
+        return await retrying(self._create, cluster_id, key, token, resident_share, known)
 
     def _patient(self, report: Report) -> tenacity.AsyncRetrying:
         return tenacity.AsyncRetrying(
@@ -241,10 +243,11 @@ class KuberayBackend:
         )
 
     async def _create(
-        self, cluster_id: str, key: ClusterKey, token: str, known: dict[str, Any] | None
+        self, cluster_id: str, key: ClusterKey, token: str, resident_share: float, known: dict[str, Any] | None
     ) -> dict[str, Any]:
         """Create the RayCluster and the Secret that goes with it, as far as they are not there."""
-        manifest = drift.remember(spec.ray_cluster(self._store_id, cluster_id, key, self.options))
+        wanted = spec.ray_cluster(self._store_id, cluster_id, key, self.options, resident_share)
+        manifest = drift.remember(wanted)
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         path = _path(RAY, namespace, CLUSTERS)
         try:

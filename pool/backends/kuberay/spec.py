@@ -12,12 +12,16 @@ from pool.backends.kuberay.merge import merged
 from pool.backends.kuberay.options import KuberayOptions
 from pool.core.errors import InvalidKey
 from pool.core.key import ClusterKey, Node, WorkerGroup
+from pool.inside.owner import SHARE_VARIABLE
 
 API_VERSION = "ray.io/v1"
 STORE, CLUSTER, POOL, TENANT = "warmpool/store", "warmpool/cluster", "warmpool/pool", "warmpool/tenant"
 HEAD, WORKER = "ray-head", "ray-worker"
 OLDEST_RAY = (2, 52)
 LONGEST_NAME = 53
+
+Env = list[dict[str, Any]]
+"""Variables of a container."""
 
 _VERSION_TAG = re.compile(r":(\d+)\.(\d+)\.(\d+)[^:/]*$")
 _NAMESPACE = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -114,8 +118,17 @@ def secret(store_id: str, cluster_id: str, key: ClusterKey, token: str, made: Ma
     }
 
 
-def ray_cluster(store_id: str, cluster_id: str, key: ClusterKey, options: KuberayOptions) -> dict[str, Any]:
+def ray_cluster(
+    store_id: str, cluster_id: str, key: ClusterKey, options: KuberayOptions, resident_share: float = 0.5
+) -> dict[str, Any]:
     """Return the RayCluster of a key, laid over the operator's template.
+
+    Args:
+        store_id: whose it is.
+        cluster_id: names it.
+        key: what it is to be.
+        options: of the backend.
+        resident_share: of each node's object store that resident data may take.
 
     Raises:
         InvalidKey: if there can be none.
@@ -125,6 +138,7 @@ def ray_cluster(store_id: str, cluster_id: str, key: ClusterKey, options: Kubera
     if len(name) > LONGEST_NAME:
         raise InvalidKey(f"{cluster_id}: the name {name} is longer than the {LONGEST_NAME} characters KubeRay allows.")
     marks = labels(store_id, cluster_id, key)
+    env = [*_auth_env(name), {"name": SHARE_VARIABLE, "value": f"{resident_share:g}"}]
     template: Any = options.template
     below = dict(template.get("spec", {}))
     group_templates = below.pop("workerGroupSpecs", [])
@@ -135,7 +149,7 @@ def ray_cluster(store_id: str, cluster_id: str, key: ClusterKey, options: Kubera
         "authOptions": {"mode": "token", "secretName": name},
         "headGroupSpec": {
             "rayStartParams": {"dashboard-host": "0.0.0.0", **_start_params(key.shape.head)},  # noqa: S104
-            "template": _pod_template(name, HEAD, key.image, key.shape.head, marks, options),
+            "template": _pod_template(HEAD, key.image, key.shape.head, marks, [*env, *CLIENT_SERVERS], options),
         },
     }
     if key.shape.autoscaling:
@@ -144,7 +158,7 @@ def ray_cluster(store_id: str, cluster_id: str, key: ClusterKey, options: Kubera
         spec |= {"enableInTreeAutoscaling": True, "autoscalerOptions": merged(asked, auth)}
     spec = _over(below, spec, key.shape.head)
     spec["workerGroupSpecs"] = [
-        _over(_group_template(group_templates, group.name), _group(name, key, group, marks, options), group.node)
+        _over(_group_template(group_templates, group.name), _group(key, group, marks, env, options), group.node)
         for group in key.shape.workers
     ]
     metadata = {
@@ -158,7 +172,7 @@ def ray_cluster(store_id: str, cluster_id: str, key: ClusterKey, options: Kubera
 
 
 def _group(
-    name: str, key: ClusterKey, group: WorkerGroup, marks: Mapping[str, str], options: KuberayOptions
+    key: ClusterKey, group: WorkerGroup, marks: Mapping[str, str], env: Env, options: KuberayOptions
 ) -> dict[str, Any]:
     return {
         "groupName": group.name,
@@ -166,7 +180,7 @@ def _group(
         "minReplicas": group.min_replicas,
         "maxReplicas": group.max_replicas,
         "rayStartParams": _start_params(group.node),
-        "template": _pod_template(name, WORKER, key.image, group.node, marks, options),
+        "template": _pod_template(WORKER, key.image, group.node, marks, env, options),
     }
 
 
@@ -205,13 +219,13 @@ def _asked_template(node: Node, container: str) -> dict[str, Any]:
 
 
 def _pod_template(
-    name: str, container: str, image: str, node: Node, marks: Mapping[str, str], options: KuberayOptions
+    container: str, image: str, node: Node, marks: Mapping[str, str], env: Env, options: KuberayOptions
 ) -> dict[str, Any]:
     ray: dict[str, Any] = {
         "name": container,
         "image": image,
         "resources": _resources(node),
-        "env": _auth_env(name),
+        "env": env,
         "readinessProbe": _probe(container),
         # The last lines of its log tell why it ended, without the right to read logs.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -219,14 +233,13 @@ def _pod_template(
     if options.image_pull_policy:
         ray["imagePullPolicy"] = options.image_pull_policy
     if container == HEAD:
-        ray["env"] = [*ray["env"], *CLIENT_SERVERS]
         ports = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}
         ray["ports"] = [{"name": label, "containerPort": port} for label, port in ports.items()]
     # A container that restarts in place would be an empty cluster under the name of the old one.
     return {"metadata": {"labels": dict(marks)}, "spec": {"restartPolicy": "Never", "containers": [ray]}}
 
 
-def _auth_env(name: str) -> list[dict[str, Any]]:
+def _auth_env(name: str) -> Env:
     token = {"secretKeyRef": {"name": name, "key": "auth_token"}}
     return [
         {"name": "RAY_AUTH_MODE", "value": "token"},

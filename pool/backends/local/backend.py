@@ -96,14 +96,14 @@ class LocalBackend(KeepsWorkers):
         commands.check_params(key.shape)
         self.machine.check(key.shape, self.options)
 
-    async def start(self, cluster: Cluster, key: ClusterKey, report: Report) -> Started:
+    async def start(self, cluster: Cluster, key: ClusterKey, report: Report, resident_share: float = 0.5) -> Started:
         """Start `cluster`, or adopt it if it runs already, and return when it is ready.
 
         Raises:
             pool.core.errors.StartFailed: with the cause that the log gives.
         """
         for attempt in range(PORT_TRIES):
-            supervisor = await self._begin(cluster.id, key, again=attempt > 0)
+            supervisor = await self._begin(cluster.id, key, resident_share, again=attempt > 0)
             files = self._home.files(cluster.id)
             trail = files.trail()
             if trail is None:
@@ -178,7 +178,7 @@ class LocalBackend(KeepsWorkers):
         """Return every cluster of this store, also half-started and half-stopped ones."""
         return await asyncio.to_thread(self._home.listing)
 
-    async def _begin(self, cluster_id: str, key: ClusterKey, *, again: bool) -> Process:
+    async def _begin(self, cluster_id: str, key: ClusterKey, resident_share: float, *, again: bool) -> Process:
         def begin() -> Process:
             if again:
                 if self._home.files(cluster_id).trail() is None:
@@ -186,7 +186,7 @@ class LocalBackend(KeepsWorkers):
                 self._home.end(cluster_id)
             elif (supervisor := self._home.adopt(cluster_id, key.digest)) is not None:
                 return supervisor
-            return self._home.launch(cluster_id, key, self._token_for(cluster_id))
+            return self._home.launch(cluster_id, key, self._token_for(cluster_id), resident_share)
 
         try:
             return await self._locked(cluster_id, asyncio.to_thread(begin))

@@ -13,6 +13,7 @@ from pool.backends.local.processes import CLUSTER_MARK, TEMP_MARK
 from pool.backends.local.trail import NodeStart, Ports, Trail
 from pool.core.errors import InvalidKey
 from pool.core.key import Node, Shape
+from pool.inside.owner import SHARE_VARIABLE
 
 HONOURED = frozenset(
     (
@@ -165,6 +166,7 @@ def environment(inherited: Mapping[str, str], trail: Trail, token: Path, options
     if options.prestart_workers:
         env["RAY_enable_worker_prestart"] = "1"
     return env | {
+        SHARE_VARIABLE: f"{trail.resident_share:g}",
         **options.env,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),

@@ -61,8 +61,14 @@ class Home:
         """Return the ids of all clusters that have a directory."""
         return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir() and _ID.match(entry.name))
 
-    def launch(self, cluster_id: str, key: ClusterKey, token: str) -> Process:
+    def launch(self, cluster_id: str, key: ClusterKey, token: str, resident_share: float = 0.5) -> Process:
         """Begin to start a cluster that does not exist. What could leak is written down before it is made.
+
+        Args:
+            cluster_id: names it.
+            key: what it is to be.
+            token: its secret.
+            resident_share: of each node's object store that resident data may take.
 
         Returns:
             Its supervisor.
@@ -72,7 +78,7 @@ class Home:
         """
         files = self.files(cluster_id)
         files.directory.mkdir(mode=0o700)
-        trail = self._plan(cluster_id, key)
+        trail = self._plan(cluster_id, key, resident_share)
         files.write_trail(trail)
         make_temp_dir(trail.temp_dir, self.store_id, cluster_id)
         files.work.mkdir(mode=0o700)
@@ -153,7 +159,7 @@ class Home:
         seen = tuple(Seen(cluster_id, boot_id) for cluster_id, boot_id in sorted(found.items()))
         return Listing(started_at=0.0, complete=True, seen=seen)
 
-    def _plan(self, cluster_id: str, key: ClusterKey) -> Trail:
+    def _plan(self, cluster_id: str, key: ClusterKey, resident_share: float) -> Trail:
         temp_dir = f"{self._options.temp_root}/wp-{secrets.token_hex(5)}"
         if len((temp_dir + _SOCKET).encode()) > _MAX_SOCKET_BYTES:
             raise OSError(f"temp_root {self._options.temp_root!r} is too long: Ray's sockets below it take 107 bytes")
@@ -169,6 +175,7 @@ class Home:
             claim=str(self.claim),
             unclaimed_s=self._options.unclaimed_s,
             grace_s=self._options.stop_grace_s,
+            resident_share=resident_share,
         )
 
     def _temp_dir_of(self, cluster_id: str) -> str:

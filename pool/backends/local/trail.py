@@ -60,6 +60,7 @@ class Trail:
         claim: the file whose changes tell that a daemon looks after the store's clusters.
         unclaimed_s: for how long it may stay unchanged before the cluster stops itself.
         grace_s: how long a node may take to end when asked.
+        resident_share: of each node's object store that resident data may take.
     """
 
     store_id: str
@@ -71,6 +72,7 @@ class Trail:
     claim: str
     unclaimed_s: float
     grace_s: float
+    resident_share: float = 0.5
 
     @property
     def dashboard_url(self) -> str:

@@ -21,7 +21,7 @@ def nodes_of(options: LocalOptions | None = None, **shape: Any) -> tuple[NodeSta
 
 
 def environment_of(inherited: Mapping[str, str], options: LocalOptions | None = None) -> dict[str, str]:
-    trail = Trail("s1", "c1", "d", "/tmp/wp-x", PORTS, (), "claim", 1.0, 1.0)
+    trail = Trail("s1", "c1", "d", "/tmp/wp-x", PORTS, (), "claim", 1.0, 1.0, resident_share=0.25)
     return environment(inherited, trail, Path("/d/token"), options or LocalOptions())
 
 
@@ -76,6 +76,10 @@ def test_no_secret_and_no_address_of_the_daemons_reaches_a_cluster() -> None:
     assert env["LC_ALL"] == "C"
     assert not {*inherited} - {"PATH", "LC_ALL"} & {*env}
     assert "secret" not in env.values()
+
+
+def test_a_cluster_is_told_its_pools_share_for_resident_data() -> None:
+    assert environment_of({})["WARMPOOL_RESIDENT_SHARE"] == "0.25"
 
 
 def test_variables_named_by_the_operator_reach_a_cluster() -> None:
