@@ -1,17 +1,22 @@
-"""Measure on a real Kubernetes, one part after the other; a part's name as argument measures it alone."""
+"""Measure on a real Kubernetes, one part after the other; a part's name as argument measures it alone.
+
+The result file keeps the latest of each part, with the commit and the time of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import tempfile
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.kube import chain, drivers, scale, service, writes
-from benchmarks.report import fail, finish
+from benchmarks.report import RESULTS, commit, fail, finish
 from pool.kube.api import CORE, Api
 from tests.kube.release import DAEMON, WITHOUT, Release
 
@@ -64,12 +69,18 @@ def main() -> None:
     parts = tuple(sys.argv[1:]) or PARTS
     if unknown := set(parts) - set(PARTS):
         fail(f"{', '.join(sorted(unknown))} is no part; known are {', '.join(PARTS)}")
-    found = asyncio.run(measure(parts))
-    figures = {name: value for part in found.values() for name, value in part.items() if name in FIGURES}
-    if parts != PARTS:
-        print(figures)
-        return
-    finish("kube", "make bench-kube", {name: figures[name] for name in FIGURES}, found)
+    made = {"commit": commit(), "when": datetime.now(UTC).isoformat(timespec="seconds")}
+    measured = {part: {**found, **made} for part, found in asyncio.run(measure(parts)).items()}
+    kept = _kept() | measured
+    figures = {name: value for part in kept.values() for name, value in part.items() if name in FIGURES}
+    finish("kube", "make bench-kube", {name: figures.get(name) for name in FIGURES}, kept)
+
+
+def _kept() -> dict[str, dict[str, Any]]:
+    """Return what was measured before, by part."""
+    file = RESULTS / "kube.json"
+    found: dict[str, dict[str, Any]] = json.loads(file.read_text())["detail"] if file.exists() else {}
+    return found
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Six short Flyte tasks in a row: on one leased cluster, against a RayJob per task as Flyte's Ray plugin creates it.
 
-Both run the same body through ``pyflyte-execute`` with the same image and shape. Leased, each task is a pod that Flyte
-would have started, with the client and Ray Client in it; as a RayJob, KubeRay makes a cluster, and a pod that submits
-the same command to it. What counts is the time outside the body: from the creation of the pod or RayJob until
-Kubernetes says that it succeeded, less what the body took by its own clock.
+Both run the same body with the same image and shape, by the command that their registration makes. Leased, each task is
+a pod that Flyte would have started, with the client and Ray Client in it; as a RayJob, KubeRay makes a cluster, and a
+pod that submits the command to it. What counts is the time outside the body: from the creation of the pod or RayJob
+until Kubernetes says that it succeeded, less what the body took by its own clock.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pool.kube.api import CORE, RAY
+from tests.kube.registered import container
 from tests.kube.release import Release, until_it_holds
 from tests.kube.test_kube_flyte import TASK_IMAGE
 
 RUN = """
 set -e
 mkdir -p /tmp/run/out && cp /files/chain.py /tmp/run/ && cd /tmp/run && touch inputs.pb
-pyflyte-execute --inputs /tmp/run/inputs.pb --output-prefix /tmp/run/out --raw-output-data-prefix /tmp/run/raw \
-  --dynamic-addl-distro "" --dynamic-dest-dir "" \
-  --resolver flytekit.core.python_auto_container.default_task_resolver -- task-module chain task-name $TASK 2>&1
+eval "$COMMAND" 2>&1
 [ -f /tmp/run/out/outputs.pb ] || exit 1
 [ ! -f /tmp/run/log ] || echo "took $(cat /tmp/run/log)"
 """
@@ -107,7 +106,7 @@ async def leased(release: Release, name: str, execution: str) -> Task:
     """Run a task in a pod, as Flyte starts it, on a leased cluster."""
     began = time.monotonic()
     await release.pod(
-        name, TASK_IMAGE, ["bash", "-c", RUN], files="code", TASK="leased", **environment(execution)
+        name, TASK_IMAGE, ["bash", "-c", RUN], files="code", **environment(MODULE, "leased", execution)
     )  # fmt: skip
     await release.until_pod(release.tenants, name, "Succeeded", BOUND_S)
     wall_s = time.monotonic() - began
@@ -154,9 +153,10 @@ async def ray_job(release: Release, name: str) -> Task:
     return Task(round(wall_s, 2), _body_s(said))
 
 
-def environment(execution: str) -> dict[str, str]:
-    """Return what Flyte puts into the environment of a task's pod."""
+def environment(code: str, task: str, execution: str) -> dict[str, str]:
+    """Return what Flyte puts into the environment of a task's pod, and as ``COMMAND`` what it starts there."""
     return {
+        **container(TASK_IMAGE, "chain", code, task),
         "WARMPOOL_IMAGE": TASK_IMAGE,
         "WARMPOOL_TASK_LOG": "/tmp/run/log",
         "FLYTE_INTERNAL_EXECUTION_ID": execution,
@@ -173,7 +173,7 @@ def _body_s(said: str) -> float:
 
 
 def _ray_job(name: str) -> dict[str, Any]:
-    variables = {**environment(name), "TASK": "own"}
+    variables = environment(MODULE, "own", name)
     container = {
         "image": TASK_IMAGE,
         "imagePullPolicy": "IfNotPresent",

@@ -77,7 +77,8 @@ with pool.lease(image=sys.argv[1], tenant="tests/kube", holder=os.uname().nodena
     with httpx.Client(base_url=lease.cluster.dashboard_url, headers=headers, verify=False, timeout=30) as http:
         if http.get(f"/api/packages/gcs/{package}").status_code == 404:
             http.put(f"/api/packages/gcs/{package}", content=files.getvalue()).raise_for_status()
-        env = {name: value for name, value in os.environ.items() if name.startswith("FLYTE_")} | {"TASK": "submitted"}
+        env = {name: value for name, value in os.environ.items() if name.startswith("FLYTE_")}
+        env["COMMAND"] = os.environ["SUBMITTED"]
         job = http.post("/api/jobs/", json={
             "entrypoint": "sed s,/files/,,g run.sh > here.sh && rm -rf /tmp/run && bash here.sh",
             "runtime_env": {"working_dir": f"gcs://{package}", "env_vars": env}}).json()["submission_id"]
@@ -121,8 +122,10 @@ async def measure(release: Release) -> dict[str, Any]:
 
 
 async def _run(release: Release, name: str, command: list[str]) -> dict[str, float]:
+    submitted = environment(MODULE, "submitted", "drivers")["COMMAND"]
+    variables = {**environment(MODULE, "leased", "drivers"), "SUBMITTED": submitted}
     began = time.time()
-    await release.pod(name, TASK_IMAGE, command, files="code", TASK="leased", **environment("drivers"))
+    await release.pod(name, TASK_IMAGE, command, files="code", **variables)
     await release.until_pod(release.tenants, name, "Succeeded", BOUND_S)
     ended = time.time()
     said = await release.said(release.tenants, name)

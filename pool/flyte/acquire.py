@@ -9,12 +9,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pool.client import Client, LeaseRequest, RequestIdUsed, WarmMiss, configured, waiting_display
 from pool.client.endpoint import Endpoint
 from pool.client.terminate import exit_on_sigterm
-from pool.core.key import key_from
+from pool.core.key import ClusterKey, key_from
 from pool.core.model import Mode
 from pool.core.reasons import Reason
 from pool.flyte.config import Pooled
@@ -22,6 +22,7 @@ from pool.flyte.errors import NestedDeadlock, NoDaemon
 from pool.flyte.holding import Wish
 from pool.flyte.identity import Identity, fresh_id, request_id
 from pool.flyte.shape import Own, shape_of
+from pool.wire import ShapeSpec
 
 if TYPE_CHECKING:
     from pool.client import Lease
@@ -70,6 +71,39 @@ class Above:
         return json.dumps(asdict(self))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a task asks for, whoever runs it. The fields are those of `Pooled` and of `LeaseRequest`."""
+
+    shape: dict[str, Any]
+    priority: int
+    mode: str
+    timeout_s: float
+    ttl_s: float | None
+    hold_s: float | None
+
+    @classmethod
+    def of(cls, pooled: Pooled, own: Own) -> Asked:
+        """Return what a task of this config asks for.
+
+        Raises:
+            InvalidKey: if its `RayJobConfig` cannot be understood, naming the field.
+        """
+        shape = shape_of(pooled.config, own).model_dump(mode="json", exclude_none=True)
+        return cls(shape, pooled.priority, str(pooled.mode), pooled.timeout_s, pooled.ttl_s, pooled.hold_s)
+
+    def request(self, identity: Identity, nth: int) -> LeaseRequest:
+        """Return the request of the `nth` time (from 1) that this process asks for `identity`."""
+        return LeaseRequest(
+            image=identity.image,
+            tenant=identity.tenant,
+            holder=identity.holder,
+            group=identity.group,
+            request_id=request_id(identity, nth),
+            **asdict(self),
+        )
+
+
 def wish_of(task: str, pooled: Pooled, identity: Identity, own: Own, above: Above | None = None) -> Wish:
     """Return what `task` needs.
 
@@ -84,23 +118,9 @@ def wish_of(task: str, pooled: Pooled, identity: Identity, own: Own, above: Abov
         NestedDeadlock: if `above` is of another cluster key.
         InvalidKey: if its image or its `RayJobConfig` cannot be understood, naming the field.
     """
-    shape = shape_of(pooled.config, own)
-    key = key_from(
-        {"image": identity.image, "tenant": identity.tenant, "shape": shape.model_dump(mode="json", exclude_none=True)}
-    )
-    request = LeaseRequest(
-        image=identity.image,
-        tenant=identity.tenant,
-        holder=identity.holder,
-        shape=shape,
-        group=identity.group,
-        priority=pooled.priority,
-        mode=str(pooled.mode),
-        timeout_s=pooled.timeout_s,
-        ttl_s=pooled.ttl_s,
-        hold_s=pooled.hold_s,
-        request_id=request_id(identity, next(_nth)),
-    )
+    asked = Asked.of(pooled, own)
+    request = asked.request(identity, next(_nth))
+    key = _key(request)
     if above is not None and above.key != key.digest:
         raise NestedDeadlock(f"Task {task} needs another cluster than the task that calls it, {above.holder}.")
     return Wish(
@@ -114,6 +134,36 @@ def wish_of(task: str, pooled: Pooled, identity: Identity, own: Own, above: Abov
         timeout_s=pooled.timeout_s,
         acquire=lambda: borrowed(request, above) if above else leased(request, show=identity.local),
     )
+
+
+def first_wish(task: str, asked: Asked, identity: Identity) -> Wish:
+    """Return what `task` will need when it is run for the first time in this process, before it was loaded.
+
+    Args:
+        task: its name.
+        asked: what was registered of its config.
+        identity: who asks, on a Flyte backend.
+
+    Raises:
+        InvalidKey: if its image or shape cannot be understood, naming the field.
+    """
+    request = asked.request(identity, 1)
+    return Wish(
+        task=task,
+        request_id=str(request.request_id),
+        holder=request.holder,
+        key=_key(request).digest,
+        group=identity.group,
+        runtime_env=None,
+        local=False,
+        timeout_s=asked.timeout_s,
+        acquire=lambda: leased(request, show=False),
+    )
+
+
+def _key(request: LeaseRequest) -> ClusterKey:
+    shape = ShapeSpec.model_validate(request.shape).model_dump(mode="json", exclude_none=True)
+    return key_from({"image": request.image, "tenant": request.tenant, "shape": shape})
 
 
 @cache

@@ -24,8 +24,8 @@ from flytekit.extend import TaskPlugins
 from flytekitplugins.ray.task import RayFunctionTask
 
 import pool.flyte.handle1  # noqa: F401 - it registers Resident[T]
-from pool.flyte import deck
-from pool.flyte.acquire import has_daemon, wish_of
+from pool.flyte import deck, early
+from pool.flyte.acquire import Asked, has_daemon, wish_of
 from pool.flyte.config import Pooled
 from pool.flyte.holding import held
 from pool.flyte.identity import Identity, local_identity, remote_identity
@@ -47,12 +47,27 @@ class PooledTask(PythonFunctionTask[Pooled]):  # type: ignore[misc]  # flytekit 
             kwargs |= {"enable_deck": True, "deck_fields": ()}
         super().__init__(task_config=task_config, task_function=task_function, task_type="python-task", **kwargs)
         self._pooled = task_config
+        # Registration puts defaults in, which a container does not know.
+        self._declared = self._own()
 
     def _get_container(self, settings: SerializationSettings) -> Any:
         """Return the container that is registered, which is told the image it was registered with."""
         container = super()._get_container(settings)
         container.env.setdefault("WARMPOOL_IMAGE", container.image)
+        if self._is_early:
+            told = early.registered(self.name, Asked.of(self._pooled, self._declared), self._pooled.group)
+            container.env.setdefault(early.VARIABLE, told)
         return container
+
+    def get_default_command(self, settings: SerializationSettings) -> list[str]:
+        """Return what the container runs: flytekit's command, which finds its lease taken once it has imported all."""
+        command: list[str] = super().get_default_command(settings)
+        return [early.COMMAND, *command] if self._is_early else command
+
+    @property
+    def _is_early(self) -> bool:
+        # A runtime_env may be what only the task's module can make.
+        return not self._pooled.config.runtime_env
 
     def dispatch_execute(self, ctx: FlyteContext, input_literal_map: Any) -> Any:
         """Convert the inputs, run the body and convert the outputs, on a lease that is released whatever happens."""

@@ -8,6 +8,7 @@ shares its lease or fails at once: it never waits for what the outer one holds.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ from pool.flyte.record import TaskRecord
 
 if TYPE_CHECKING:
     from pool.client import Lease
+
+log = logging.getLogger("warmpool.flyte")
 
 T = TypeVar("T")
 
@@ -69,11 +72,13 @@ class Holding:
         wish: of the task that took it.
         lease: valid while `users` is not 0.
         users: tasks that use it.
+        opened: it is leased and connected.
     """
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
         self.users = 0
+        self.opened = False
         self._leased, self._connection = ExitStack(), ExitStack()
         self._lease: Lease | None = None
 
@@ -92,6 +97,7 @@ class Holding:
             with record.timed("connect_s"):
                 self._connection.enter_context(connected(lease.cluster, self.wish.runtime_env, local=self.wish.local))
             self._leased = stack.pop_all()
+        self.opened = True
 
     def close(self) -> None:
         """Disconnect and release, the one beside the other.
@@ -114,7 +120,58 @@ class Turns:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._held: Holding | None = None
+        self._begun: Holding | None = None
         self._waiting: list[Wish] = []
+
+    def begin(self, wish: Wish) -> None:
+        """Begin to take the lease of a task that is still to come, on a thread of its own.
+
+        Should that fail, the task takes its lease itself, and is told what is wrong.
+        """
+        with self._changed:
+            if self._held is not None:
+                return
+            begun = self._held = self._begun = Holding(wish)
+        _start(lambda: self._open_begun(begun))
+
+    def drop(self) -> None:
+        """Give back what was begun and no task came for; one that still waits for its grant is not picked up."""
+        with self._changed:
+            begun, self._begun = self._begun, None
+            if begun is not None and begun.opened:
+                begun.close()
+                self._clear()
+
+    def _open_begun(self, begun: Holding) -> None:
+        try:
+            begun.open(TaskRecord(begun.wish.task, time.time()))
+        except BaseException as error:
+            log.info("the lease of %s could not be taken early: %s", begun.wish.task, error)
+            self._clear()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _adopt(self, wish: Wish, given_up: threading.Event) -> Holding | None:
+        """Return what was begun for this very task, once it is open; what was begun for another is given back."""
+        begun = self._begun
+        while begun is not None and begun is self._begun and begun is self._held and not begun.opened:
+            if given_up.is_set():
+                return None
+            self._changed.wait(1.0)
+        if begun is None or begun is not self._begun:
+            return None
+        self._begun = None
+        if begun is not self._held:
+            return None
+        if begun.wish.request_id == wish.request_id and begun.wish.fits(wish):
+            begun.users = 1
+            self._changed.notify_all()
+            return begun
+        try:
+            begun.close()
+        finally:
+            self._clear()
+        return None
 
     def take(self, wish: Wish, outer: Holding | None, record: TaskRecord, given_up: threading.Event) -> Holding:
         """Return a holding that serves `wish`, when it is its turn.
@@ -137,6 +194,10 @@ class Turns:
                         f"which calls it and holds lease {outer.lease.id}."
                     )
                 return self._join(outer, record)
+            with record.timed("acquire_s"):
+                adopted = self._adopt(wish, given_up)
+            if adopted is not None:
+                return adopted
             joined = self._wait_for_turn(wish, given_up)
             if joined is not None:
                 return self._join(joined, record)

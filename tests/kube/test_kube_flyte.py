@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pool.kube.api import CORE
+from tests.kube.registered import container
 from tests.kube.release import NEEDS, Release
 
 TASK_IMAGE = os.environ.get("WARMPOOL_TEST_TASK_IMAGE", "")
@@ -86,9 +87,7 @@ async def where() -> str:
 RUN = """
 set -e
 mkdir -p /tmp/run/out && cp /files/*.py /tmp/run/ && cd /tmp/run && touch inputs.pb
-pyflyte-execute --inputs /tmp/run/inputs.pb --output-prefix /tmp/run/out --raw-output-data-prefix /tmp/run/raw \
-  --dynamic-addl-distro "" --dynamic-dest-dir "" \
-  --resolver flytekit.core.python_auto_container.default_task_resolver -- task-module chain task-name $TASK 2>&1
+eval "$COMMAND" 2>&1
 python -c "
 import glob
 from flyteidl.core import literals_pb2, errors_pb2
@@ -122,6 +121,7 @@ echo ended
 
 
 async def run(release: Release, pod: str, task: str, script: str = RUN) -> tuple[str, dict[str, Any]]:
+    made = container(TASK_IMAGE, "chain", MODULE, task) if script == RUN else {}
     ids = {"PROJECT": "tests", "DOMAIN": "kube", "ID": "execution-1"}
     await release.pod(
         pod,
@@ -137,6 +137,7 @@ async def run(release: Release, pod: str, task: str, script: str = RUN) -> tuple
         _U_RUN_BASE="/tmp/run/base",
         _U_ORG_NAME="tests",
         **{f"FLYTE_INTERNAL_EXECUTION_{name}": value for name, value in ids.items()},
+        **{name: value for name, value in made.items() if name != "WARMPOOL_IMAGE"},
     )
     said = await release.until_said(pod, "ended", 120)
     return said, json.loads(said.rsplit("took ", 1)[1].splitlines()[0])
