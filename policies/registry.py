@@ -12,6 +12,7 @@ from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
 from policies.queue_order import PriorityWithAging
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
+from policies.ski_rental import BreakEven, RandomisedSkiRental
 from pool.core.policy import GrantOrder, QueueOrder, Reclaim, Sizing
 
 GRANT_ORDERS: Mapping[str, type[GrantOrder]] = {
@@ -20,4 +21,9 @@ GRANT_ORDERS: Mapping[str, type[GrantOrder]] = {
 }
 QUEUE_ORDERS: Mapping[str, type[QueueOrder]] = {"priority_with_aging": PriorityWithAging}
 SIZINGS: Mapping[str, type[Sizing]] = {"floor_and_buffer": FloorAndBuffer}
-RECLAIMS: Mapping[str, type[Reclaim]] = {"fixed_ttl": FixedTTL, "never_keep": NeverKeep}
+RECLAIMS: Mapping[str, type[Reclaim]] = {
+    "fixed_ttl": FixedTTL,
+    "never_keep": NeverKeep,
+    "break_even": BreakEven,
+    "randomised": RandomisedSkiRental,
+}

@@ -31,6 +31,18 @@ collection of the older ones makes everybody wait for tens of milliseconds.
 
 
 @contextmanager
+def no_collection() -> Iterator[None]:
+    """Make many objects that stay, or none of which is part of a cycle: collections would only look at all of them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
 def long_lived_objects() -> Iterator[None]:
     """Make objects that live as long as the process.
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pool import __version__
-from pool.cli import configuring, leasing, looking, operating
+from pool.cli import configuring, leasing, looking, operating, simulating
 from pool.cli.context import where
 from pool.cli.errors import Group
 from pool.cli.talk import Where
@@ -113,6 +113,7 @@ app.command()(operating.drain)
 app.command()(operating.prewarm)
 app.command()(operating.resize)
 app.command()(operating.revoke)
+app.command()(simulating.simulate)
 app.add_typer(configuring.app, name="config")
 
 

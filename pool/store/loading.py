@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from pool.core.errors import PoolError, StoreFailed
+from pool.interpreter import no_collection
 from pool.store.base import Loaded
 from pool.store.link import Tx
 from pool.store.mapping import clusters_of, leases_of, pools_of, waiters_of
@@ -20,7 +17,7 @@ def load(tx: Tx, sql: Statements, where: str, into: Loaded) -> Loaded:
         StoreFailed: a row says something that this version does not know.
     """
     try:
-        with _no_collection():
+        with no_collection():
             into.pools = pools_of(tx.rows(sql.live_pools))
             into.clusters = clusters_of(tx.rows(sql.live_clusters))
             into.leases = leases_of(tx.rows(sql.live_leases))
@@ -33,15 +30,3 @@ def load(tx: Tx, sql: Statements, where: str, into: Loaded) -> Loaded:
             remedy="Install the version that wrote it again, or restore a backup.",
         ) from error
     return into
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    # Nothing read here is garbage, but the collector would look at all of it again and again: half of the time.
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -18,7 +18,7 @@ from pool.cli.talk import Where, find
 
 COMMANDS = [
     "serve", "demo", "lease", "pools", "clusters", "leases", "queue", "explain", "cordon", "uncordon", "drain",
-    "prewarm", "resize", "revoke", "config",
+    "prewarm", "resize", "revoke", "simulate", "config",
 ]  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 def test_help_names_every_command() -> None:
     code, out, _ = run("--help")
     assert code == 0
-    assert [line.split()[0] for line in out.split("Commands:")[1].splitlines()[1:16]] == COMMANDS
+    assert [line.split()[0] for line in out.split("Commands:")[1].splitlines()[1:17]] == COMMANDS
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("demo", "config")])

@@ -1,0 +1,182 @@
+"""The command that tries a policy on demand that was, before it is used."""
+
+from __future__ import annotations
+
+import json as json_
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pool.cli.context import JSON
+from pool.cli.errors import CommandError, tell
+from pool.cli.show import span, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pool.core.policy import Reclaim
+    from pool.core.settings import Rules
+    from pool.replay import Report
+
+LAST = ("hit_rate", "wait_p95_s", "idle_s", "misses", "objective", "optimum", "ratio_to_optimum", "ratio_of_hindsight")
+
+
+def simulate(
+    trace: Annotated[Path, typer.Option("--trace", "-t", help="File with the demand.")],
+    format_: Annotated[str, typer.Option("--format", "-f", help="philly, openb, azure or requests.")],
+    policy: Annotated[
+        str, typer.Option("--policy", "-p", help="Reclaim policy: its name, or '{type: ..., option: ...}'.")
+    ] = "break_even",
+    break_even: Annotated[
+        str, typer.Option("--break-even", help="Idle time that costs as much as one miss: 600, 10m.")
+    ] = "600",
+    start: Annotated[
+        list[str] | None, typer.Option("--start", help="How long a start took; repeat it, and each is as likely.")
+    ] = None,
+    live_starts: Annotated[
+        bool, typer.Option("--live-starts", help="Starts take their time in the replay, instead of being charged.")
+    ] = False,
+    reset: Annotated[str, typer.Option("--reset", help="How long a reset takes.")] = "0",
+    ceiling: Annotated[int | None, typer.Option("--ceiling", min=1, help="Clusters that may exist at once.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of what is drawn: the same seed gives the same figures.")] = 0,
+    json: JSON = False,
+) -> None:
+    """Replay demand through the daemon's own decisions in simulated time.
+
+    It tells hits, waits and idle time, and how far the objective (idle time, and the break-even time for each miss) is
+    from the least that anybody could have had who knew all that comes, and from the best fixed idle times in hindsight.
+
+    \b
+    A trace of your own (--format requests) is a CSV file that begins with
+      arrival_s,duration_s,key,group,tenant
+    Starts are charged: jobs run when the trace says, and who missed is said to have waited for a start. --live-starts
+    has them take their time, so that jobs end later and a release may come before the start.
+
+    \b
+    Examples:
+      warmpool simulate --trace demand.csv --format requests --policy break_even --break-even 10m
+      warmpool simulate -t philly_jobs.csv -f philly -p '{type: fixed_ttl, ttl: 5m}' --json
+    """
+    from pool.replay import FORMATS, Replay, Times, read, report
+    from pool.store.memory import MemoryStore
+
+    if format_ not in FORMATS:
+        raise CommandError(f"There is no format {format_!r}.", remedy=f"Name one of {', '.join(FORMATS)}.")
+    began = time.perf_counter()
+    break_even_s = _seconds(break_even, "--break-even")
+    measured = {"starts_s": tuple(_seconds(text, "--start") for text in start)} if start else {}
+    times = Times(**measured, reset_s=_seconds(reset, "--reset"), charged=not live_starts)  # type: ignore[arg-type]
+    rules = _rules(reclaim_policy(policy, break_even_s), ceiling)
+    jobs = read(trace, format_)
+    replay = Replay(rules, MemoryStore(), times, seed=seed)
+    with _progress(len(jobs)) as told:
+        replay.run(jobs, told)
+    outcome = report(replay.ledger, jobs, break_even_s, times, refused=replay.refused)
+    took_s = round(time.perf_counter() - began, 3)
+    if not json:
+        _show(outcome, policy)
+        return
+    figures = outcome.figures()
+    first = {name: value for name, value in figures.items() if name not in LAST}
+    print(json_.dumps({"policy": policy, **first}))
+    print(json_.dumps({**{name: figures[name] for name in LAST}, "seconds": took_s}))
+
+
+def reclaim_policy(text: str, break_even_s: float) -> Reclaim:
+    """Return the policy that a command line names.
+
+    The break-even time is that of the command, for policies that have one; a bare ``fixed_ttl`` has it as its ttl, and
+    no jitter.
+
+    Raises:
+        CommandError: there is no such policy, or its options are wrong.
+    """
+    import yaml
+    from pydantic import TypeAdapter, ValidationError
+
+    from pool.config.choice import ReclaimChoice
+
+    try:
+        given = yaml.safe_load(text)
+    except yaml.YAMLError:
+        given = None
+    options: dict[str, Any] = {"type": given} if isinstance(given, str) else given
+    if not isinstance(options, dict):
+        raise CommandError(
+            f"--policy: {text!r} is no policy.", remedy="Write break_even or '{type: fixed_ttl, ttl: 5m}'."
+        )
+    if options == {"type": "fixed_ttl"}:
+        options |= {"ttl": break_even_s, "jitter": 0.0}
+    adapter: TypeAdapter[Any] = TypeAdapter(ReclaimChoice)
+    try:
+        chosen = adapter.validate_python(options)
+        if "break_even" in type(chosen).model_fields and "break_even" not in options:
+            chosen = adapter.validate_python({**options, "break_even": break_even_s})
+    except ValidationError as error:
+        from policies.registry import RECLAIMS
+
+        what = error.errors(include_url=False)[0]["msg"]
+        raise CommandError(f"--policy {text}: {what}.", remedy=f"Policies are {', '.join(RECLAIMS)}.") from None
+    policy: Reclaim = chosen.build()
+    return policy
+
+
+def _seconds(text: str, option: str) -> float:
+    from pool.config.values import seconds
+
+    try:
+        return seconds(float(text) if text.replace(".", "", 1).isdigit() else text)
+    except ValueError as error:
+        raise CommandError(f"{option}: {error}.") from None
+
+
+def _rules(reclaim: Reclaim, clusters: int | None) -> Rules:
+    from policies.grant_order import MostRecentlyUsed
+    from policies.queue_order import PriorityWithAging
+    from policies.sizing import FloorAndBuffer
+    from pool.core.settings import Ceiling, PoolSettings, Rules
+    from pool.replay.run import FOREVER_S
+
+    settings = PoolSettings(
+        "trace",
+        MostRecentlyUsed(),
+        PriorityWithAging(),
+        FloorAndBuffer(),
+        reclaim,
+        max_wait_s=FOREVER_S,
+        max_waiting=10**9,
+    )
+    return Rules(lambda key: settings, daemon=Ceiling(clusters=clusters), max_starting=10**9)
+
+
+@contextmanager
+def _progress(jobs: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("jobs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("jobs", total=jobs)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def _show(outcome: Report, policy: str) -> None:
+    if outcome.refused:
+        tell(f"{outcome.refused} jobs got no lease: a single cluster is over the ceiling.")
+    rows = [
+        ("leases", f"{outcome.leases:,}"),
+        ("hits", f"{outcome.hits:,} ({outcome.hit_rate:.1%})"),
+        ("wait p50, p95, p99", ", ".join(map(span, (outcome.wait_p50_s, outcome.wait_p95_s, outcome.wait_p99_s)))),
+        ("clusters started", f"{outcome.starts:,}"),
+        ("idle, leased", f"{outcome.idle_s / 3600:,.1f} h, {outcome.busy_s / 3600:,.1f} h"),
+        (f"objective (a miss is {span(outcome.break_even_s)} idle)", f"{outcome.objective / 3600:,.1f} h"),
+        ("the optimum", f"{outcome.optimum / 3600:,.1f} h"),
+        ("objective / optimum", f"{outcome.ratio_to_optimum:.3f}"),
+        ("the best fixed idle times in hindsight / optimum", f"{outcome.ratio_of_hindsight:.3f}"),
+    ]
+    table((policy, ">FIGURE"), rows, "")

@@ -1,0 +1,101 @@
+"""What is counted of a replay, as its decisions are made."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pool.core.events import Decision
+from pool.core.model import IDLE, LEASED, STARTING, WARM_HEAD, Cluster, ClusterState, Lease, Outcome
+
+
+@dataclass(slots=True)
+class PoolFigures:
+    """Of one pool.
+
+    Attributes:
+        outcomes: leases by how they came by their cluster.
+        state_s: cluster seconds by state.
+        waits_s: of every lease, from asking to its cluster.
+        started: clusters that were started.
+    """
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    state_s: defaultdict[ClusterState, float] = field(default_factory=lambda: defaultdict(float))
+    waits_s: list[float] = field(default_factory=list)
+    started: int = 0
+
+    @property
+    def leases(self) -> int:
+        """How many leases were granted."""
+        return len(self.waits_s)
+
+    @property
+    def misses(self) -> int:
+        """Leases that no idle cluster answered at once."""
+        return self.leases - self.outcomes[Outcome.HIT]
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds in which clusters stood idle, with their workers or without."""
+        return self.state_s[IDLE] + self.state_s[WARM_HEAD]
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which clusters were leased."""
+        return self.state_s[LEASED]
+
+    def add(self, other: PoolFigures) -> None:
+        """Count what another pool has, too."""
+        self.outcomes += other.outcomes
+        for state, seconds in other.state_s.items():
+            self.state_s[state] += seconds
+        self.waits_s += other.waits_s
+        self.started += other.started
+
+
+class Ledger:
+    """Counts every decision of a replay.
+
+    Args:
+        charged_s: by cluster id, what its start is charged where starts take no time.
+    """
+
+    def __init__(self, charged_s: Mapping[str, float]) -> None:
+        self.pools: defaultdict[str, PoolFigures] = defaultdict(PoolFigures)
+        self._charged_s = charged_s
+
+    def observe(self, decision: Decision) -> None:
+        """Count one decision."""
+        now = decision.now
+        for old, new, _ in decision.changes:
+            if type(new) is Cluster:
+                if type(old) is not Cluster:
+                    self.pools[new.pool].started += 1
+                elif old.state is not new.state:
+                    self.pools[new.pool].state_s[old.state] += now - old.changed_at
+            elif type(new) is Lease and old is None:
+                self._granted(new)
+
+    def _granted(self, lease: Lease) -> None:
+        figures = self.pools[lease.pool]
+        figures.outcomes[lease.outcome] += 1
+        waited_s = lease.granted_at - lease.asked_at
+        if lease.outcome is Outcome.COLD and self._charged_s:
+            seconds = self._charged_s[lease.cluster]
+            waited_s += seconds
+            figures.state_s[STARTING] += seconds
+        figures.waits_s.append(waited_s)
+
+    def close(self, clusters: Mapping[str, Cluster], now: float) -> None:
+        """Count the clusters that are still there at the end."""
+        for cluster in clusters.values():
+            self.pools[cluster.pool].state_s[cluster.state] += now - cluster.changed_at
+
+    def total(self) -> PoolFigures:
+        """Return the figures of all pools together."""
+        out = PoolFigures()
+        for figures in self.pools.values():
+            out.add(figures)
+        return out

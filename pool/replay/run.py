@@ -1,0 +1,232 @@
+"""The replay: the core's own decisions, in simulated time.
+
+This is not a model of the daemon: `decide`, the policies and the store protocol are what the daemon runs. Simulated are
+the clock, holders that release after their job's time, and clusters that start, are reset and stop when `Times` says.
+There is no event loop (the daemon's own, in virtual time, is what the tests' whole-system simulation runs): a task for
+each start and reset costs more than the decision about it, and a replay makes hundreds of thousands.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from pool.core.decide import Due, decide, due_events
+from pool.core.events import (
+    Acquire,
+    Answer,
+    Change,
+    Decision,
+    Effect,
+    Event,
+    Granted,
+    Grow,
+    Rejected,
+    Release,
+    Reset,
+    ResetDone,
+    Shrink,
+    Shrunk,
+    Start,
+    Started,
+    Stop,
+    Stopped,
+)
+from pool.core.key import ClusterKey
+from pool.core.model import Mode
+from pool.core.recover import restore
+from pool.core.settings import PoolSettings, Rules
+from pool.core.state import State
+from pool.interpreter import no_collection
+from pool.replay.demand import Job
+from pool.replay.figures import Ledger
+from pool.replay.times import Times
+from pool.store.base import Store
+
+FOREVER_S = 1e12
+"""Longer than any trace."""
+
+AFTER_S = 86_400.0
+"""After the last release, a replay goes on until every cluster is gone, or for so long."""
+
+WEEK_S = 604_800.0
+
+TELL_EVERY = 1_000
+"""Progress is told after so many jobs."""
+
+
+class Replay:
+    """One run of a trace through the core.
+
+    Args:
+        rules: settings and policies. Holders never vanish here: leases that need no renewal save a third of the work.
+        store: takes what the decisions change, one commit for all that happens at one time.
+        times: how long clusters take.
+        seed: of the times that are drawn.
+
+    Attributes:
+        ledger: what was counted.
+        state: the core's, for looking at it.
+        refused: how many jobs were refused a lease.
+    """
+
+    def __init__(self, rules: Rules, store: Store, times: Times, *, seed: int = 0) -> None:
+        self._rules = replace(rules, settings_for=_undisturbed(rules.settings_for))
+        self._store = store
+        self._times = times
+        self._rng = random.Random(seed)  # noqa: S311 a simulation, not a secret
+        self._charged_s: dict[str, float] = {}
+        self.ledger = Ledger(self._charged_s)
+        self.refused = 0
+        self.state = State(self._rules)
+        self._coming: list[tuple[float, int, Event]] = []
+        self._order = count()
+        self._jobs: dict[str, Job] = {}
+        self._ends_s = 0.0
+
+    def run(self, jobs: Sequence[Job], tell: Callable[[int], None] = lambda done: None) -> None:
+        """Replay jobs, first come first.
+
+        Args:
+            jobs: by arrival.
+            tell: called with how many have arrived.
+        """
+        # To the core a time of 0 means never. Whole weeks leave a trace its hours and weekdays.
+        weeks_s = WEEK_S * max(0, math.ceil((WEEK_S - jobs[0].arrival_s) / WEEK_S))
+        shifted = [job._replace(arrival_s=job.arrival_s + weeks_s) for job in jobs] if weeks_s else jobs
+        began_s = shifted[0].arrival_s
+        loaded = _now(self._store.open(began_s))
+        self.state = restore(self._rules, began_s, generation=loaded.generation, pools=loaded.pools)
+        with no_collection():
+            self._run(shifted, tell)
+
+    def _run(self, jobs: Sequence[Job], tell: Callable[[int], None]) -> None:
+        state, coming = self.state, self._coming
+        next_job, now = 0, jobs[0].arrival_s
+        while True:
+            arrival_s = jobs[next_job].arrival_s if next_job < len(jobs) else FOREVER_S
+            then = min(arrival_s, coming[0][0] if coming else FOREVER_S, state.timers.next_due())
+            if next_job == len(jobs) and (not state.clusters or then > self._ends_s + AFTER_S):
+                break
+            now = max(now, then)
+            # What clusters and holders do comes before who arrives at the same time, and that before what is due: a
+            # job that comes as a cluster's time ends still finds it.
+            self._settle(now)
+            if arrival_s <= now:
+                asked: list[Event] = []
+                while next_job < len(jobs) and jobs[next_job].arrival_s <= now:
+                    asked.append(self._ask(next_job, jobs[next_job]))
+                    next_job += 1
+                    if next_job % TELL_EVERY == 0:
+                        tell(next_job)
+                self._decide(asked, now)
+                self._settle(now)
+            while state.timers.next_due() <= now:
+                self._decide(due_events(state, now), now)
+                self._settle(now)
+        self.ledger.close(state.clusters, now)
+        tell(next_job)
+
+    def _ask(self, n: int, job: Job) -> Acquire:
+        lease_id = f"l-{n}"
+        self._jobs[lease_id] = job
+        return Acquire(
+            lease_id, "replay", lease_id, job.key, lease_id, job.group, Mode.WAIT_OR_CREATE, FOREVER_S, FOREVER_S
+        )
+
+    def _settle(self, now: float) -> None:
+        """Let happen what clusters and holders do now, and what follows from it at once."""
+        coming = self._coming
+        while coming and coming[0][0] <= now:
+            events: list[Event | Due] = []
+            while coming and coming[0][0] <= now:
+                events.append(heapq.heappop(coming)[2])
+            self._decide(events, now)
+
+    def _decide(self, events: Sequence[Event | Due], now: float) -> None:
+        """Decide, commit once, and only then act, as the daemon does."""
+        decisions: list[Decision] = []
+        changes: list[Change] = []
+        for event in events:
+            decision = decide(self.state, event, now)
+            decisions.append(decision)
+            changes += decision.changes
+        if changes:
+            _now(self._store.commit(changes))
+        for decision in decisions:
+            self.ledger.observe(decision)
+            reply = decision.reply
+            if isinstance(reply, Granted):
+                self._holds(reply, now)
+            elif isinstance(reply, Rejected):
+                self.refused += 1
+            for effect in decision.effects:
+                if isinstance(effect, Answer):
+                    if decision.reply is not effect.reply and isinstance(effect.reply, Granted):
+                        self._holds(effect.reply, now)
+                    elif isinstance(effect.reply, Rejected):
+                        self.refused += 1
+                else:
+                    self._act(effect, now)
+
+    def _holds(self, granted: Granted, now: float) -> None:
+        lease = granted.lease
+        ends_s = now + self._jobs.pop(lease.id).duration_s
+        self._ends_s = max(self._ends_s, ends_s)
+        self._later(ends_s, Release(lease.id, lease.epoch))
+
+    def _act(self, effect: Effect, now: float) -> None:
+        times = self._times
+        if isinstance(effect, Start | Grow):
+            id_ = effect.cluster.id
+            start_s = times.draw(self._rng)
+            if times.charged:
+                self._charged_s[id_] = start_s
+                start_s = 0.0
+            self._later(now + start_s, Started(id_, f"boot-{id_}", f"{id_}.invalid:6379"))
+        elif isinstance(effect, Reset):
+            self._later(now + times.reset_s, ResetDone(effect.cluster.id, effect.epoch, True, full=effect.full))
+        elif isinstance(effect, Shrink):
+            self._later(now + times.stop_s, Shrunk(effect.cluster.id))
+        elif isinstance(effect, Stop):
+            self._later(now + times.stop_s, Stopped(effect.cluster_id))
+
+    def _later(self, at: float, event: Event) -> None:
+        heapq.heappush(self._coming, (at, next(self._order), event))
+
+
+def _undisturbed(settings_for: Callable[[ClusterKey], PoolSettings]) -> Callable[[ClusterKey], PoolSettings]:
+    """Return settings under which nobody is looked after who cannot fail here.
+
+    Holders neither vanish nor have to renew, starts and resets end: without the looks at them a replay decides half as
+    much.
+    """
+    known: dict[str, PoolSettings] = {}
+
+    def undisturbed(key: ClusterKey) -> PoolSettings:
+        found = known.get(key.digest)
+        if found is None:
+            found = known[key.digest] = replace(
+                settings_for(key),
+                lease_ttl_s=FOREVER_S,
+                pickup_s=FOREVER_S,
+                start_timeout_s=FOREVER_S,
+                reset_timeout_s=FOREVER_S,
+            )
+        return found
+
+    return undisturbed
+
+
+def _now(call: Coroutine[Any, Any, Any]) -> Any:
+    """Return what a call of the store in memory returns: it waits for nothing, so it needs no event loop."""
+    try:
+        call.send(None)
+    except StopIteration as done:
+        return done.value
+    raise RuntimeError("the store waits, which one in memory does not")

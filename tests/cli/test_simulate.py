@@ -1,0 +1,93 @@
+"""``warmpool simulate``: figures as a table or as JSON whose last line programs read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pool.cli.app import app
+
+# Gaps of 20 s and 100 s, then nobody.
+TRACE = "arrival_s,duration_s,key,group,tenant\n0,10,a,,t\n30,10,a,,t\n140,10,a,,t\n"
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    path = tmp_path / "trace.csv"
+    path.write_text(TRACE)
+    return path
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["simulate", "--format", "requests", *map(str, arguments)])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_the_last_line_is_json(trace: Path) -> None:
+    code, out, err = run("--trace", trace, "--policy", "break_even", "--break-even", "60", "--start", "7", "--json")
+    assert (code, err) == (0, "")
+    last = json.loads(out.splitlines()[-1])
+    assert last.pop("seconds") >= 0
+    assert last == {
+        "hit_rate": 0.333333, "wait_p95_s": 7.0, "idle_s": 140.0, "misses": 2, "objective": 260.0, "optimum": 140.0,
+        "ratio_to_optimum": 1.857143, "ratio_of_hindsight": 1.285714,
+    }  # fmt: skip
+
+
+def test_the_same_seed_says_the_same_but_for_the_time_it_took(trace: Path) -> None:
+    outs = [run("--trace", trace, "--seed", "4", "--json")[1].split(', "seconds"')[0] for _ in range(2)]
+    assert outs[0] == outs[1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "hits", "idle_s"),
+    [
+        ("never_keep", 0, 0.0),
+        ("fixed_ttl", 1, 140.0),
+        ("{type: fixed_ttl, ttl: 2m, jitter: 0}", 2, 240.0),
+        ("{type: break_even, break_even: 10}", 0, 30.0),
+    ],
+)
+def test_a_policy_is_named_as_in_the_configuration(trace: Path, policy: str, hits: int, idle_s: float) -> None:
+    code, out, _ = run("--trace", trace, "--policy", policy, "--break-even", "1m", "--json")
+    first, last = map(json.loads, out.splitlines())
+    assert (code, first["hits"], last["idle_s"], first["break_even_s"]) == (0, hits, idle_s, 60.0)
+
+
+def test_people_get_a_table(trace: Path) -> None:
+    code, out, _ = run("--trace", trace, "--break-even", "1m")
+    assert code == 0
+    assert "1 (33.3%)" in out
+    assert "objective / optimum" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--policy", "keep"), "error: --policy keep: "),
+        (("--policy", "[1]"), "error: --policy: '[1]' is no policy. Write break_even or "),
+        (("--policy", "{type: fixed_ttl, ttl: -1}"), "error: --policy {type: fixed_ttl, ttl: -1}: "),
+        (("--break-even", "soon"), "error: --break-even: 'soon' is not a duration"),
+        (("--format", "xls"), "error: There is no format 'xls'. Name one of philly, openb, azure, requests."),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(trace: Path, arguments: tuple[str, ...], said: str) -> None:
+    code, out, err = run("--trace", trace, *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith(said)
+
+
+def test_a_row_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(TRACE + "x,1,a,,\n")
+    said = f"{path}, line 5, column 1 (arrival_s): 'x' is not a number. Correct the file, or name its --format."
+    assert run("--trace", path) == (1, "", f"error: {said}\n")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code, _, err = run("--trace", tmp_path / "none.csv")
+    assert code == 1
+    assert err == f"error: {tmp_path / 'none.csv'}: no such file or directory\n"

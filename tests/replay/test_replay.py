@@ -1,0 +1,125 @@
+"""A replay is the daemon's own decisions: it costs what the formulas say, and nothing is lost in it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.reclaim import FixedTTL, NeverKeep
+from policies.ski_rental import BreakEven, RandomisedSkiRental
+from pool.core.key import ClusterKey, Shape
+from pool.core.model import ClusterState, LeaseState
+from pool.core.policy import Reclaim
+from pool.core.settings import Ceiling
+from pool.replay import Job, Replay, Report, Times, report
+from pool.replay.hindsight import demand
+from pool.replay.workflows import Demand, generate
+from pool.store.memory import MemoryState, MemoryStore
+from tests.invariants import Watch, check
+from tests.kit import make_rules
+
+KEYS = [ClusterKey(name, Shape(), "t") for name in ("a", "b")]
+WORKFLOWS = Demand(workflows=6, days=2.0, executions_per_day=60.0)
+jobs_of = st.lists(
+    st.builds(Job, st.integers(0, 500).map(float), st.integers(1, 200).map(float), st.sampled_from(KEYS), st.just("")),
+    min_size=1,
+    max_size=25,
+).map(lambda jobs: sorted(jobs, key=lambda job: job.arrival_s))
+
+
+def play(
+    jobs: list[Job], reclaim: Reclaim, break_even_s: float = 60.0, times: Times | None = None, **rules: object
+) -> tuple[Report, Replay, MemoryState]:
+    state, times = MemoryState(), times or Times()
+    made = make_rules(reclaim=reclaim, max_starting=10**9, max_wait_s=1e9, **rules)
+    replay = Replay(made, MemoryStore(state), times, seed=1)
+    replay.run(jobs)
+    return report(replay.ledger, jobs, break_even_s, times, refused=replay.refused), replay, state
+
+
+@given(jobs_of, st.sampled_from([1.0, 10.0, 60.0, 1000.0]))
+def test_a_fixed_idle_time_costs_what_its_gaps_say(jobs: list[Job], ttl_s: float) -> None:
+    found, _, _ = play(jobs, BreakEven(ttl_s), ttl_s)
+    gaps = [gap.seconds for gap in demand(jobs).gaps]
+    assert found.hits == sum(gap <= ttl_s for gap in gaps)
+    assert math.isclose(found.idle_s, sum(min(gap, ttl_s) for gap in gaps), abs_tol=1e-6)
+    assert math.isclose(found.busy_s, sum(job.duration_s for job in jobs))
+    assert found.hits + found.misses == found.leases == len(jobs)
+
+
+@given(jobs_of, st.sampled_from([1.0, 60.0, 1000.0]))
+def test_keeping_for_the_break_even_time_costs_at_most_twice_the_optimum(jobs: list[Job], break_even_s: float) -> None:
+    found, _, _ = play(jobs, BreakEven(break_even_s), break_even_s)
+    last = sum(gap.seconds == math.inf for gap in demand(jobs).gaps) * break_even_s
+    assert found.optimum <= found.objective <= 2 * found.optimum + last + 1e-6
+
+
+def test_keeping_nothing_misses_always_and_idles_never() -> None:
+    found, _, _ = play(generate(WORKFLOWS, 1), NeverKeep())
+    assert (found.hits, found.idle_s) == (0, 0.0)
+    assert found.starts == found.leases
+
+
+def test_the_randomised_rule_stays_within_its_promise_on_average() -> None:
+    jobs = [Job(1000.0 * n, 900.0, KEYS[0]) for n in range(2000)]  # gaps of 100 s, the worst for a break-even of 100 s
+    found, _, _ = play(jobs, RandomisedSkiRental(100.0), 100.0)
+    assert found.ratio_to_optimum == pytest.approx(math.e / (math.e - 1), abs=0.03)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_the_same_seed_gives_the_same_bytes(live: bool) -> None:
+    jobs = generate(WORKFLOWS, 2)
+    times = Times(charged=not live, reset_s=0.5, stop_s=3.0)
+    one, two = (play(jobs, FixedTTL(300.0), times=times)[0].figures() for _ in range(2))
+    assert repr(one) == repr(two)
+
+
+def test_a_start_that_is_charged_is_a_wait_and_moves_nothing() -> None:
+    jobs = [Job(0.0, 10.0, KEYS[0]), Job(50.0, 10.0, KEYS[0])]
+    found, _, _ = play(jobs, NeverKeep(), times=Times(starts_s=(7.0,)))
+    assert (found.wait_p50_s, found.busy_s, found.cluster_s) == (7.0, 20.0, 34.0)
+
+
+def test_a_start_that_takes_its_time_delays_who_waits_for_it() -> None:
+    jobs = [Job(0.0, 10.0, KEYS[0]), Job(12.0, 10.0, KEYS[0])]
+    found, _, _ = play(jobs, BreakEven(60.0), times=Times(starts_s=(7.0,), charged=False))
+    assert (found.hits, found.misses) == (0, 2), "the first ends at 17: the second waits for it, or for a start"
+    assert found.wait_p95_s == 7.0
+
+
+def test_under_a_ceiling_jobs_wait_their_turn_and_none_is_lost() -> None:
+    jobs = [Job(0.0, 10.0, KEYS[n % 2]) for n in range(6)]
+    found, _, _ = play(jobs, BreakEven(60.0), daemon=Ceiling(clusters=2))
+    assert found.leases == 6
+    assert found.refused == 0
+    assert found.wait_p99_s >= 20.0
+
+
+def test_nothing_is_left_at_the_end_and_the_store_has_it_all() -> None:
+    jobs = generate(WORKFLOWS, 5)
+    _, replay, disk = play(jobs, FixedTTL(600.0))
+    assert not replay.state.clusters
+    assert len(disk.leases) == len(jobs)
+    assert all(lease.state is LeaseState.ENDED for lease in disk.leases.values())
+    assert all(cluster.state is ClusterState.STOPPED for cluster in disk.clusters.values())
+
+
+def test_every_invariant_holds_all_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch()
+    jobs = generate(WORKFLOWS, 7)[:150]
+    times = Times(charged=False, reset_s=1.0, stop_s=2.0)
+    rules = make_rules(reclaim=FixedTTL(300.0), max_wait_s=1e9, max_starting=3, daemon=Ceiling(clusters=6), hold_s=30.0)
+    replay = Replay(rules, MemoryStore(), times)
+    observe = replay.ledger.observe
+
+    def watched(decision: object) -> None:
+        watch.decision(decision, replay.state.rules)  # type: ignore[arg-type]
+        check(replay.state, decision.now)  # type: ignore[attr-defined]
+        observe(decision)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(replay.ledger, "observe", watched)
+    replay.run(jobs)
+    assert report(replay.ledger, jobs, 60.0, times).leases == len(jobs)
