@@ -180,6 +180,7 @@ class ReleaseRequest(LeaseProof):
     reads: dict[ReadFrom, Count] = Field(
         default_factory=dict, description="How many reads of resident data were answered from where."
     )
+    note: Text = Field("", description="What the holder says of its end; shown as the lease's `end_explanation`.")
 
 
 class RenewItem(LeaseProof):

@@ -135,7 +135,8 @@ async def release(api: Api, ask: Ask) -> EndedAnswer:
     told = message.resident
     resident = None if told is None else tuple(ResidentValue(**item.model_dump()) for item in told)
     reads = tuple(message.reads.items())
-    return _ended(await api.submit(Release(ask.id, message.epoch, message.hold_s, resident, reads), Ended))
+    release = Release(ask.id, message.epoch, message.hold_s, resident, reads, message.note)
+    return _ended(await api.submit(release, Ended))
 
 
 def _ended(reply: Ended) -> EndedAnswer:

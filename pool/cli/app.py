@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pool import __version__
-from pool.cli import configuring, leasing, looking, operating, simulating
+from pool.cli import configuring, connecting, leasing, looking, operating, simulating
 from pool.cli.context import where
 from pool.cli.errors import Group
 from pool.cli.talk import Where
@@ -102,6 +102,7 @@ def demo(ctx: typer.Context) -> None:
 
 
 app.command(context_settings={"allow_interspersed_args": False})(leasing.lease)
+app.command()(connecting.connector)
 app.command()(looking.pools)
 app.command()(looking.clusters)
 app.command()(looking.leases)

@@ -31,14 +31,20 @@ class AsyncClient(ClientBase):
         self._transport: AsyncTransport | None = None
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
 
-    async def acquire(self, request: LeaseRequest, *, progress: Callable[[Progress], None] | None = None) -> AsyncLease:
+    async def acquire(
+        self,
+        request: LeaseRequest,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        give_back: bool = True,
+    ) -> AsyncLease:
         """Wait for a lease. It is renewed in the background, by a thread, until it is released.
-
-        If this is cancelled, what it was granted or queued for is given back.
 
         Args:
             request: what to ask for.
             progress: called with each answer of the daemon, the grant included.
+            give_back: if this is cancelled, give back what it was granted or queued for; not where another process
+                goes on with the same request id.
 
         Raises:
             InvalidRequest: a field is wrong.
@@ -53,7 +59,9 @@ class AsyncClient(ClientBase):
             lease = AsyncLease(*await transport.run(asking.acquire()), self._release)
             self._renewer.add(lease)
         except BaseException:
-            if lease is None:
+            if not give_back:
+                pass
+            elif lease is None:
                 await _finish(transport.run(asking.abandon()))
             else:
                 await lease.release(hold_s=0.0)
@@ -91,16 +99,16 @@ class AsyncClient(ClientBase):
             finally:
                 await lease.release()
 
-    async def _release(self, lease: AsyncLease, hold_s: float | None) -> None:
+    async def _release(self, lease: AsyncLease, hold_s: float | None, note: str) -> None:
         if lease._close():
             self._renewer.remove(lease)
-            await _finish(self._give_back(lease, hold_s))
+            await _finish(self._give_back(lease, hold_s, note))
 
-    async def _give_back(self, lease: AsyncLease, hold_s: float | None) -> None:
+    async def _give_back(self, lease: AsyncLease, hold_s: float | None, note: str) -> None:
         # On a thread: Ray takes a while to answer and to shut down, and other tasks of the loop should not wait for it.
         await asyncio.to_thread(lease.note_residency)
         await asyncio.to_thread(disconnect_ray, lease.cluster)
-        await self._connection().run(release(lease.id, lease._release_request(hold_s)))
+        await self._connection().run(release(lease.id, lease._release_request(hold_s, note)))
 
     def _connection(self) -> AsyncTransport:
         owner = (os.getpid(), asyncio.get_running_loop())

@@ -182,8 +182,10 @@ class HeldLease:
         if first:
             self._residency = residency(self.cluster)
 
-    def _release_request(self, hold_s: float | None) -> ReleaseRequest:
+    def _release_request(self, hold_s: float | None, note: str = "") -> ReleaseRequest:
         request = ReleaseRequest(token=self._token, epoch=self.epoch, hold_s=hold_s)
+        if note:
+            request = request.model_copy(update={"note": note})
         if self._residency is None:
             return request
         # What there is nothing of is not said.
@@ -253,17 +255,18 @@ class HeldLease:
 class Lease(HeldLease):
     """A lease of the sync client."""
 
-    def __init__(self, grant: GrantAnswer, basis: float, release: Callable[[Lease, float | None], None]) -> None:
+    def __init__(self, grant: GrantAnswer, basis: float, release: Callable[[Lease, float | None, str], None]) -> None:
         super().__init__(grant, basis)
         self._release = release
 
-    def release(self, hold_s: float | None = None) -> None:
+    def release(self, hold_s: float | None = None, *, note: str = "") -> None:
         """Give the cluster back; Ray is disconnected from it first. Releasing again does nothing.
 
         Args:
             hold_s: hold the cluster for the group so long; None for what the acquire asked.
+            note: what to say of the end; the daemon keeps it with the lease.
         """
-        self._release(self, hold_s)
+        self._release(self, hold_s, note)
 
     def wait_lost(self, timeout_s: float | None = None) -> bool:
         """Wait until the lease is over, at most `timeout_s`; tell whether it was lost (and not released)."""
@@ -278,18 +281,19 @@ class AsyncLease(HeldLease):
     """A lease of the async client."""
 
     def __init__(
-        self, grant: GrantAnswer, basis: float, release: Callable[[AsyncLease, float | None], Awaitable[None]]
+        self, grant: GrantAnswer, basis: float, release: Callable[[AsyncLease, float | None, str], Awaitable[None]]
     ) -> None:
         super().__init__(grant, basis)
         self._release = release
 
-    async def release(self, hold_s: float | None = None) -> None:
+    async def release(self, hold_s: float | None = None, *, note: str = "") -> None:
         """Give the cluster back; Ray is disconnected from it first. Releasing again does nothing.
 
         Args:
             hold_s: hold the cluster for the group so long; None for what the acquire asked.
+            note: what to say of the end; the daemon keeps it with the lease.
         """
-        await self._release(self, hold_s)
+        await self._release(self, hold_s, note)
 
     async def wait_lost(self, timeout_s: float | None = None) -> bool:
         """Wait until the lease is over, at most `timeout_s`; tell whether it was lost (and not released)."""

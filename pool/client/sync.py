@@ -93,14 +93,14 @@ class Client(ClientBase):
             finally:
                 lease.release()
 
-    def _release(self, lease: Lease, hold_s: float | None) -> None:
+    def _release(self, lease: Lease, hold_s: float | None, note: str) -> None:
         if not lease._close():
             return
         self._renewer.remove(lease)
         lease.note_residency()
         # A cluster on which a driver of ours still lives cannot be proven clean, and would be replaced.
         disconnect_ray(lease.cluster)
-        self._connection().run(release(lease.id, lease._release_request(hold_s)))
+        self._connection().run(release(lease.id, lease._release_request(hold_s, note)))
 
     def _connection(self) -> Transport:
         if self._pid != os.getpid():

@@ -58,6 +58,7 @@ class Release:
         hold_s: overrides what the acquire asked.
         resident: what is resident on the cluster now, as the holder found it; None if it did not look.
         reads: how many of its reads of resident data were answered from where.
+        note: what it says of its end; kept with the lease.
     """
 
     lease_id: str
@@ -65,6 +66,7 @@ class Release:
     hold_s: float | None = None
     resident: tuple[ResidentValue, ...] | None = None
     reads: tuple[tuple[ReadFrom, int], ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

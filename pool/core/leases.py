@@ -213,7 +213,7 @@ def release(turn: Turn, ask: Release) -> Reply:
     hold_s = lease.hold_s
     if ask.hold_s is not None:
         hold_s = min(ask.hold_s, turn.settings(lease.pool).hold_max_s)
-    _release(turn, lease, Reason.RELEASED, "", hold_s, ask.resident)
+    _release(turn, lease, Reason.RELEASED, ask.note, hold_s, ask.resident)
     return Ended(lease.id, Reason.RELEASED)
 
 

@@ -287,3 +287,26 @@ def test_a_lease_on_another_thread_touches_no_signal_handler(fake, wanted):
     thread.start()
     thread.join()
     assert seen == [signal.SIG_DFL]
+
+
+async def test_an_acquire_that_another_process_goes_on_with_gives_nothing_back(fake, aclient, wanted):
+    fake.acquires = [fake.queued()]
+    task = asyncio.create_task(aclient.acquire(wanted, give_back=False))
+    await asyncio.to_thread(fake.await_calls, "/v1/leases", 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert set(fake.paths()) == {"/v1/leases"}
+
+
+async def test_a_release_may_say_how_it_went(fake, aclient, wanted):
+    lease = await aclient.acquire(wanted)
+    await lease.release(note="all is well")
+    [body] = fake.bodies("/v1/leases/l-1/release")
+    assert body["note"] == "all is well"
+
+
+def test_a_release_of_the_sync_client_may_say_how_it_went_too(fake, client, wanted):
+    client.acquire(wanted).release(note="all is well")
+    [body] = fake.bodies("/v1/leases/l-1/release")
+    assert body["note"] == "all is well"

@@ -108,6 +108,15 @@ def test_a_holder_whose_lease_ended_can_change_nothing() -> None:
     assert other.id in core.state.leases
 
 
+def test_what_a_holder_says_of_its_end_is_kept_with_the_lease() -> None:
+    core = Core()
+    said, silent = core.lease(), core.lease()
+    core.release(said, note="the task's command ended")
+    core.release(silent)
+    assert core.state.ended[said.id].end_detail == "the task's command ended"
+    assert core.state.ended[silent.id].end_detail == Reason.RELEASED.sentence
+
+
 def test_a_release_may_be_asked_twice() -> None:
     core = Core()
     lease = core.lease()

@@ -1,0 +1,369 @@
+"""One attempt of a task: its lease, its job, and how both are doing.
+
+Nothing is known here alone: the plan comes from the backend with each call, the lease is the pool's and the job the
+cluster's. So another process goes on with it where this one was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import httpx
+
+from pool.client import (
+    AcquireRefused,
+    AsyncClient,
+    ClientError,
+    InvalidRequest,
+    LeaseRequest,
+    NotAllowed,
+    Progress,
+    RequestIdUsed,
+    Unreachable,
+)
+from pool.connector.jobs import ENDED, Jobs, JobsError
+from pool.connector.package import entrypoint, name_of, package
+from pool.connector.plan import Plan
+from pool.connector.standing import Standing
+from pool.core.reasons import Reason
+from pool.wire import LeaseView
+
+if TYPE_CHECKING:
+    from pool.client import AsyncLease
+
+log = logging.getLogger("warmpool.connector")
+
+TAIL_CHARACTERS = 2000
+POLL_S = (0.1, 1.0)
+"""How often a job is asked for: at first, and once it runs for long."""
+NEVER_BEGUN = frozenset((Reason.WAITER_GONE, Reason.UNCLAIMED, Reason.UNDELIVERED))
+"""A lease that ended so was never used: nothing ran on it."""
+ASKED_ANEW = 20
+DONE, FAILED, ABORTED = "the task's command ended", "the task's command failed", "aborted"
+"""What a lease's end says: all that is left of an attempt when its lease is over."""
+
+
+class Phase(StrEnum):
+    """How far an attempt is. The values are the names in Flyte's protocol."""
+
+    WAITING = "WAITING_FOR_RESOURCES"
+    INITIALIZING = "INITIALIZING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    RETRYABLE_FAILED = "RETRYABLE_FAILED"
+    ABORTED = "ABORTED"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing follows."""
+        return self not in (Phase.WAITING, Phase.INITIALIZING, Phase.RUNNING)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How an attempt is doing.
+
+    Attributes:
+        phase: how far it is.
+        message: one sentence or more, for people.
+        about: what is known of its lease and its job: ids, reasons, durations.
+        dashboard: URL of the cluster's dashboard; empty while there is none.
+        waits: a cluster is being started or waited for: that takes longer than a call may.
+    """
+
+    phase: Phase
+    message: str
+    about: Mapping[str, str] = field(default_factory=dict)
+    dashboard: str = ""
+    waits: bool = False
+
+
+@dataclass
+class Tools:
+    """What all attempts share.
+
+    Attributes:
+        client: asks for leases.
+        standing: looks at them.
+        http: speaks to clusters.
+        environment: returns the connector's own variables, for every task.
+        wait_s: how long an attempt waits for its cluster at most.
+        told: called with each phase that is reached, and the seconds since the attempt was first seen here.
+    """
+
+    client: AsyncClient
+    standing: Standing
+    http: httpx.AsyncClient
+    environment: Callable[[], Mapping[str, str]]
+    wait_s: float = 3600.0
+    told: Callable[[Status, float], None] = lambda status, after_s: None
+
+
+class _Over(Exception):
+    """The attempt is over as `status` says."""
+
+    def __init__(self, phase: Phase, message: str) -> None:
+        super().__init__(message)
+        self.phase = phase
+
+
+class Run:
+    """Drives one attempt to its end.
+
+    Attributes:
+        plan: what to do.
+        status: how it is doing.
+        since: when it was first seen here (monotonic).
+        over_at: when it ended (monotonic); None while it has not.
+    """
+
+    def __init__(self, plan: Plan, tools: Tools) -> None:
+        self.plan = plan
+        self.status = Status(Phase.WAITING, "A cluster is being asked for.")
+        self.since = time.monotonic()
+        self.over_at: float | None = None
+        self._tools = tools
+        self._lease: AsyncLease | None = None
+        self._jobs: Jobs | None = None
+        self._changed = asyncio.Event()
+        self._held = False
+        self._task = asyncio.create_task(self._drive(), name=plan.id)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.plan.id} {self.status.phase}>"
+
+    # --- what the backend asks ---
+
+    async def settled(self, bound_s: float) -> Status:
+        """Return the status. Once in an attempt, not before it is over, waits for a cluster, or `bound_s` passed.
+
+        A short task so needs no second poll of the backend's; one that is not over by then is not a short one.
+        """
+        if self._held:
+            return self.status
+        with suppress(TimeoutError):
+            async with asyncio.timeout(bound_s):
+                while not (self.status.phase.over or self.status.waits):
+                    self._changed.clear()
+                    await self._changed.wait()
+        self._held = not self.status.waits
+        return self.status
+
+    async def abort(self) -> None:
+        """End it: its lease is released, with which its job is stopped.
+
+        Raises:
+            Unreachable: if the daemon does not answer.
+        """
+        if self.status.phase.over:
+            return
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        if self._lease is not None:
+            await self._release(ABORTED)
+        else:
+            await give_back(self.plan, self._tools)
+        self._say(Phase.ABORTED, "The task was aborted.")
+
+    async def log(self) -> str:
+        """Return what its command has written.
+
+        Raises:
+            JobsError: if that cannot be had, or not any more.
+        """
+        if self._jobs is None or self.status.phase.over:
+            raise JobsError("The task's log is on its cluster, which the task does not have now.")
+        return await self._jobs.log(self.plan.id)
+
+    def leave(self) -> None:
+        """Do nothing more for it here: another process goes on with it."""
+        self._task.cancel()
+        if self._lease is not None:
+            self._tools.client.forget(self._lease)
+
+    # --- driving ---
+
+    async def _drive(self) -> None:
+        try:
+            await self._run()
+        except _Over as over:
+            self._say(over.phase, str(over))
+        except Exception as error:
+            log.exception("attempt %s failed in the connector itself", self.plan.id)
+            await self._release(FAILED)
+            self._say(Phase.RETRYABLE_FAILED, f"The connector failed: {type(error).__name__}: {error}")
+
+    async def _run(self) -> None:
+        lease = self._lease = await self._acquire()
+        about = {
+            "lease": lease.id,
+            "cluster": lease.cluster.id,
+            "outcome": str(lease.outcome),
+            "reason": str(lease.reason or ""),
+            "job": self.plan.id,
+            "waited_s": f"{lease.waited_s:.3f}",
+        }
+        self.status = replace(self.status, about=about, dashboard=lease.cluster.dashboard_url)
+        said = f"{lease.cluster.id} was leased after {lease.waited_s:.1f} s ({lease.outcome})."
+        self._say(Phase.INITIALIZING, said)
+        if not lease.cluster.dashboard_url:
+            await self._end(Phase.FAILED, f"{lease.cluster.id} has no dashboard, to which jobs are submitted.")
+        self._jobs = Jobs(self._tools.http, lease.cluster)
+        watching = asyncio.create_task(lease.wait_lost())
+        working = asyncio.create_task(self._work(self._jobs, said))
+        try:
+            await asyncio.wait((watching, working), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                phase, note, message = working.result()
+                await self._release(note)
+                raise _Over(phase, message)
+            try:
+                lease.check()
+            except ClientError as error:
+                await self._release(FAILED)
+                raise _Over(Phase.RETRYABLE_FAILED, f"The lease was lost: {error.detail}") from None
+        finally:
+            watching.cancel()
+            working.cancel()
+            await asyncio.gather(watching, working, return_exceptions=True)
+
+    async def _acquire(self) -> AsyncLease:
+        plan = self.plan
+        request = LeaseRequest(
+            image=plan.image,
+            tenant=plan.tenant,
+            holder=plan.holder,
+            shape=plan.shape,
+            group=plan.group,
+            timeout_s=self._tools.wait_s,
+            request_id=plan.id,
+        )
+        nth = 1
+        while True:
+            try:
+                return await self._tools.client.acquire(request, progress=self._progress, give_back=False)
+            except RequestIdUsed as error:
+                ended = await self._tools.standing.lease(str(request.request_id), plan.holder)
+                reason = ended.end_reason if isinstance(ended, LeaseView) else error.reason
+                if nth >= ASKED_ANEW or reason not in NEVER_BEGUN:
+                    raise self._told_by(ended, error) from None
+            except AcquireRefused as error:
+                if error.reason not in NEVER_BEGUN or nth >= ASKED_ANEW:
+                    raise _Over(Phase.RETRYABLE_FAILED, f"No cluster was leased: {error}") from None
+            except (InvalidRequest, NotAllowed) as error:
+                raise _Over(Phase.FAILED, f"No cluster was leased: {error}") from None
+            except Unreachable as error:
+                # It may be back before the backend gives the task up: nothing of it has begun.
+                self._say(Phase.WAITING, str(error), waits=True)
+                await asyncio.sleep(POLL_S[1])
+                continue
+            except ClientError as error:
+                raise _Over(Phase.RETRYABLE_FAILED, f"No cluster was leased: {error}") from None
+            # Nothing ran under that id: the next one is as much this attempt's.
+            nth += 1
+            request = replace(request, request_id=f"{plan.id}-{nth}")
+
+    def _told_by(self, ended: object, error: RequestIdUsed) -> _Over:
+        """Return how an attempt ended whose lease is over: what is known of it stands in the pool."""
+        if not isinstance(ended, LeaseView):
+            return _Over(
+                Phase.RETRYABLE_FAILED, f"The attempt's lease is over, and the pool does not know how: {error}"
+            )
+        said = ended.end_explanation
+        if ended.end_reason is Reason.RELEASED and said.startswith(DONE):
+            return _Over(Phase.SUCCEEDED, said)
+        phase = Phase.ABORTED if ended.end_reason in (Reason.CANCELLED,) or said == ABORTED else Phase.RETRYABLE_FAILED
+        return _Over(phase, f"The attempt's lease {ended.id} is over: {said}")
+
+    def _progress(self, progress: Progress) -> None:
+        if progress.outcome is None:
+            self._say(Phase.WAITING, str(progress), waits=True)
+
+    async def _work(self, jobs: Jobs, said: str) -> tuple[Phase, str, str]:
+        """Submit the job if it is not there, and return how it ended: phase, note of the release, message."""
+        plan, pause_s = self.plan, POLL_S[0]
+        submitted = False
+        while True:
+            try:
+                if not submitted:
+                    sent = (name_of(plan.id), package(plan, self._tools.environment()))
+                    about = {"name": plan.name, "holder": plan.holder}
+                    await jobs.submit(plan.id, entrypoint(), sent, plan.runtime_env, about)
+                    submitted = True
+                found = await jobs.status(plan.id)
+            except JobsError as error:
+                # While the lease lives the cluster may answer again; if it does not, the daemon ends the lease.
+                log.warning("attempt %s: %s", plan.id, error)
+                await asyncio.sleep(POLL_S[1])
+                continue
+            if found is None:
+                return Phase.RETRYABLE_FAILED, FAILED, "Ray has forgotten the job: its cluster was replaced."
+            status = str(found["status"])
+            if status in ENDED:
+                return await self._outcome(jobs, status, str(found.get("message") or ""))
+            if status == "RUNNING":
+                self._say(Phase.RUNNING, f"{said} It runs as Ray job {plan.id}.")
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, POLL_S[1])
+
+    async def _outcome(self, jobs: Jobs, status: str, message: str) -> tuple[Phase, str, str]:
+        if status == "SUCCEEDED":
+            return (
+                Phase.SUCCEEDED,
+                DONE,
+                "The task's command ended; its outputs, or its error, are where it wrote them.",
+            )
+        tail = ""
+        with suppress(JobsError):
+            tail = (await jobs.log(self.plan.id)).strip()[-TAIL_CHARACTERS:]
+        return Phase.RETRYABLE_FAILED, FAILED, f"The task's command failed: {message} {tail}".strip()
+
+    async def _end(self, phase: Phase, message: str) -> None:
+        await self._release(FAILED)
+        raise _Over(phase, message)
+
+    async def _release(self, note: str) -> None:
+        if self._lease is not None:
+            await self._lease.release(note=note)
+
+    def _say(self, phase: Phase, message: str, *, waits: bool = False) -> None:
+        if (self.status.phase, self.status.message, self.status.waits) != (phase, message, waits):
+            first = phase != self.status.phase
+            self.status = replace(self.status, phase=phase, message=message, waits=waits)
+            if first:
+                log.info("attempt %s: %s", self.plan.id, message.partition("\n")[0][:300])
+                self._tools.told(self.status, time.monotonic() - self.since)
+        if phase.over and self.over_at is None:
+            self.over_at = time.monotonic()
+        self._changed.set()
+
+
+async def give_back(plan: Plan, tools: Tools) -> None:
+    """Give back what was asked for under a plan's id, whoever asked: a place in the queue, or a lease.
+
+    Raises:
+        Unreachable: if the daemon does not answer.
+    """
+    for nth in range(1, ASKED_ANEW + 1):
+        request_id = plan.id if nth == 1 else f"{plan.id}-{nth}"
+        found = await tools.standing.lease(request_id, plan.holder)
+        if found is None:
+            return
+        if not isinstance(found, LeaseView):
+            await tools.standing.cancel(found.id)
+            # It may have been granted meanwhile.
+            found = await tools.standing.lease(request_id, plan.holder)
+        if isinstance(found, LeaseView) and found.ended_at is None:
+            request = LeaseRequest(plan.image, plan.tenant, plan.holder, plan.shape, plan.group, request_id=request_id)
+            with suppress(AcquireRefused):
+                lease = await tools.client.acquire(request, give_back=False)
+                await lease.release(note=ABORTED)

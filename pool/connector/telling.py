@@ -1,0 +1,70 @@
+"""What the connector tells Prometheus. Labels are few and fixed: never a task, a tenant or a cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sized
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from pool.connector.errors import NotServed
+from pool.connector.run import Status
+
+if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
+_SECONDS = (0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+
+
+class Telling:
+    """Counts attempts and times their phases."""
+
+    def __init__(self, listen: str = "") -> None:
+        """Listen for Prometheus at ``host:port``; empty for nowhere.
+
+        Raises:
+            NotServed: if it cannot.
+        """
+        self.registry = CollectorRegistry()
+        self._ended = Counter(
+            "warmpool_connector_attempts",
+            "Task attempts that ended, by how, and by how their lease came.",
+            ["phase", "outcome"],
+            registry=self.registry,
+        )
+        self._after = Histogram(
+            "warmpool_connector_phase_seconds",
+            "Time from the backend's first call for an attempt until it reached a phase.",
+            ["phase"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._running = Gauge(
+            "warmpool_connector_attempts_open", "Task attempts that have not ended.", registry=self.registry
+        )
+        self._server: tuple[WSGIServer, threading.Thread] | None = None
+        if listen:
+            host, _, port = listen.rpartition(":")
+            try:
+                self._server = start_http_server(int(port), host.strip("[]"), self.registry)
+            except (OSError, ValueError, OverflowError) as error:
+                raise NotServed(f"--metrics {listen}: {error}.") from None
+
+    def watch(self, runs: Sized) -> None:
+        """Have the number of open attempts told."""
+        self._running.set_function(lambda: len(runs))
+
+    def told(self, status: Status, after_s: float) -> None:
+        """Count a phase that an attempt has reached, `after_s` seconds after it was first seen."""
+        self._after.labels(status.phase.value.lower()).observe(after_s)
+        if status.phase.over:
+            self._ended.labels(status.phase.value.lower(), status.about.get("outcome", "none")).inc()
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            server, thread = self._server
+            server.shutdown()
+            server.server_close()
+            thread.join()

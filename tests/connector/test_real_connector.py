@@ -1,0 +1,169 @@
+"""Recorded requests of real backends, through Flyte's own client stub, on a real Ray cluster."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pool.connector.task import plan_of
+from tests.connector.conftest import Connector
+from tests.connector.requests import outputs1, request1
+from tests.homes import listed, until
+from tests.serving import Served
+
+pytestmark = [pytest.mark.ray, pytest.mark.flyte, pytest.mark.xdist_group("connector")]
+
+SLEEPS = """
+import os, time
+from pathlib import Path
+from flytekit import task
+from flytekitplugins.ray import RayJobConfig, WorkerNodeConfig
+
+@task(task_config=RayJobConfig(worker_node_config=[WorkerNodeConfig("w", 1)]))
+def step(x: int) -> int:
+    store = Path(os.environ["STORE"])
+    with (store / "began").open("a") as began:
+        began.write("x")
+    while not (store / "go").exists():
+        time.sleep(0.05)
+    return x + 1
+"""
+
+
+def leases(served: Served, request: Any) -> list[dict[str, Any]]:
+    holder = plan_of(request).holder
+    return [lease for lease in listed(served, "leases") if lease["holder"] == holder]
+
+
+def waits(store: Path, attempt: str) -> Any:
+    """Return a request whose task waits for a file of the test."""
+    request = request1(store, attempt, SLEEPS)
+    request.template.container.env.add(key="STORE", value=str(store))
+    return request
+
+
+def test_flyte_1s_recorded_task_runs_on_a_leased_cluster_and_its_outputs_are_where_flyte_looks(
+    connector: Connector, served: Served, tmp_path: Path
+) -> None:
+    request = request1(tmp_path / "store")
+    meta = connector.create(request)
+    done = connector.until(meta, "SUCCEEDED")
+    assert outputs1(request) == {"o0": 46}
+    assert [link.name for link in done.log_links] == ["Ray dashboard", "Log of the task"]
+    assert done.custom_info["cluster"].startswith("c-")
+    assert leases(served, request) == []
+    # Asked again it tells the same, and nothing runs again.
+    written = (Path(request.output_prefix) / "outputs.pb").stat().st_mtime_ns
+    assert connector.create(request) == meta
+    connector.until(meta, "SUCCEEDED")
+    assert (Path(request.output_prefix) / "outputs.pb").stat().st_mtime_ns == written
+
+
+def test_a_task_that_raises_leaves_its_error_where_flyte_looks(connector: Connector, tmp_path: Path) -> None:
+    request = request1(tmp_path / "store", step=SLEEPS.replace('os.environ["STORE"]', 'os.environ["NONE"]'))
+    connector.until(connector.create(request), "SUCCEEDED")
+    assert b"KeyError" in (Path(request.output_prefix) / "error.pb").read_bytes()
+
+
+def test_a_command_that_cannot_run_is_a_failure_that_may_be_retried_and_shows_its_log(
+    connector: Connector, tmp_path: Path
+) -> None:
+    request = request1(tmp_path / "store")
+    request.template.container.args[0] = "no-such-command"
+    done = connector.until(connector.create(request), "RETRYABLE_FAILED")
+    assert "no-such-command" in done.message
+
+
+def test_a_killed_connectors_successor_goes_on_with_the_same_lease_and_job(served: Served, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    request = waits(store, "1")
+    first = Connector(served, tmp_path)
+    try:
+        meta = first.create(request)
+        first.until(meta, "RUNNING")
+        assert until(lambda: (store / "began").exists())
+        [lease] = leases(served, request)
+    finally:
+        first.end("kill")
+    with Connector(served, tmp_path) as second:
+        # Nobody asks it for the attempt, for longer than the lease lives without renewals (10 s).
+        time.sleep(12)
+        assert [one["id"] for one in leases(served, request)] == [lease["id"]]
+        # The backend asks for the creation again, since it may not have heard of it.
+        assert second.create(request) == meta
+        second.until(meta, "RUNNING")
+        (store / "go").touch()
+        second.until(meta, "SUCCEEDED")
+    assert outputs1(request) == {"o0": 6}
+    assert (store / "began").read_text() == "x"
+    with Connector(served, tmp_path) as third:
+        # The lease is over: how it ended is known to the pool.
+        third.until(meta, "SUCCEEDED")
+
+
+def test_an_abort_gives_the_cluster_back_and_may_come_again(
+    connector: Connector, served: Served, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    request = waits(store, "2")
+    meta = connector.create(request)
+    connector.until(meta, "RUNNING")
+    assert until(lambda: (store / "began").exists())
+    connector.delete(meta)
+    assert leases(served, request) == []
+    connector.delete(meta)
+    connector.until(meta, "ABORTED")
+    # Also one of which nothing was ever heard.
+    connector.delete(connector_meta(tmp_path))
+    # Its job is gone with it: nobody else has to wait for more than a reset.
+    connector.until(connector.create(request1(tmp_path / "next", "3")), "SUCCEEDED")
+    assert not (Path(request.output_prefix) / "outputs.pb").exists()
+
+
+def connector_meta(tmp_path: Path) -> bytes:
+    return plan_of(request1(tmp_path / "other", "9")).encode()
+
+
+def test_secrets_are_neither_in_rays_job_list_nor_in_the_meta(served: Served, tmp_path: Path) -> None:
+    store, variables = tmp_path / "store", tmp_path / "variables"
+    variables.mkdir()
+    (variables / "FLYTE_AWS_SECRET_ACCESS_KEY").write_text("the-operators-secret\n")
+    request = waits(store, "4")
+    request.template.container.env.add(key="MINE", value="the-authors-secret")
+    with Connector(served, tmp_path, "--env-dir", str(variables)) as connector:
+        meta = connector.create(request)
+        connector.until(meta, "RUNNING")
+        assert until(lambda: (store / "began").exists())
+        [lease] = leases(served, request)
+        told = jobs_of(served, plan_of(request))
+        (store / "go").touch()
+        connector.until(meta, "SUCCEEDED")
+        log = connector.log.read_text()
+    assert lease["cluster"]
+    assert plan_of(request).id in told
+    for secret in ("the-operators-secret", "the-authors-secret"):
+        assert secret not in told
+        assert secret not in log
+    assert "the-operators-secret" not in meta.decode()
+
+
+def jobs_of(served: Served, plan: Any) -> str:
+    """Return Ray's job list as a person sees it who holds the lease: asked for again, it is the same."""
+    import httpx
+
+    from pool.client import Client, LeaseRequest
+
+    token = (served.state_dir / "operator.token").read_text().strip()
+    client = Client(served.url, token)
+    request = LeaseRequest(plan.image, plan.tenant, plan.holder, plan.shape, plan.group, request_id=plan.id)
+    lease = client.acquire(request)
+    answer = httpx.get(
+        f"{lease.cluster.dashboard_url}/api/jobs/", headers={"Authorization": f"Bearer {lease.cluster.token}"}
+    )
+    client.forget(lease)
+    client.close()
+    return json.dumps(answer.json())
