@@ -13,6 +13,7 @@ from pool.client.base import ClientBase
 from pool.client.disconnect import disconnect_ray
 from pool.client.lease import AsyncLease
 from pool.client.request import LeaseRequest, Progress, make_request
+from pool.client.residency import copies_written
 from pool.client.talk import release
 from pool.client.terminate import exit_on_sigterm
 from pool.client.transport import AsyncTransport
@@ -100,9 +101,13 @@ class AsyncClient(ClientBase):
                 await lease.release()
 
     async def _release(self, lease: AsyncLease, hold_s: float | None, note: str) -> None:
+        # As long as they are written, the lease is renewed: the values are in the cluster's memory alone.
+        failed = await asyncio.to_thread(copies_written)
         if lease._close():
             self._renewer.remove(lease)
             await _finish(self._give_back(lease, hold_s, note))
+        if failed is not None:
+            raise failed
 
     async def _give_back(self, lease: AsyncLease, hold_s: float | None, note: str) -> None:
         # On a thread: Ray takes a while to answer and to shut down, and other tasks of the loop should not wait for it.

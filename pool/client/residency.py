@@ -28,6 +28,13 @@ class Residency(NamedTuple):
     reads: dict[ReadFrom, int]
 
 
+def copies_written() -> Exception | None:
+    """Wait for the durable copies that this process writes behind, and return why one could not be written."""
+    behind = sys.modules.get("pool.resident.behind")
+    failed: Exception | None = behind.finish() if behind is not None else None
+    return failed
+
+
 def residency(cluster: ClusterAccess) -> Residency | None:
     """Return what is resident on `cluster`; None if this process did not use resident data, or cannot tell.
 

@@ -13,6 +13,7 @@ from pool.client.base import ClientBase
 from pool.client.disconnect import disconnect_ray
 from pool.client.lease import Lease
 from pool.client.request import LeaseRequest, Progress, make_request
+from pool.client.residency import copies_written
 from pool.client.talk import release
 from pool.client.terminate import exit_on_sigterm
 from pool.client.transport import Transport
@@ -94,6 +95,13 @@ class Client(ClientBase):
                 lease.release()
 
     def _release(self, lease: Lease, hold_s: float | None, note: str) -> None:
+        # As long as they are written, the lease is renewed: the values are in the cluster's memory alone.
+        failed = copies_written()
+        self._give_back(lease, hold_s, note)
+        if failed is not None:
+            raise failed
+
+    def _give_back(self, lease: Lease, hold_s: float | None, note: str) -> None:
         if not lease._close():
             return
         self._renewer.remove(lease)

@@ -48,6 +48,8 @@ def exit_on_sigterm() -> Iterator[None]:
         yield
     finally:
         handler.holders -= 1
-        unused = not handler.holders and os.getpid() == handler.pid
+        # A lease that was given back by another thread leaves it for the next one: only this one may change it.
+        mine = threading.current_thread() is threading.main_thread()
+        unused = mine and not handler.holders and os.getpid() == handler.pid
         if unused and signal.getsignal(signal.SIGTERM) is handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -12,6 +12,7 @@ from pool.flyte.record import TaskRecord
 
 DEFINITIONS = (
     "wait: from asking for a cluster to a connected Ray. body: the task's function, with its inputs and outputs. "
+    "handed: of that, what it took to hand tables from task to task, with Flyte's own copy of each. "
     "outside: the whole command, from its start to its end, less the bodies."
 )
 
@@ -57,6 +58,11 @@ class Run:
         return sum(record.body_s for record in self.tasks)
 
     @property
+    def handover_s(self) -> float:
+        """What the bodies spent on handing values from task to task, Flyte's copies included."""
+        return sum(record.handover_s for record in self.tasks)
+
+    @property
     def outside_s(self) -> float:
         """The whole command less the task bodies."""
         return self.wall_s - self.bodies_s
@@ -81,6 +87,8 @@ class Run:
         return {
             "wall_s": round(self.wall_s, 3),
             "bodies_s": round(self.bodies_s, 3),
+            "handover_s": round(self.handover_s, 3),
+            "durable_s": round(sum(record.durable_s for record in self.tasks), 3),
             "outside_s": round(self.outside_s, 3),
             "acquire_s": round(sum(record.acquire_s for record in self.tasks), 3),
             "connect_s": round(sum(record.connect_s for record in self.tasks), 3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -23,7 +24,7 @@ BASELINE = (
     "own cluster: a cluster per task, as Flyte's Ray plugin gives it on Kubernetes; here a process and a Ray of its "
     "own for each."
 )
-_TOTALS = ("outside", "in all")
+_TOTALS = ("handed", "outside", "in all")
 _STYLE = {"hit": "green", "waited": "yellow", "warm_head": "yellow", "cold": "yellow", "shared": "green"}
 _MARK = {Stage.LATER: ("·", "dim"), Stage.DONE: ("✓", "green"), Stage.FAILED: ("✗", "red")}
 
@@ -173,13 +174,23 @@ def final(runs: Sequence[Run], width: int) -> RenderableType:
     def room(gap: int) -> int:
         return width - 4 - first - sum(gap + block[0].cell_len for block in blocks)
 
-    # First the units go, then the reasons.
-    for units, reasons in ((True, True), (False, True), (False, False)):
-        blocks = [_block(run, tasks, units=units, reasons=reasons) for run in runs]
+    # First the units go, then the reasons, then what each task handed over: the sum stays.
+    for units, reasons, handed in (
+        (True, True, True),
+        (False, True, True),
+        (False, False, True),
+        (False, False, False),
+    ):
+        blocks = [_block(run, tasks, units=units, reasons=reasons, handed=handed) for run in runs]
         if room(2) >= 0:
             break
     table = Table.grid(padding=(0, 3 if room(3) >= 0 else 2, 0, 0))
-    labels = [("", ""), ("task", "dim"), *((task, "bold") for task in tasks), (_TOTALS[0], "bold"), (_TOTALS[1], "")]
+    labels = [
+        ("", ""),
+        ("task", "dim"),
+        *((task, "bold") for task in tasks),
+        *zip(_TOTALS, ("", "bold", ""), strict=True),
+    ]
     for row, (label, style) in enumerate(labels):
         if row == len(tasks) + 2:
             table.add_row()
@@ -197,7 +208,7 @@ def final(runs: Sequence[Run], width: int) -> RenderableType:
     return Padding(Group(*parts), (1, 2))
 
 
-def _block(run: Run, tasks: Sequence[str], *, units: bool, reasons: bool) -> list[Text]:
+def _block(run: Run, tasks: Sequence[str], *, units: bool, reasons: bool, handed: bool) -> list[Text]:
     """Return a run's part of the table, line by line: all lines are equally wide."""
     leased = run.name != "fresh"
     by_task = {short(record.task): record for record in run.tasks}
@@ -205,26 +216,30 @@ def _block(run: Run, tasks: Sequence[str], *, units: bool, reasons: bool) -> lis
     way_width = max([len(way) for way in ways], default=0)
     gap = "  " if leased else ""
     unit = " s" if units else ""
-    found = [_figure(value_s) for record in run.tasks for value_s in (wait_s(record), record.body_s)]
+    found = [_figure(value_s) for record in run.tasks for value_s in (wait_s(record), record.body_s, record.handover_s)]
     number = max(5, *(len(figure) + len(unit) for figure in found))
 
-    def line(one: str, way: Text, two: str, style: str = "") -> Text:
+    def line(one: str, way: Text, two: str, three: str, style: str = "") -> Text:
         way.truncate(way_width, pad=True)
-        parts = (f"{one:>{number}}", style), gap, way, "  ", (f"{two:>{number}}", style)
+        parts: list[Any] = [(f"{one:>{number}}", style), gap, way, "  ", (f"{two:>{number}}", style)]
+        parts += ["  ", (f"{three:>{number}}", style or "dim")] if handed else []
         return Text.assemble(*parts, no_wrap=True)
 
-    width = 2 * number + len(gap) + way_width + 2
+    number = max(number, len("handed")) if handed else number
+    width = 2 * number + len(gap) + way_width + 2 + handed * (number + 2)
     title = Text(TITLES[run.name] if leased else "own cluster", style="bold", no_wrap=True)
     title.align("center", max(width, title.cell_len))
-    lines = [title, line("wait" if leased else "start", Text(), "body", "dim")]
+    lines = [title, line("wait" if leased else "start", Text(), "body", "handed", "dim")]
     for task in tasks:
         record = by_task.get(task)
         if record is None:
             lines.append(Text(" " * width))
             continue
         way = Text(_way(record, reasons=reasons), style=_style(record)) if leased else Text()
-        lines.append(line(_figure(wait_s(record)) + unit, way, _figure(record.body_s) + unit))
-    for total_s, style in ((run.outside_s, "bold"), (run.wall_s, "")):
+        figures = (_figure(value_s) + unit for value_s in (wait_s(record), record.body_s, record.handover_s))
+        one, two, three = figures
+        lines.append(line(one, way, two, three))
+    for total_s, style in ((run.handover_s, ""), (run.outside_s, "bold"), (run.wall_s, "")):
         lines.append(Text(f"{_figure(total_s) + unit:>{width}}", style=style, no_wrap=True))
     return lines
 

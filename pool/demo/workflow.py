@@ -1,4 +1,4 @@
-"""The example for Flyte 1: five Ray tasks in a row, all on one warm cluster.
+"""The example for Flyte 1: five Ray tasks in a row, all on one warm cluster, which hands their tables on.
 
     pyflyte run pool/demo/workflow.py pipeline
 
@@ -15,7 +15,7 @@ from flytekit.types.file import FlyteFile
 from flytekitplugins.ray import HeadNodeConfig, RayJobConfig, WorkerNodeConfig
 
 from pool.demo import models, tables
-from pool.flyte import Pooled
+from pool.flyte import Pooled, Resident
 
 WARM = Pooled(
     RayJobConfig(
@@ -27,35 +27,38 @@ WARM = Pooled(
 
 
 @task(task_config=WARM)
-def load() -> pd.DataFrame:
+def load() -> Resident[pd.DataFrame]:
     """Load the images and check them."""
-    return tables.load()
+    return Resident(tables.load())
 
 
 @task(task_config=WARM)
-def features(images: pd.DataFrame) -> pd.DataFrame:
+def features(images: Resident[pd.DataFrame]) -> Resident[pd.DataFrame]:
     """Add what a person would look at."""
-    return tables.features(images)
+    return Resident(tables.features(images.get()))
 
 
 @task(task_config=WARM)
-def train(table: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
+def train(table: Resident[pd.DataFrame], folds: int, seed: int) -> Resident[pd.DataFrame]:
     """Fit every model on every fold, in parallel."""
-    return models.cross_validate(table, folds, seed)
+    return Resident(models.cross_validate(table.get(), folds, seed))
 
 
 @task(task_config=WARM)
-def evaluate(table: pd.DataFrame, scores: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, FlyteFile]:
+def evaluate(
+    table: Resident[pd.DataFrame], scores: Resident[pd.DataFrame], seed: int
+) -> tuple[Resident[pd.DataFrame], FlyteFile]:
     """Try the best models on unseen images; keep the best one."""
     model = Path(current_context().working_directory, "model.joblib")
-    return models.evaluate(table, scores, seed, model), FlyteFile(str(model))
+    predictions = models.evaluate(table.get(), scores.get(), seed, model)
+    return Resident(predictions), FlyteFile(str(model))
 
 
 @task(task_config=WARM)
-def report(scores: pd.DataFrame, predictions: pd.DataFrame, seed: int) -> FlyteFile:
+def report(scores: Resident[pd.DataFrame], predictions: Resident[pd.DataFrame], seed: int) -> FlyteFile:
     """Write the result down."""
     path = Path(current_context().working_directory, "report.md")
-    path.write_text(tables.report(scores, predictions, seed))
+    path.write_text(tables.report(scores.get(), predictions.get(), seed))
     return FlyteFile(str(path))
 
 

@@ -1,4 +1,4 @@
-"""The example for Flyte 2: five Ray tasks in a row, all on one warm cluster.
+"""The example for Flyte 2: five Ray tasks in a row, all on one warm cluster, which hands their tables on.
 
     flyte run --local pool/demo/workflow2.py pipeline
 
@@ -16,7 +16,7 @@ from flyte.io import File
 from flyteplugins.ray import HeadNodeConfig, RayJobConfig, WorkerNodeConfig
 
 from pool.demo import models, tables
-from pool.flyte import Pooled
+from pool.flyte import Pooled, Resident
 
 WARM = Pooled(
     RayJobConfig(
@@ -30,38 +30,40 @@ plain = flyte.TaskEnvironment("digits", depends_on=[on_ray])
 
 
 @on_ray.task
-def load() -> pd.DataFrame:
+def load() -> Resident[pd.DataFrame]:
     """Load the images and check them."""
-    return tables.load()
+    return Resident(tables.load())
 
 
 @on_ray.task
-def features(images: pd.DataFrame) -> pd.DataFrame:
+def features(images: Resident[pd.DataFrame]) -> Resident[pd.DataFrame]:
     """Add what a person would look at."""
-    return tables.features(images)
+    return Resident(tables.features(images.get()))
 
 
 @on_ray.task
-def train(table: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
+def train(table: Resident[pd.DataFrame], folds: int, seed: int) -> Resident[pd.DataFrame]:
     """Fit every model on every fold, in parallel."""
-    return models.cross_validate(table, folds, seed)
+    return Resident(models.cross_validate(table.get(), folds, seed))
 
 
 @on_ray.task
-def evaluate(table: pd.DataFrame, scores: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, File]:
+def evaluate(
+    table: Resident[pd.DataFrame], scores: Resident[pd.DataFrame], seed: int
+) -> tuple[Resident[pd.DataFrame], File]:
     """Try the best models on unseen images; keep the best one."""
     with tempfile.TemporaryDirectory() as place:
         model = Path(place, "model.joblib")
-        predictions = models.evaluate(table, scores, seed, model)
-        return predictions, File.from_local_sync(str(model))
+        predictions = models.evaluate(table.get(), scores.get(), seed, model)
+        return Resident(predictions), File.from_local_sync(str(model))
 
 
 @on_ray.task
-def report(scores: pd.DataFrame, predictions: pd.DataFrame, seed: int) -> File:
+def report(scores: Resident[pd.DataFrame], predictions: Resident[pd.DataFrame], seed: int) -> File:
     """Write the result down."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place, "report.md")
-        path.write_text(tables.report(scores, predictions, seed))
+        path.write_text(tables.report(scores.get(), predictions.get(), seed))
         return File.from_local_sync(str(path))
 
 

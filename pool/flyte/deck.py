@@ -10,6 +10,7 @@ from pool.core.model import Outcome
 
 if TYPE_CHECKING:
     from pool.client import Lease
+    from pool.flyte.record import TaskRecord
 
 TAB = "Lease"
 
@@ -41,6 +42,16 @@ def granted(lease: Lease, *, shared: bool = False) -> str:
     if lease.cluster.dashboard_url:
         rows.append(("Dashboard", _dashboard(lease.cluster.dashboard_url)))
     return _page(lead, rows)
+
+
+def handed(record: TaskRecord) -> str:
+    """Return what is added once a task's values went over: what that took; empty if none goes from task to task."""
+    if not record.handover_s:
+        return ""
+    rows = [("Handed over in", f"{record.handover_s:.3f} s"), ("Of that, Flyte's copies", f"{record.durable_s:.3f} s")]
+    if record.behind:
+        rows.append(("Written behind", f"{record.behind} of Flyte's copies; the lease lasts until they are complete"))
+    return _page("Values from and for other tasks.", rows)
 
 
 def refused(error: BaseException) -> str:

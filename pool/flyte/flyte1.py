@@ -27,9 +27,9 @@ import pool.flyte.handle1  # noqa: F401 - it registers Resident[T]
 from pool.flyte import deck, early
 from pool.flyte.acquire import Asked, has_daemon, wish_of
 from pool.flyte.config import Pooled
-from pool.flyte.holding import held
+from pool.flyte.holding import held, raise_unwritten
 from pool.flyte.identity import Identity, local_identity, remote_identity
-from pool.flyte.record import TaskRecord
+from pool.flyte.record import TaskRecord, current
 from pool.flyte.shape import Own
 
 if TYPE_CHECKING:
@@ -94,14 +94,17 @@ class PooledTask(PythonFunctionTask[Pooled]):  # type: ignore[misc]  # flytekit 
             LeaseLost: if what ran in it failed, and the lease was lost.
         """
         local = ctx.execution_state is None or ctx.execution_state.is_local_execution()
-        record = TaskRecord(self.name, time.time())
-        running = _running.set(self)
+        record = TaskRecord(self.name, time.time(), cached=bool(self.metadata.cache))
+        running, recording, showing = _running.set(self), current.set(record), _shown.set(None)
         try:
             if has_daemon(self.name, local=local):
                 wish = wish_of(self.name, self._pooled, self._identity(ctx, local), self._own())
                 with self._shown_if_refused(ctx, record), held(wish, record) as lease, record.timed("body_s"):
                     self._show(ctx, deck.granted(lease, shared=record.how == "shared"))
                     yield _with_lease(ctx, lease)
+                    if not local:
+                        # Flyte takes the end of the pod for a success.
+                        raise_unwritten()
             else:
                 record.how = "fresh"
                 with record.timed("connect_s"):
@@ -116,7 +119,16 @@ class PooledTask(PythonFunctionTask[Pooled]):  # type: ignore[misc]  # flytekit 
             raise
         finally:
             _running.reset(running)
+            current.reset(recording)
+            _shown.reset(showing)
             record.write()
+
+    def _write_decks(self, *given: Any, **named: Any) -> None:
+        """Add what the hand-over took, which is known once the outputs are converted, then write the decks."""
+        record, shown = current.get(), _shown.get()
+        if record is not None and shown is not None:
+            shown.append(deck.handed(record))
+        super()._write_decks(*given, **named)
 
     @contextmanager
     def _shown_if_refused(self, ctx: FlyteContext, record: TaskRecord) -> Iterator[None]:
@@ -130,7 +142,9 @@ class PooledTask(PythonFunctionTask[Pooled]):  # type: ignore[misc]  # flytekit 
     def _show(self, ctx: FlyteContext, html: str) -> None:
         """Put it into the task's deck. flytekit uploads it when the task is over, also after an error."""
         if self._pooled.deck and self.enable_deck and ctx.user_space_params is not None:
-            ctx.user_space_params.decks.append(Deck(deck.TAB, html, auto_add_to_deck=False))
+            shown = Deck(deck.TAB, html, auto_add_to_deck=False)
+            ctx.user_space_params.decks.append(shown)
+            _shown.set(shown)
 
     def _identity(self, ctx: FlyteContext, local: bool) -> Identity:
         if local:
@@ -159,6 +173,10 @@ class PooledTask(PythonFunctionTask[Pooled]):  # type: ignore[misc]  # flytekit 
 
 
 _running: ContextVar[PooledTask | None] = ContextVar("warmpool_running", default=None)
+
+
+_shown: ContextVar[Deck | None] = ContextVar("warmpool_shown", default=None)
+"""The tab of the lease in the deck of the task that runs."""
 
 
 def _with_lease(ctx: FlyteContext, lease: Lease | None) -> FlyteContext:

@@ -7,6 +7,7 @@ after it. So the lease ends with `convert_and_run`, the SDK's function around in
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable
@@ -27,9 +28,9 @@ from pool.client.terminate import exit_on_sigterm
 from pool.flyte import deck
 from pool.flyte.acquire import Above, has_daemon, wish_of
 from pool.flyte.config import Pooled
-from pool.flyte.holding import aheld, current_lease, explained
+from pool.flyte.holding import aheld, current_lease, explained, raise_unwritten
 from pool.flyte.identity import Identity, local_identity, remote_identity
-from pool.flyte.record import TaskRecord
+from pool.flyte.record import TaskRecord, current
 from pool.flyte.reuse import check, held_for
 from pool.flyte.shape import Own, split
 
@@ -78,7 +79,9 @@ class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
             NoDaemon: if no daemon is configured, on a Flyte backend.
             LeaseLost: if the body failed, and the lease was lost.
         """
-        record = TaskRecord(self.name, time.time())
+        record = TaskRecord(self.name, time.time(), cached=_is_cached(self.cache))
+        # To the end of the attempt: its outputs are converted after this.
+        current.set(record)
         scope = _scope.get()
         async with AsyncExitStack() as own:
             stack = scope.stack if scope is not None and scope.task is self else own
@@ -117,6 +120,9 @@ class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
         above = None if local else Above.from_text(context.custom_context.get(_ABOVE_KEY, ""))
         wish = wish_of(self.name, pooled, identity, self._own(), above)
         lease = await stack.enter_async_context(aheld(wish, record))
+        if not local:
+            # Flyte takes the end of the pod for a success: before the lease is given back.
+            stack.push_async_exit(_raise_unwritten)
         if self.plugin_config.deck:
             flyte.report.get_tab(deck.TAB).replace(deck.granted(lease, shared=record.how == "shared"))
         stack.enter_context(record.timed("body_s"))
@@ -124,7 +130,11 @@ class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
             explained(lease),
             flyte.custom_context(**{_ABOVE_KEY: Above(lease.id, wish.key, wish.holder, wish.request_id).to_text()}),
         ):
-            return await super().execute(*args, **kwargs)
+            returned = await super().execute(*args, **kwargs)
+        if self.plugin_config.deck and record.handover_s:
+            # Of its inputs: the SDK uploads the report before it converts the outputs.
+            flyte.report.get_tab(deck.TAB).log(deck.handed(record))
+        return returned
 
     def _identity(self, context: Any, local: bool, group: str) -> Identity:
         action = context.action
@@ -154,6 +164,16 @@ class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
         requests, limits = split(self.resources)
         rights = {"secrets": _secrets(self.secrets), "service_account": self.service_account or ""}
         return Own(requests, limits, self.pod_template, rights)
+
+
+async def _raise_unwritten(kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+    if kind is None:
+        await asyncio.to_thread(raise_unwritten)
+
+
+def _is_cached(cache: Any) -> bool:
+    behavior = cache if isinstance(cache, str) else getattr(cache, "behavior", "")
+    return behavior in ("auto", "override")
 
 
 def _secrets(secrets: Any) -> list[str]:

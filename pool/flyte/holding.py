@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pool.client.residency import copies_written
 from pool.flyte.connect import connected
 from pool.flyte.errors import NestedDeadlock, ProcessBusy
 from pool.flyte.record import TaskRecord
@@ -213,7 +215,15 @@ class Turns:
         return mine
 
     def give(self, holding: Holding) -> None:
-        """Give `holding` back; the last one to do so disconnects and releases."""
+        """Give `holding` back; the last one to do so disconnects and releases.
+
+        While durable copies are written behind, that is a thread that waits for them: the lease lasts until then, and
+        the next task may share it.
+        """
+        if _behind() is not None and _behind().pending():
+            # No daemon: the process does not end before it has given the lease back.
+            threading.Thread(target=self._give_once_written, args=(holding,), name="warmpool-give").start()
+            return
         with self._changed:
             holding.users -= 1
             if holding.users:
@@ -222,6 +232,15 @@ class Turns:
             holding.close()
         finally:
             self._clear()
+
+    def _give_once_written(self, holding: Holding) -> None:
+        try:
+            while _behind().pending():
+                # What failed was logged, and is told to whoever reads it.
+                _behind().settle()
+            self.give(holding)
+        except Exception:
+            log.exception("lease %s could not be given back", holding.lease.id)
 
     def _clear(self) -> None:
         with self._changed:
@@ -254,6 +273,22 @@ class Turns:
         finally:
             self._waiting.remove(wish)
             self._changed.notify_all()
+
+
+def _behind() -> Any:
+    """Return what writes durable copies behind; None where nobody asked for it."""
+    return sys.modules.get("pool.resident.behind")
+
+
+def raise_unwritten() -> None:
+    """Wait for the durable copies that are written behind.
+
+    Raises:
+        pool.resident.DurableFailed: if one could not be written.
+    """
+    failed = copies_written()
+    if failed is not None:
+        raise failed
 
 
 turns = Turns()

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,10 @@ class TaskRecord:
         acquire_s: until it had the lease.
         connect_s: ``ray.init``.
         body_s: its inputs, its body and its outputs.
+        handover_s: of that, what its `Resident` inputs and outputs took, in memory and as Flyte's copies.
+        durable_s: of that, Flyte's copies. Those that are written behind are not in it.
+        behind: how many of Flyte's copies are written behind.
+        cached: Flyte caches its outputs.
         release_s: ``ray.shutdown`` and the release.
         error: type of the error that ended it; empty if none.
     """
@@ -46,6 +51,10 @@ class TaskRecord:
     acquire_s: float = 0.0
     connect_s: float = 0.0
     body_s: float = 0.0
+    handover_s: float = 0.0
+    durable_s: float = 0.0
+    behind: int = 0
+    cached: bool = False
     release_s: float = 0.0
     error: str = ""
 
@@ -58,6 +67,11 @@ class TaskRecord:
         finally:
             setattr(self, field, round(getattr(self, field) + time.perf_counter() - begun, 4))
 
+    def handed(self, memory_s: float = 0.0, durable_s: float = 0.0) -> None:
+        """Add what an input or an output took that goes from task to task."""
+        self.handover_s = round(self.handover_s + memory_s + durable_s, 4)
+        self.durable_s = round(self.durable_s + durable_s, 4)
+
     def granted(self, lease: Lease) -> None:
         """Note the lease that the task runs on."""
         self.lease, self.cluster = lease.id, lease.cluster.id
@@ -69,3 +83,7 @@ class TaskRecord:
         if path:
             with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(self)) + "\n")
+
+
+current: ContextVar[TaskRecord | None] = ContextVar("warmpool_record", default=None)
+"""The record of the task that this code works for."""

@@ -168,6 +168,20 @@ class ResidentOwner:
                 if name in self._kept:
                     self._kept[name]["used_at"] = time.time()
 
+    def written(self, name: str, put_at: float, said: dict[str, Any]) -> None:
+        """Note that a value's durable copy is complete, unless the name has another value by now.
+
+        Args:
+            name: of the value.
+            put_at: when that value was put.
+            said: what is to be noted of it: ``durable``, ``durable_s``, ``pinned``.
+        """
+        with self._changed:
+            entry = self._kept.get(name)
+            if entry is not None and entry.get("put_at") == put_at:
+                entry.update(said)
+                self._version.rise()
+
     def all(self) -> list[dict[str, Any]]:
         """Return the descriptions of all values."""
         with self._changed:

@@ -11,7 +11,18 @@ A value lives as long as its cluster works for the same group, unless room is ne
 be had: what is in memory no more is read from there.
 """
 
-from pool.resident.errors import NotConnected, ResidentError, ResidentFull, ResidentMissing
+from pool.resident.errors import DurableFailed, NotConnected, ResidentError, ResidentFull, ResidentMissing
 from pool.resident.values import Entry, drop, get, list, put
 
-__all__ = ["Entry", "NotConnected", "ResidentError", "ResidentFull", "ResidentMissing", "drop", "get", "list", "put"]
+__all__ = [
+    "DurableFailed",
+    "Entry",
+    "NotConnected",
+    "ResidentError",
+    "ResidentFull",
+    "ResidentMissing",
+    "drop",
+    "get",
+    "list",
+    "put",
+]

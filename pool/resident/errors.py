@@ -15,5 +15,9 @@ class ResidentMissing(ResidentError):
     """No value of this name can be had: put it again, or name the durable copy to read it from."""
 
 
+class DurableFailed(ResidentError):
+    """A durable copy that was written behind could not be written: put the value again, or name another place."""
+
+
 class ResidentFull(ResidentError):
     """The value does not fit: drop others, name a durable copy, or ask for a cluster with a larger object store."""

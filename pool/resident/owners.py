@@ -42,7 +42,8 @@ class Owners:
     def of(self, node: str) -> Any:
         """Return the owner of a node, made if there is none."""
         name = owner.PREFIX + node
-        if name not in _known:
+        # To look is a message; to make is to send the class along, also where there is one.
+        if self.existing(node) is None:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
             # By value: the cluster's image need not have anything of ours.

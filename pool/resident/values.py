@@ -12,6 +12,7 @@ from typing import Any
 
 from pool.core.model import ReadFrom
 from pool.inside.owner import PREFIX
+from pool.resident import behind
 from pool.resident import durable as copies
 from pool.resident.errors import NotConnected, ResidentError, ResidentFull, ResidentMissing
 from pool.resident.owners import BOUND_S, Owners
@@ -39,7 +40,9 @@ class Entry:
         pinned: it is not dropped for room.
         durable: URL of its durable copy; empty for none.
         resident: it is in memory; else only its durable copy is left.
-        memory_s, durable_s: how long the memory and the durable copy took; 0 where `list` returned it.
+        memory_s: how long the memory took; 0 where `list` returned it.
+        durable_s: how long the durable copy took; 0 where `list` returned it, unless it was written behind.
+        writing: its durable copy is still being written, behind.
     """
 
     name: str
@@ -54,10 +57,17 @@ class Entry:
     resident: bool = True
     memory_s: float = 0.0
     durable_s: float = 0.0
+    writing: bool = False
 
 
 def put(
-    name: str, value: Any, durable: str | None = None, keep_for: float | None = None, *, pinned: bool = False
+    name: str,
+    value: Any,
+    durable: str | None = None,
+    keep_for: float | None = None,
+    *,
+    pinned: bool = False,
+    write_behind: bool = False,
 ) -> Entry:
     """Keep a value on the cluster under a name, in place of the one that has it.
 
@@ -67,6 +77,9 @@ def put(
         durable: a URL (fsspec's) to also write it to. `put` returns once that copy is complete.
         keep_for: drop it once it was not used for so many seconds; None keeps it as long as its cluster.
         pinned: never drop it to make room for others.
+        write_behind: return as soon as the value is in memory, and write the durable copy meanwhile. The lease is not
+            given back, nor does the process end, before it is complete; the value is pinned as long. What does not
+            fit is written at once.
 
     Returns:
         The entry; its `resident` is False if it did not fit and only the durable copy was made.
@@ -76,13 +89,19 @@ def put(
         NotConnected: if this process is connected to no cluster.
         OSError: if the durable copy cannot be written; the value is resident nevertheless, if it fits.
         TypeError, pickle.PicklingError: if it cannot be pickled.
+        ValueError: if there is nothing to write behind.
     """
+    if write_behind and durable is None:
+        raise ValueError("write_behind writes a durable copy: name one, as in put(..., durable='s3://bucket/key').")
     began = time.perf_counter()
     owners = Owners()
     kind = kind_of(value)
     if kind == DATASET:
         value = value.materialize()
     about = {"kind": kind, "keep_for_s": keep_for, "pinned": pinned, "durable": durable or ""}
+    if write_behind:
+        # Until its copy is complete, memory is all that there is of it.
+        about |= {"keep_for_s": None, "pinned": True, "durable": "", "writing": True}
     try:
         entry = _adopt(owners, name, pack(value), about)
     except ResidentFull:
@@ -90,12 +109,29 @@ def put(
             raise
         entry = None
     adopted = time.perf_counter()
+    if write_behind and durable is not None and entry is not None:
+        made = Entry(**entry, memory_s=round(adopted - began, 4))
+
+        def note(durable_s: float) -> None:
+            note_written(made, durable_s, keep_for_s=keep_for, pinned=pinned, durable=durable)
+
+        behind.begin(durable, lambda: copies.write(durable, value, kind), note)
+        return made
     if durable is not None:
         copies.write(durable, value, kind)
     written = time.perf_counter()
     if entry is None:
-        entry = owners.ask(owners.of(owners.here), "adopt", name, [], about | {"bytes": 0})
+        about |= {"durable": durable, "bytes": 0, "writing": False}
+        entry = owners.ask(owners.of(owners.here), "adopt", name, [], about)
     return Entry(**entry, memory_s=round(adopted - began, 4), durable_s=round(written - adopted, 4))
+
+
+def note_written(entry: Entry, durable_s: float, *, keep_for_s: float | None, pinned: bool, durable: str = "") -> None:
+    """Tell a value's owner that its durable copy is complete: from now on it may be dropped as its author said."""
+    owners = Owners()
+    said = {"durable": durable, "durable_s": round(durable_s, 4), "keep_for_s": keep_for_s, "pinned": pinned}
+    asked = owners.of(owners.here).written.remote(entry.name, entry.put_at, said | {"writing": False})
+    owners.result(asked)
 
 
 def get(name: str, durable: str | None = None) -> Any:
@@ -137,6 +173,7 @@ def get(name: str, durable: str | None = None) -> Any:
             f"Resident value {name!r} {why}, and no durable copy of it is known: put it again, or name one."
         )
     try:
+        behind.wait_for(durable)
         value = copies.read(durable)
     except OSError as error:
         _count(ReadFrom.MISSING)

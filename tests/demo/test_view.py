@@ -18,7 +18,14 @@ TASKS = ["load", "features", "train_models", "cross_validate", "evaluate", "repo
 
 def leased(name: str, acquire_s: float, reason: str = "", outcome: str = "hit") -> TaskRecord:
     return TaskRecord(
-        f"workflow.{name}", 0.0, outcome=outcome, reason=reason, acquire_s=acquire_s, connect_s=0.1, body_s=1.5
+        f"workflow.{name}",
+        0.0,
+        outcome=outcome,
+        reason=reason,
+        acquire_s=acquire_s,
+        connect_s=0.1,
+        body_s=1.5,
+        handover_s=0.07,
     )
 
 
@@ -53,12 +60,22 @@ def test_no_figure_of_the_table_is_cut(width: int) -> None:
 
 
 def test_a_wide_table_says_the_reason_beside_the_outcome_and_a_narrow_one_below() -> None:
-    wide, narrow = (drawn(final(three_runs(), width), width) for width in (100, 80))
+    wide, narrow = (drawn(final(three_runs(), width), width) for width in (140, 80))
     row = next(line for line in wide if "load" in line)
     assert "cold: no_cluster" in row
     row = next(line for line in narrow if "load" in line)
     assert "no_cluster" not in row
     assert any(line.strip() == "cold: no_cluster. The pool has no cluster yet." for line in narrow)
+
+
+@pytest.mark.parametrize(("width", "column"), [(80, False), (110, True), (140, True)])
+def test_what_was_handed_over_is_a_column_where_there_is_room_and_always_a_sum(width: int, column: bool) -> None:
+    lines = drawn(final(three_runs(), width), width)
+    row = next(line for line in lines if "cross_validate" in line)
+    assert ("0.07" in row) is column
+    # Six tasks, and none that was measured with a cluster each.
+    total = next(line for line in lines if line.strip().startswith("handed") and "0.42" in line)
+    assert total.split()[1:] in (["0.42", "0.42", "0.00"], ["0.42", "s", "0.42", "s", "0.00", "s"])
 
 
 def test_the_sentence_compares_the_time_outside_bodies() -> None:

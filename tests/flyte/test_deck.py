@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ import flyte.report
 import flytekitplugins.ray as ray1
 import flyteplugins.ray as ray2
 import pytest
-from flyte._internal.runtime.taskrunner import convert_and_run
+from flyte._internal.runtime import taskrunner
 from flyte.models import ActionID, RawDataPath
 from flytekit import Deck, task
 from flytekit.bin.entrypoint import _dispatch_execute, setup_execution
 
 from pool.core.model import Outcome
-from pool.flyte import Pooled
+from pool.flyte import Pooled, Resident
 from pool.flyte.deck import _OUTCOMES
 
 DASHBOARD = "http://c-1-head-svc.team-dev.svc:8265"
@@ -75,7 +76,7 @@ async def flyte2(folder: Path, body: Any, *, pooled: dict[str, Any] | None = Non
     await asyncio.to_thread(folder.mkdir, exist_ok=True)
     config = ray2.RayJobConfig(worker_node_config=[ray2.WorkerNodeConfig(group_name="w", replicas=1)])
     env = flyte.TaskEnvironment(name="shown", plugin_config=Pooled(config, **(pooled or {})))
-    await convert_and_run(
+    await taskrunner.convert_and_run(
         task=env.task(**options)(body), action=ActionID(name="a1", run_name="run-1", project="p", domain="d", org="o"),
         controller=None, raw_data_path=RawDataPath(path=str(folder)), version="v", output_path=str(folder),
         run_base_dir=str(folder),
@@ -98,6 +99,10 @@ def with_a_tab_of_its_own() -> None:
 
 async def fine2() -> None:
     """A body that has nothing to say."""
+
+
+def hands_over() -> Resident[set]:
+    return Resident({1})
 
 
 async def broken2() -> None:
@@ -139,6 +144,14 @@ async def test_the_lease_stands_beside_what_the_body_shows(tmp_path: Path) -> No
         assert_shows_the_lease(shown)
         assert shown is not None
         assert "what the body shows" in shown.text
+
+
+def test_what_handing_values_over_took_stands_beside_the_lease(tmp_path: Path) -> None:
+    shown = flyte1(tmp_path, hands_over)
+    assert_shows_the_lease(shown)
+    assert shown is not None
+    # No cluster was there to keep it.
+    assert re.search(r"Handed over in (\d\.\d{3}) s Of that, Flyte's copies \1 s", shown.text)
 
 
 async def test_a_refusal_is_shown_where_the_lease_would_be(tmp_path: Path, daemon: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import flytekit
+import pandas as pd
 import pytest
 from flytekit import Resources, current_context, dynamic, map_task, task, workflow
 from flytekit.configuration import ImageConfig, SerializationSettings
@@ -19,8 +21,9 @@ from flytekitplugins.ray import HeadNodeConfig, RayJobConfig, WorkerNodeConfig
 
 from pool.client import LeaseLost
 from pool.core.reasons import Reason
-from pool.flyte import NestedDeadlock, NoDaemon, Pooled, current_lease, holding
+from pool.flyte import NestedDeadlock, NoDaemon, Pooled, Resident, current_lease, holding
 from pool.flyte import flyte1 as plugin
+from pool.resident import behind
 
 
 def config(cpus: int = 1, **fields: Any) -> Pooled:
@@ -39,6 +42,22 @@ def double(x: int) -> int:
     assert lease is current_lease()
     lease.check()
     return 2 * x
+
+
+writing: list[threading.Event] = []
+
+
+@task(task_config=config())
+def written_behind(x: int) -> int:
+    go = threading.Event()
+    writing.append(go)
+    behind.begin("somewhere", lambda: go.wait(20) and None)
+    return x
+
+
+@task(task_config=config(), cache=True, cache_version="1")
+def cached_behind(x: int) -> Resident[pd.DataFrame]:
+    return Resident(pd.DataFrame({"a": [x]}), write_behind=True)
 
 
 @task(task_config=config(cpus=2))
@@ -253,6 +272,30 @@ def test_a_task_that_calls_one_on_another_cluster_fails_at_once(daemon: Any) -> 
     assert error.value.reason is Reason.NESTED_DEADLOCK
     assert len(daemon.asked) == 1
     assert not daemon.held
+
+
+def test_a_lease_lasts_until_the_copies_behind_it_are_written_and_the_next_task_shares_it(
+    daemon: Any, connections: list[str]
+) -> None:
+    assert written_behind(x=1) == 1
+    [go] = writing
+    # Given back it would be reset, with the value in its memory.
+    assert len(daemon.held) == 1
+    assert double(x=1) == 2
+    assert connections == ["+c-1"]
+    go.set()
+    deadline = time.monotonic() + 10
+    while daemon.held:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    writing.clear()
+    assert connections == ["+c-1", "-c-1"]
+
+
+def test_a_cached_task_cannot_write_behind(daemon: Any) -> None:
+    with pytest.raises(Exception, match=r"cached_behind is cached, .* take write_behind=True or the cache away"):
+        cached_behind(x=1)
+    assert daemon.held == []
 
 
 def test_tasks_of_two_threads_that_want_other_clusters_take_turns(daemon: Any, connections: list[str]) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,9 +22,11 @@ import pytest
 import ray
 
 from pool import resident
+from pool.client.residency import copies_written
 from pool.flyte.connect import connected
 from pool.flyte.handle import Resident, given, keep
 from pool.inside.owner import NAMESPACE, SHARE_VARIABLE, ResidentOwner
+from pool.resident import durable
 from pool.resident.owners import Owners
 from pool.wire import ClusterAccess
 from tests.serving import environment
@@ -249,6 +252,66 @@ def test_a_durable_copy_answers_for_what_is_not_in_memory(job: Job, tmp_path: Pa
     with job(), pytest.raises(resident.ResidentMissing, match=r"durable copy .*nowhere cannot be read"):
         resident.get("other", durable=str(tmp_path / "nowhere"))
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_copy_is_written_behind_while_the_value_stays_whatever_else_comes(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, url = threading.Event(), str(tmp_path / "copy")
+    write = durable.write
+
+    def slow(*arguments: Any) -> None:
+        assert go.wait(60)
+        write(*arguments)
+
+    monkeypatch.setattr(durable, "write", slow)
+    with job():
+        with pytest.raises(ValueError, match="name one, as in put"):
+            resident.put("array", np.zeros(3), write_behind=True)
+        entry = resident.put("array", np.zeros(60 * MB, np.uint8), durable=url, write_behind=True, keep_for=3600)
+        assert (entry.writing, entry.durable, Path(url).exists()) == (True, "", False)
+        with pytest.raises(resident.ResidentFull):
+            resident.put("other", np.zeros(60 * MB, np.uint8))
+        go.set()
+        assert len(resident.get("array")) == 60 * MB
+        assert copies_written() is None
+        [entry] = resident.list()
+        assert (entry.writing, entry.durable, entry.pinned, entry.keep_for_s) == (False, url, False, 3600)
+        assert entry.durable_s > 0
+        resident.put("other", np.zeros(60 * MB, np.uint8))
+        # Dropped for room by now, and not lost.
+        assert len(resident.get("array")) == 60 * MB
+
+
+def test_flytes_copy_of_a_frame_is_the_same_when_it_is_written_behind(job: Job) -> None:
+    from flytekit.core.context_manager import FlyteContextManager
+    from flytekit.core.type_engine import TypeEngine
+
+    import pool.flyte.handle1  # noqa: F401 - it registers Resident[T]
+
+    context, kind = FlyteContextManager.current_context(), Resident[pd.DataFrame]
+    expected = TypeEngine.to_literal_type(kind)
+    frame = pd.DataFrame({"a": np.arange(1000), "b": ["x", "y"] * 500})
+    with job():
+        at_once = TypeEngine.to_literal(context, Resident(frame), kind, expected)
+        handle = Resident(frame, write_behind=True)
+        later = TypeEngine.to_literal(context, handle, kind, expected)
+        given_on = TypeEngine.to_python_value(context, later, kind)
+        pd.testing.assert_frame_equal(given_on.get(), frame)
+        assert given_on.source == "memory"
+        assert copies_written() is None
+        assert handle.memory_s > 0
+        assert handle.durable_s > 0
+        one, other = (literal.scalar.structured_dataset for literal in (at_once, later))
+        assert one.uri != other.uri
+        assert one.metadata == other.metadata
+        with pytest.raises(TypeError, match="write_behind is for frames"):
+            TypeEngine.to_literal(
+                context, Resident({1}, write_behind=True), Resident[set], TypeEngine.to_literal_type(Resident[set])
+            )
+    # Anywhere else.
+    plain = TypeEngine.to_python_value(context, later, pd.DataFrame)
+    pd.testing.assert_frame_equal(plain, frame)
 
 
 def test_the_durable_copy_of_a_dataset_is_a_directory_that_is_whole(job: Job, tmp_path: Path) -> None:
