@@ -115,7 +115,8 @@ def verdict(runs: Sequence[Run]) -> str:
     times = fresh.outside_s / warm.outside_s
     return (
         f"time outside task bodies: {warm.outside_s:.1f} s warm vs {fresh.outside_s:.1f} s with a cluster per task: "
-        f"{times:.1f} times less"
+        f"{times:.1f} times less. Handing tables over, within the bodies: {warm.handover_s:.2f} s warm vs "
+        f"{fresh.handover_s:.2f} s"
     )
 
 

@@ -121,7 +121,7 @@ def put(
         copies.write(durable, value, kind)
     written = time.perf_counter()
     if entry is None:
-        about |= {"durable": durable, "bytes": 0, "writing": False}
+        about |= {"keep_for_s": keep_for, "pinned": pinned, "durable": durable, "bytes": 0, "writing": False}
         entry = owners.ask(owners.of(owners.here), "adopt", name, [], about)
     return Entry(**entry, memory_s=round(adopted - began, 4), durable_s=round(written - adopted, 4))
 
