@@ -101,11 +101,15 @@ class AsyncClient(ClientBase):
                 await lease.release()
 
     async def _release(self, lease: AsyncLease, hold_s: float | None, note: str) -> None:
+        if lease.state != "ended":
+            await _finish(self._once_written(lease, hold_s, note))
+
+    async def _once_written(self, lease: AsyncLease, hold_s: float | None, note: str) -> None:
         # As long as they are written, the lease is renewed: the values are in the cluster's memory alone.
         failed = await asyncio.to_thread(copies_written)
         if lease._close():
             self._renewer.remove(lease)
-            await _finish(self._give_back(lease, hold_s, note))
+            await self._give_back(lease, hold_s, note)
         if failed is not None:
             raise failed
 

@@ -7,6 +7,7 @@ the lease is not given back.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -123,6 +124,15 @@ def finish() -> DurableFailed | None:
             if _known.get(writing.url) is writing:
                 del _known[writing.url]
 
+
+def _forget() -> None:
+    """A forked child writes nothing: its parent's threads are not in it."""
+    global _lock
+    _lock = threading.Lock()
+    _known.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 _lock = threading.Lock()
 _known: dict[str, Writing] = {}
