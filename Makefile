@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format soak test-ray test-kube lock lock-image build clean \
-        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-kube bench-resident
+        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-connector bench-kube bench-resident
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-chain: setup  ## the example workflow on a warm pool, against a cluster pe
 bench-resident: setup  ## handing data to the next job in memory, against Parquet and pickle on the local disk
 	@$(BIN)/python -m benchmarks.resident
 
+bench-connector: setup  ## a recorded Flyte task on a warm cluster: warm interpreter against Ray job
+	@$(BIN)/python -m benchmarks.connector
+
 bench-kube: setup  ## on a real Kubernetes with KubeRay: make bench-kube KUBECONFIG=~/.kube/config, images as for its tests
 	@$(BIN)/python -m benchmarks.kube
 
@@ -87,7 +90,7 @@ lock: setup  ## resolve the dependencies anew into requirements.lock
 	@$(MAKE) --no-print-directory lock-image
 
 lock-image: setup  ## what the daemon's image installs, in the versions of requirements.lock
-	@$(UV) pip compile --quiet --universal --generate-hashes --extra server --extra kubernetes --extra postgres \
+	@$(UV) pip compile --quiet --universal --generate-hashes --extra server --extra kubernetes --extra postgres --extra connector \
 	  --constraint requirements.lock --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  -o deploy/requirements.lock pyproject.toml
 

@@ -38,6 +38,12 @@ def connector(
     wait_s: Annotated[
         float, typer.Option("--wait-s", min=0, max=604_800, help="Seconds a task waits for its cluster at most.")
     ] = 3600.0,
+    warm: Annotated[
+        bool, typer.Option("--warm/--ray-jobs", help="Run tasks in warm interpreters, or each as a Ray job.")
+    ] = True,
+    preload: Annotated[
+        list[str] | None, typer.Option("--preload", help="Module that warm interpreters import; may be given again.")
+    ] = None,
     link: Annotated[
         str,
         typer.Option("--link", help="Dashboard's URL as people reach it: {url}, {cluster} and {job} are put in."),
@@ -80,6 +86,8 @@ def connector(
         env_dir=env_dir,
         hold_s=hold_s,
         wait_s=wait_s,
+        warm=warm,
+        preload=tuple(preload or ()),
         link=link,
         metrics=metrics,
     )

@@ -34,6 +34,22 @@ class Jobs:
         answer = await self._ask("GET", f"/api/jobs/{job}", ok=(200, 404))
         return None if answer.status_code == 404 else dict(answer.json())
 
+    async def all(self) -> list[dict[str, Any]]:
+        """Return what Ray knows of every job.
+
+        Raises:
+            JobsError: if it cannot be said.
+        """
+        return [dict(job) for job in (await self._ask("GET", "/api/jobs/")).json()]
+
+    async def delete(self, job: str) -> None:
+        """Have Ray forget a job that ended.
+
+        Raises:
+            JobsError: if it does not.
+        """
+        await self._ask("DELETE", f"/api/jobs/{job}", ok=(200, 404))
+
     async def submit(
         self,
         job: str,

@@ -7,17 +7,15 @@ anything of ours.
 
 from __future__ import annotations
 
-import base64
 import io
 import json
-import shlex
 import zipfile
-import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 from pool.connector.plan import PREFIX, Plan
-from pool.inside import start
+from pool.inside import place, start
+from pool.inside.sending import command_of
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -35,21 +33,22 @@ def package(plan: Plan, environment: Mapping[str, str]) -> bytes:
         environment: the connector's own variables; the task's win.
     """
     given = {
+        "id": plan.id,
         "command": plan.command,
         "environment": {**environment, **plan.environment},
         "unpacks": plan.unpacks,
     }
+    return packed(start.GIVEN, given)
+
+
+def packed(name: str, given: Mapping[str, Any]) -> bytes:
+    """Return a package of one JSON file. The same content gives the same package."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        # The same plan gives the same package.
-        archive.writestr(zipfile.ZipInfo(start.GIVEN, _EPOCH), json.dumps(given, sort_keys=True))
+        archive.writestr(zipfile.ZipInfo(name, _EPOCH), json.dumps(given, sort_keys=True))
     return out.getvalue()
 
 
 def entrypoint() -> str:
     """Return the command line of a job."""
-    packed = base64.b64encode(zlib.compress(Path(start.__file__).read_bytes(), 9)).decode()
-    # Some images have only the one name, some only the other.
-    python = "$(command -v python || command -v python3)"
-    program = f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{packed}')))"
-    return f"exec {python} -c {shlex.quote(program)}"
+    return command_of(place, start)

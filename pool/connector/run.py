@@ -9,17 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import httpx
 
 from pool.client import (
     AcquireRefused,
-    AsyncClient,
     ClientError,
     InvalidRequest,
     LeaseRequest,
@@ -31,9 +26,10 @@ from pool.client import (
 from pool.connector.jobs import ENDED, Jobs, JobsError
 from pool.connector.package import entrypoint, name_of, package
 from pool.connector.plan import Plan
-from pool.connector.standing import Standing
+from pool.connector.status import Phase, Status, Tools
+from pool.connector.warm import Lost, NotWarm, Warm
 from pool.core.reasons import Reason
-from pool.wire import LeaseView
+from pool.wire import LeaseView, WaiterView
 
 if TYPE_CHECKING:
     from pool.client import AsyncLease
@@ -48,63 +44,7 @@ NEVER_BEGUN = frozenset((Reason.WAITER_GONE, Reason.UNCLAIMED, Reason.UNDELIVERE
 ASKED_ANEW = 20
 DONE, FAILED, ABORTED = "the task's command ended", "the task's command failed", "aborted"
 """What a lease's end says: all that is left of an attempt when its lease is over."""
-
-
-class Phase(StrEnum):
-    """How far an attempt is. The values are the names in Flyte's protocol."""
-
-    WAITING = "WAITING_FOR_RESOURCES"
-    INITIALIZING = "INITIALIZING"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    RETRYABLE_FAILED = "RETRYABLE_FAILED"
-    ABORTED = "ABORTED"
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing follows."""
-        return self not in (Phase.WAITING, Phase.INITIALIZING, Phase.RUNNING)
-
-
-@dataclass(frozen=True)
-class Status:
-    """How an attempt is doing.
-
-    Attributes:
-        phase: how far it is.
-        message: one sentence or more, for people.
-        about: what is known of its lease and its job: ids, reasons, durations.
-        dashboard: URL of the cluster's dashboard; empty while there is none.
-        waits: a cluster is being started or waited for: that takes longer than a call may.
-    """
-
-    phase: Phase
-    message: str
-    about: Mapping[str, str] = field(default_factory=dict)
-    dashboard: str = ""
-    waits: bool = False
-
-
-@dataclass
-class Tools:
-    """What all attempts share.
-
-    Attributes:
-        client: asks for leases.
-        standing: looks at them.
-        http: speaks to clusters.
-        environment: returns the connector's own variables, for every task.
-        wait_s: how long an attempt waits for its cluster at most.
-        told: called with each phase that is reached, and the seconds since the attempt was first seen here.
-    """
-
-    client: AsyncClient
-    standing: Standing
-    http: httpx.AsyncClient
-    environment: Callable[[], Mapping[str, str]]
-    wait_s: float = 3600.0
-    told: Callable[[Status, float], None] = lambda status, after_s: None
+WROTE = "The task's command ended; its outputs, or its error, are where it wrote them."
 
 
 class _Over(Exception):
@@ -133,6 +73,7 @@ class Run:
         self._tools = tools
         self._lease: AsyncLease | None = None
         self._jobs: Jobs | None = None
+        self._warm: Warm | None = None
         self._changed = asyncio.Event()
         self._held = False
         self._task = asyncio.create_task(self._drive(), name=plan.id)
@@ -169,6 +110,9 @@ class Run:
         with suppress(asyncio.CancelledError):
             await self._task
         if self._lease is not None:
+            if self._warm is not None:
+                # The reset would end it too, but has to find it first.
+                await self._warm.kill(self.plan)
             await self._release(ABORTED)
         else:
             await give_back(self.plan, self._tools)
@@ -182,6 +126,8 @@ class Run:
         """
         if self._jobs is None or self.status.phase.over:
             raise JobsError("The task's log is on its cluster, which the task does not have now.")
+        if self._warm is not None:
+            return await self._warm.log(self.plan)
         return await self._jobs.log(self.plan.id)
 
     def leave(self) -> None:
@@ -219,7 +165,7 @@ class Run:
             await self._end(Phase.FAILED, f"{lease.cluster.id} has no dashboard, to which jobs are submitted.")
         self._jobs = Jobs(self._tools.http, lease.cluster)
         watching = asyncio.create_task(lease.wait_lost())
-        working = asyncio.create_task(self._work(self._jobs, said))
+        working = asyncio.create_task(self._work(self._jobs, lease, said))
         try:
             await asyncio.wait((watching, working), return_when=asyncio.FIRST_COMPLETED)
             if working.done():
@@ -252,7 +198,7 @@ class Run:
             try:
                 return await self._tools.client.acquire(request, progress=self._progress, give_back=False)
             except RequestIdUsed as error:
-                ended = await self._tools.standing.lease(str(request.request_id), plan.holder)
+                ended = await self._known_of(str(request.request_id))
                 reason = ended.end_reason if isinstance(ended, LeaseView) else error.reason
                 if nth >= ASKED_ANEW or reason not in NEVER_BEGUN:
                     raise self._told_by(ended, error) from None
@@ -272,6 +218,15 @@ class Run:
             nth += 1
             request = replace(request, request_id=f"{plan.id}-{nth}")
 
+    async def _known_of(self, request_id: str) -> LeaseView | WaiterView | None:
+        """Return what the pool knows of what was asked with a request id, as soon as it answers."""
+        while True:
+            try:
+                return await self._tools.standing.lease(request_id, self.plan.holder)
+            except Unreachable as error:
+                self._say(Phase.WAITING, str(error), waits=True)
+                await asyncio.sleep(POLL_S[1])
+
     def _told_by(self, ended: object, error: RequestIdUsed) -> _Over:
         """Return how an attempt ended whose lease is over: what is known of it stands in the pool."""
         if not isinstance(ended, LeaseView):
@@ -288,8 +243,60 @@ class Run:
         if progress.outcome is None:
             self._say(Phase.WAITING, str(progress), waits=True)
 
-    async def _work(self, jobs: Jobs, said: str) -> tuple[Phase, str, str]:
-        """Submit the job if it is not there, and return how it ended: phase, note of the release, message."""
+    async def _work(self, jobs: Jobs, lease: AsyncLease, said: str) -> tuple[Phase, str, str]:
+        """Run the command, unless it has begun, and return how it ended: phase, note of the release, message."""
+        try:
+            warm = await self._begun_warm(jobs, lease)
+        except NotWarm as error:
+            self._about(how="ray_job", how_reason=error.reason)
+            return await self._work_as_job(jobs, f"{said} It runs as Ray job {self.plan.id}, since {error}.")
+        except Lost as error:
+            return Phase.RETRYABLE_FAILED, FAILED, str(error)
+        self._warm = warm
+        self._about(how="warm_interpreter", how_reason="", runner=warm.job)
+        self._say(Phase.RUNNING, f"{said} It runs in the cluster's warm interpreter.")
+        try:
+            code = await warm.ended(self.plan)
+        except Lost as error:
+            return Phase.RETRYABLE_FAILED, FAILED, str(error)
+        if code == 0:
+            return Phase.SUCCEEDED, DONE, WROTE
+        tail = ""
+        with suppress(JobsError):
+            tail = (await warm.log(self.plan)).strip()[-TAIL_CHARACTERS:]
+        return Phase.RETRYABLE_FAILED, FAILED, f"The task's command ended with code {code}. {tail}".strip()
+
+    async def _begun_warm(self, jobs: Jobs, lease: AsyncLease) -> Warm:
+        """Have the task run in the cluster's warm interpreter, and return that.
+
+        Raises:
+            NotWarm: if it is to run, or runs already, as a Ray job.
+            Lost: if it ended with an interpreter that is gone.
+        """
+        if not self._tools.warm:
+            raise NotWarm("off", "the connector was told so")
+        if self.plan.runtime_env:
+            raise NotWarm("runtime_env", "it has a runtime_env")
+        while True:
+            try:
+                found = await jobs.status(self.plan.id)
+                break
+            except JobsError as error:
+                log.warning("attempt %s: %s", self.plan.id, error)
+                await asyncio.sleep(POLL_S[1])
+        if found is not None:
+            raise NotWarm("begun", "it has begun so")
+        environment = self._tools.environment()
+        warm = Warm(jobs, lease.cluster, environment, self._tools.preload)
+        await warm.ready()
+        await warm.begin(self.plan, environment)
+        return warm
+
+    def _about(self, **fields: str) -> None:
+        self.status = replace(self.status, about={**self.status.about, **fields})
+
+    async def _work_as_job(self, jobs: Jobs, said: str) -> tuple[Phase, str, str]:
+        """Submit the job if it is not there, and return how it ended."""
         plan, pause_s = self.plan, POLL_S[0]
         submitted = False
         while True:
@@ -311,17 +318,13 @@ class Run:
             if status in ENDED:
                 return await self._outcome(jobs, status, str(found.get("message") or ""))
             if status == "RUNNING":
-                self._say(Phase.RUNNING, f"{said} It runs as Ray job {plan.id}.")
+                self._say(Phase.RUNNING, said)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.2, POLL_S[1])
 
     async def _outcome(self, jobs: Jobs, status: str, message: str) -> tuple[Phase, str, str]:
         if status == "SUCCEEDED":
-            return (
-                Phase.SUCCEEDED,
-                DONE,
-                "The task's command ended; its outputs, or its error, are where it wrote them.",
-            )
+            return Phase.SUCCEEDED, DONE, WROTE
         tail = ""
         with suppress(JobsError):
             tail = (await jobs.log(self.plan.id)).strip()[-TAIL_CHARACTERS:]

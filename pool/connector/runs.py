@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from pool.client import AcquireRefused, LeaseRequest, Unreachable
 from pool.connector.jobs import ENDED, Jobs, JobsError
 from pool.connector.plan import PREFIX, Plan, base_of
-from pool.connector.run import FAILED, Run, Status, Tools, give_back
+from pool.connector.run import FAILED, Run, give_back
+from pool.connector.status import Status, Tools
 from pool.wire import LeaseView
 
 if TYPE_CHECKING:

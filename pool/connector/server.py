@@ -18,10 +18,10 @@ import httpx
 from pool.client import AsyncClient
 from pool.client.endpoint import Endpoint
 from pool.connector.errors import NotServed
-from pool.connector.run import Tools
 from pool.connector.runs import Runs
 from pool.connector.service import Answering, register
 from pool.connector.standing import Standing
+from pool.connector.status import Tools
 from pool.connector.telling import Telling
 
 log = logging.getLogger("warmpool.connector")
@@ -43,6 +43,8 @@ class Options:
         env_dir: a directory of which each file is a variable for every task: its name, and its content.
         hold_s: how long the first answer about an attempt that has a cluster may wait for its end.
         wait_s: how long an attempt waits for its cluster at most.
+        warm: whether tasks run in warm interpreters where they can.
+        preload: modules that these import besides.
         link: template of the dashboard's URL as people reach it.
         metrics: ``host:port`` for Prometheus; empty for none.
     """
@@ -58,6 +60,8 @@ class Options:
     env_dir: Path | None = None
     hold_s: float = 3.0
     wait_s: float = 3600.0
+    warm: bool = True
+    preload: tuple[str, ...] = ()
     link: str = ""
     metrics: str = ""
 
@@ -89,7 +93,7 @@ async def _serve(
     client = AsyncClient(options.url, options.token, options.token_file)
     async with httpx.AsyncClient(trust_env=False) as http, client:
         standing = Standing(http, Endpoint(options.url, options.token, options.token_file))
-        tools = Tools(client, standing, http, environment, options.wait_s, telling.told)
+        tools = Tools(client, standing, http, environment, options.wait_s, options.warm, options.preload, telling.told)
         runs = Runs(tools)
         telling.watch(runs)
         server = grpc.aio.server()

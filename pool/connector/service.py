@@ -18,8 +18,8 @@ from google.protobuf import struct_pb2
 from pool.client import ClientError
 from pool.connector.jobs import JobsError
 from pool.connector.plan import Plan, decode, refusal
-from pool.connector.run import Phase, Status
 from pool.connector.runs import Runs
+from pool.connector.status import Phase, Status
 from pool.connector.task import TASK_TYPE, plan_of
 from pool.core.errors import PoolError
 
@@ -84,7 +84,10 @@ class Answering:
             return []
         if self.link:
             url = self.link.format(url=url, cluster=status.about.get("cluster", ""), job=job).rstrip("/")
-        return [("Ray dashboard", url), ("Log of the task", f"{url}/#/jobs/{job}")]
+        log_page = f"{url}/#/jobs/{job}"
+        if status.about.get("how") == "warm_interpreter":
+            log_page = f"{url}/#/logs"
+        return [("Ray dashboard", url), ("Log of the task", log_page)]
 
 
 def resource(status: Status, answering: Answering, messages: Any, execution: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from pool.connector.errors import NotServed
-from pool.connector.run import Status
+from pool.connector.status import Status
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -29,8 +29,8 @@ class Telling:
         self.registry = CollectorRegistry()
         self._ended = Counter(
             "warmpool_connector_attempts",
-            "Task attempts that ended, by how, and by how their lease came.",
-            ["phase", "outcome"],
+            "Task attempts that ended, by how, by how their lease came, by how they ran, and why not warm.",
+            ["phase", "outcome", "how", "reason"],
             registry=self.registry,
         )
         self._after = Histogram(
@@ -59,7 +59,9 @@ class Telling:
         """Count a phase that an attempt has reached, `after_s` seconds after it was first seen."""
         self._after.labels(status.phase.value.lower()).observe(after_s)
         if status.phase.over:
-            self._ended.labels(status.phase.value.lower(), status.about.get("outcome", "none")).inc()
+            about = status.about
+            how, reason = about.get("how", "none"), about.get("how_reason", "")
+            self._ended.labels(status.phase.value.lower(), about.get("outcome", "none"), how, reason).inc()
 
     def close(self) -> None:
         """Listen no more."""

@@ -24,15 +24,21 @@ BESIDE = frozenset((CLIENTS, "gcs_server", "dashboard.py", "log_monitor.py", "mo
 
 OWNER = "ray::ResidentOwner"
 """Title of the worker of an owner of resident data."""
+WATCHER = "while kill -s 0 "
+"""In the command line of the shell that Ray has watch over a submitted job."""
 
 
-def leftovers(table: dict[int, Process], own_pid: int, spared: Sequence[int] = ()) -> dict[tuple[int, float], str]:
+def leftovers(
+    table: dict[int, Process], own_pid: int, spared: Sequence[int] = (), runners: Sequence[int] = ()
+) -> dict[tuple[int, float], str]:
     """Return what a holder's code started in this container and still runs, by pid and start time.
 
     Args:
         table: the container's processes by pid.
         own_pid: of the one that asks: it is part of a job of ours.
         spared: process ids of owners of resident data that stay, on whatever node.
+        runners: process ids of the actors that watch over warm interpreters. These stay with what watches over them,
+            and go with nothing of what they started.
 
     Ray's own are what began no later than the raylet, what Ray starts beside it, and the raylet's agents and idle
     workers. Whatever a worker started, and whatever lost its parent since, was started by a holder's code.
@@ -53,6 +59,8 @@ def leftovers(table: dict[int, Process], own_pid: int, spared: Sequence[int] = (
             continue
         if pid in spared and process.command[0].startswith(OWNER):
             continue
+        if of_a_runner(chain, table, runners):
+            continue
         top = next(number for number in reversed(chain) if number not in roots)
         if top == raylet.pid:
             if pid == top or rays_own(table[chain[chain.index(top) - 1]], alone=pid == chain[chain.index(top) - 1]):
@@ -65,6 +73,15 @@ def leftovers(table: dict[int, Process], own_pid: int, spared: Sequence[int] = (
         kind = f"worker {title}" if title.startswith("ray::") else f"process {' '.join(process.command)[:80]!r}"
         found[pid, process.started_s] = f"{kind} (pid {pid})"
     return found
+
+
+def of_a_runner(chain: list[int], table: dict[int, Process], runners: Sequence[int]) -> bool:
+    """Tell whether a process, the first of its line, watches over a warm interpreter or is one."""
+    if chain[0] in runners:
+        return table[chain[0]].command[0].startswith("ray::JobSupervisor")
+    if len(chain) > 1 and chain[1] in runners:
+        return True
+    return len(chain) > 2 and chain[2] in runners and any(WATCHER in part for part in table[chain[1]].command)
 
 
 def rays_own(child: Process, *, alone: bool) -> bool:

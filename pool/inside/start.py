@@ -1,8 +1,9 @@
 """Starts the command of a Flyte task on the head, with what it was sent in a file instead of on a command line.
 
-It is this file's text, run by ``python -c`` as the entrypoint of a submitted job: it may import the standard library
-only. The job's working directory holds the file `GIVEN`, a JSON object, which is deleted once it is read:
+Its text is run by ``python -c`` as the entrypoint of a submitted job: it may import the standard library only.
+The job's working directory holds the file `GIVEN`, a JSON object, which is deleted once it is read:
 
+    ``id``           of the task: one that has begun in the cluster's warm interpreter is not begun again
     ``command``      what a shell is to run
     ``environment``  variables to set
     ``unpacks``      whether the command unpacks code into its working directory: it gets an empty one, and what
@@ -20,8 +21,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
+
+from pool.inside.place import logs, of_the_raylet
 
 GIVEN = "warmpool.json"
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -33,8 +36,12 @@ def main() -> int:
     file = here / GIVEN
     given = json.loads(file.read_text(encoding="utf-8"))
     file.unlink()
+    # Both have their logs in one directory, that of Ray's.
+    if (logs() / f"{given['id']}.log").exists():
+        print("The task has begun in the cluster's warm interpreter, and does not begin again.", flush=True)
+        return 1
     environment = environment_of(dict(os.environ), str(here), given["environment"])
-    image_directory = directory_of_raylet()
+    image_directory, _ = of_the_raylet()
     work = here / "work"
     if given["unpacks"]:
         work.mkdir()
@@ -54,21 +61,6 @@ def environment_of(own: dict[str, str], here: str, given: dict[str, str]) -> dic
         (config.get("runtime_env") or {}).pop("working_dir", None)
         environment[JOB_CONFIG] = json.dumps(config)
     return environment | given
-
-
-def directory_of_raylet() -> str:
-    """Return the working directory of the image: Ray was started in it."""
-    pid = os.getppid()
-    while pid > 1:
-        try:
-            folder = Path("/proc", str(pid))
-            if PurePath((folder / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")).name == "raylet":
-                return str((folder / "cwd").readlink())
-            # ppid is the second field after the name, see proc_pid_stat(5).
-            pid = int((folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
-        except OSError:
-            break
-    return str(Path.home())
 
 
 def run(command: str, environment: dict[str, str], directory: str) -> int:

@@ -10,6 +10,7 @@ Argument: a JSON object.
                    that are not Ray's own are ended
     ``prestart``   whether the nodes shall start as many idle workers as they have cpus, for the next holder
     ``bound_s``    how long to wait for what goes by itself, seconds
+    ``runners``    ids of the jobs of warm interpreters, which stay, though nothing that they started
     ``spare``      namespace and beginning of the name of the actors that stay, and their objects; null for none
     ``began``      null, or what alone is removed: actors and placement groups of drivers that began between
                    ``since_ms`` and ``until_ms``, or in one of the ``submissions`` (job ids)
@@ -26,7 +27,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -48,7 +49,8 @@ def main(given: dict[str, Any]) -> dict[str, Any]:
     """Sweep the whole cluster, and return what was removed, what is left, and how much the cluster has grown."""
     bound_s, spare = given["bound_s"], given["spare"]
     spared = owners(spare) if spare else []
-    sweeps = [Sweeps(bound_s, spared)] if given["processes"] else []
+    runners = supervisors(given["runners"]) if given["runners"] else []
+    sweeps = [Sweeps(bound_s, spared, runners)] if given["processes"] else []
     removed, left = sweep_tables(bound_s, spare, given["began"])
     for sweep in sweeps:
         # What an actor that was there still started may have come after the look at its node.
@@ -59,6 +61,7 @@ def main(given: dict[str, Any]) -> dict[str, Any]:
     wear = {}
     if given["processes"]:
         table = processes()
+        # A warm interpreter is no growth of Ray's.
         wear = grown(rays(table, os.getpid(), [pid for pid, _ in leftovers(table, os.getpid(), spared)]))
     if not spared and not given["began"]:
         # What the spared own may stay, and whose the rest is cannot be said of an object.
@@ -95,15 +98,26 @@ def stays(actor: Any, spare: list[str] | None) -> bool:
     return spare is not None and actor.ray_namespace == spare[0] and actor.name.startswith(spare[1])
 
 
-def owners(spare: list[str]) -> list[int]:
-    """Return the process ids, each on its node, of the actors that stay."""
+def living_actors() -> list[Any]:
+    """Return the rows of the actors that are alive."""
     messages, services = generated("gcs_service")
 
     with gcs() as opened:
         asked = messages.GetAllActorInfoRequest(show_dead_jobs=False)
         stub = services.ActorInfoGcsServiceStub(opened)
         every = stub.GetAllActorInfo(asked, timeout=TIMEOUT_S).actor_table_data
-    return [actor.pid for actor in every if actor.state != actor.DEAD and stays(actor, spare)]
+    return [actor for actor in every if actor.state != actor.DEAD]
+
+
+def owners(spare: list[str]) -> list[int]:
+    """Return the process ids, each on its node, of the actors that stay."""
+    return [actor.pid for actor in living_actors() if stays(actor, spare)]
+
+
+def supervisors(jobs: list[str]) -> list[int]:
+    """Return the process ids, on the head, of the actors with which Ray watches over submitted jobs."""
+    names = {SUPERVISOR + job for job in jobs}
+    return [actor.pid for actor in living_actors() if actor.name in names]
 
 
 def drivers_of(table: Iterable[Any], began: dict[str, Any]) -> set[bytes]:
@@ -210,9 +224,10 @@ def prestart() -> None:
 class Sweeps:
     """Ends what a holder's code started on each node: the other nodes are begun with at once."""
 
-    def __init__(self, bound_s: float, spared: list[int]) -> None:
+    def __init__(self, bound_s: float, spared: list[int], runners: list[int]) -> None:
         self._bound_s = bound_s
         self._spared = spared
+        self._runners = runners
         self._others = [node.node_id.hex() for node in nodes() if not node.is_head_node]
         self._running: list[Any] = []
         if self._others:
@@ -236,7 +251,7 @@ class Sweeps:
 
     def results(self) -> tuple[list[str], list[str]]:
         """Return what was ended, and what would not end."""
-        found = [sweep_processes(self._bound_s, "head", self._spared)]
+        found = [sweep_processes(self._bound_s, "head", self._spared, self._runners)]
         if self._running:
             import ray
 
@@ -259,12 +274,14 @@ class Sweeps:
             ray.shutdown()
 
 
-def sweep_processes(bound_s: float, where: str, spared: list[int]) -> tuple[list[str], list[str]]:
+def sweep_processes(
+    bound_s: float, where: str, spared: list[int], runners: Sequence[int] = ()
+) -> tuple[list[str], list[str]]:
     """End the processes of this pid namespace that a holder's code started; return those, and what would not end."""
     began = time.monotonic()
     seen: dict[tuple[int, float], str] = {}
     while True:
-        now = leftovers(processes(), os.getpid(), spared)
+        now = leftovers(processes(), os.getpid(), spared, runners)
         seen |= now
         waited_s = time.monotonic() - began
         if not now or waited_s > bound_s:

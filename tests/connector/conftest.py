@@ -19,7 +19,7 @@ from flyteidl2.connector import connector_pb2, service_pb2_grpc
 from tests.homes import Home, a_home
 from tests.serving import Served, environment
 
-WAIT_S = 90.0
+WAIT_S = 240.0
 
 
 class Connector:

@@ -7,11 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from flyteidl2.connector import connector_pb2
 
 from pool.connector.task import plan_of
-from tests.connector.conftest import Connector
-from tests.connector.requests import outputs1, request1
+from pool.inside import runner
+from tests.connector.conftest import Connector, phase_of
+from tests.connector.requests import outputs1, outputs2, request1, request2
 from tests.homes import listed, until
 from tests.serving import Served
 
@@ -53,6 +56,7 @@ def test_flyte_1s_recorded_task_runs_on_a_leased_cluster_and_its_outputs_are_whe
     meta = connector.create(request)
     done = connector.until(meta, "SUCCEEDED")
     assert outputs1(request) == {"o0": 46}
+    assert done.custom_info["how"] == "warm_interpreter", done.message
     assert [link.name for link in done.log_links] == ["Ray dashboard", "Log of the task"]
     assert done.custom_info["cluster"].startswith("c-")
     assert leases(served, request) == []
@@ -61,6 +65,64 @@ def test_flyte_1s_recorded_task_runs_on_a_leased_cluster_and_its_outputs_are_whe
     assert connector.create(request) == meta
     connector.until(meta, "SUCCEEDED")
     assert (Path(request.output_prefix) / "outputs.pb").stat().st_mtime_ns == written
+
+
+def test_flyte_2s_recorded_task_runs_on_the_same_cluster_and_its_outputs_are_where_flyte_looks(
+    served: Served, tmp_path: Path
+) -> None:
+    variables = tmp_path / "variables"
+    variables.mkdir()
+    # As a backend tells its pods where it is; this task calls no other, so nobody is called.
+    (variables / "_U_EP_OVERRIDE").write_text("127.0.0.1:9")
+    (variables / "_U_INSECURE").write_text("true")
+    with Connector(served, tmp_path, "--env-dir", str(variables)) as connector:
+        request = request2(tmp_path / "store")
+        # Whatever image a key names, local clusters run in this environment.
+        request.template.container.image = request1(tmp_path / "one").template.container.image
+        meta = connector.create(request)
+        connector.until(meta, "SUCCEEDED")
+        assert outputs2(request) == {"o0": 42}
+        done = connector.get2(meta)
+        assert phase_of(done) == "SUCCEEDED"
+        assert [link.name for link in done.log_links] == ["Ray dashboard", "Log of the task"]
+        category = connector_pb2.TaskCategory(name="ray")
+        asked = connector_pb2.DeleteTaskRequest(task_category=category, resource_meta=meta)
+        connector.tasks2.DeleteTask(asked, timeout=10)
+
+
+def test_a_warm_interpreter_stays_for_the_next_lease_and_what_a_task_left_does_not(
+    connector: Connector, served: Served, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    leaving = SLEEPS.replace(
+        "    while not",
+        "    import subprocess\n"
+        "    child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        f"    Path({str(pids)!r}).write_text(str(child.pid))\n    while not",
+    )
+    first = request1(tmp_path / "first", "0", leaving)
+    first.template.container.env.add(key="STORE", value=str(tmp_path))
+    (tmp_path / "go").touch()
+    one = connector.until(connector.create(first), "SUCCEEDED")
+    two = connector.until(connector.create(request1(tmp_path / "second", "1")), "SUCCEEDED")
+    assert one.custom_info["how"] == two.custom_info["how"] == "warm_interpreter", one.message
+    assert one.custom_info["runner"] == two.custom_info["runner"]
+    assert one.custom_info["cluster"] == two.custom_info["cluster"]
+    assert not psutil.pid_exists(int(pids.read_text()))
+
+
+def test_what_cannot_run_in_a_warm_interpreter_runs_as_a_ray_job_and_says_why(
+    connector: Connector, tmp_path: Path
+) -> None:
+    request = request1(tmp_path / "store")
+    request.template.custom["runtimeEnvYaml"] = "env_vars: {A: b}"
+    done = connector.until(connector.create(request), "SUCCEEDED")
+    assert outputs1(request) == {"o0": 46}
+    assert (done.custom_info["how"], done.custom_info["how_reason"]) == ("ray_job", "runtime_env")
+    request = request1(tmp_path / "another", "1")
+    request.template.container.args.append("| cat")
+    done = connector.until(connector.create(request), "SUCCEEDED")
+    assert (done.custom_info["how"], done.custom_info["how_reason"]) == ("ray_job", "needs_shell")
 
 
 def test_a_task_that_raises_leaves_its_error_where_flyte_looks(connector: Connector, tmp_path: Path) -> None:
@@ -128,13 +190,16 @@ def connector_meta(tmp_path: Path) -> bytes:
     return plan_of(request1(tmp_path / "other", "9")).encode()
 
 
-def test_secrets_are_neither_in_rays_job_list_nor_in_the_meta(served: Served, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [(), ("--ray-jobs",)])
+def test_secrets_are_neither_in_rays_job_list_nor_in_the_meta(
+    served: Served, tmp_path: Path, how: tuple[str, ...]
+) -> None:
     store, variables = tmp_path / "store", tmp_path / "variables"
     variables.mkdir()
     (variables / "FLYTE_AWS_SECRET_ACCESS_KEY").write_text("the-operators-secret\n")
-    request = waits(store, "4")
+    request = waits(store, f"4-{len(how)}")
     request.template.container.env.add(key="MINE", value="the-authors-secret")
-    with Connector(served, tmp_path, "--env-dir", str(variables)) as connector:
+    with Connector(served, tmp_path, "--env-dir", str(variables), *how) as connector:
         meta = connector.create(request)
         connector.until(meta, "RUNNING")
         assert until(lambda: (store / "began").exists())
@@ -144,7 +209,7 @@ def test_secrets_are_neither_in_rays_job_list_nor_in_the_meta(served: Served, tm
         connector.until(meta, "SUCCEEDED")
         log = connector.log.read_text()
     assert lease["cluster"]
-    assert plan_of(request).id in told
+    assert (plan_of(request).id if how else runner.PREFIX) in told
     for secret in ("the-operators-secret", "the-authors-secret"):
         assert secret not in told
         assert secret not in log

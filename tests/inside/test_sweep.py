@@ -91,10 +91,26 @@ def test_processes_of_this_machine_are_read_and_ended_ones_are_not() -> None:
 
 
 def test_the_program_travels_in_the_entrypoint_and_says_when_it_is_outside_a_cluster() -> None:
-    command = entrypoint({"processes": False, "prestart": False, "bound_s": 1, "spare": None, "began": None})
+    command = entrypoint(
+        {"processes": False, "prestart": False, "bound_s": 1, "spare": None, "runners": [], "began": None}
+    )
     # What Ray's job list shows for each job is kept short.
     assert len(command) < 8000
     env = {"PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]}
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 1
     assert "KeyError: 'RAY_ADDRESS'" in done.stderr
+
+
+def test_a_warm_interpreter_stays_and_what_it_forked_goes() -> None:
+    job = [
+        Process(700, 300, 60.0, ["ray::JobSupervisor.run"]),
+        Process(701, 700, 60.1, ["python3", "-c", "the warm interpreter"]),
+        Process(702, 700, 60.1, ["/bin/sh", "-c", "while kill -s 0 700; do sleep 1; done; kill -9 -701"]),
+        Process(703, 702, 65.0, ["sleep", "1"]),
+        Process(704, 701, 65.0, ["python3", "-c", "the warm interpreter"]),
+        Process(705, 704, 65.5, ["sleep", "600"]),
+    ]
+    table = {process.pid: process for process in [*POD, *job]}
+    assert {pid for pid, _ in leftovers(table, 503, runners=[700])} == {704, 705}
+    assert {pid for pid, _ in leftovers(table, 503)} == {700, 701, 702, 703, 704, 705}

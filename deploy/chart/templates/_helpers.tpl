@@ -22,6 +22,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.serviceAccount.name | default (include "warmpool.name" .) }}
 {{- end }}
 
+{{- define "warmpool.connector" -}}
+{{ include "warmpool.name" . }}-connector
+{{- end }}
+
+{{/* Of its own: the daemon's Service and NetworkPolicy select the daemon's. */}}
+{{- define "warmpool.connector.selector" -}}
+app.kubernetes.io/name: warmpool-connector
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "warmpool.connector.labels" -}}
+{{ include "warmpool.connector.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
 {{/* Namespace or template of the RayClusters. */}}
 {{- define "warmpool.clusters" -}}
 {{ dig "backend" "namespace" "" .Values.config | default .Release.Namespace }}
@@ -41,7 +58,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $own := dict "listen" "0.0.0.0:8787" "listen_publicly" true "state_dir" "/var/lib/warmpool" "backend" $backend "access" (dict "kubernetes" (dict)) -}}
 {{- $said := deepCopy .Values.config -}}
 {{- if eq (dig "backend" "namespace" "" $said) "" }}{{ $_ := set $said "backend" (omit (get $said "backend" | default dict) "namespace") }}{{ end -}}
-{{ toYaml (mergeOverwrite $own $given $said) }}
+{{- $config := mergeOverwrite $own $given $said -}}
+{{- if .Values.connector.enabled -}}
+{{- $trusted := dict "namespace" .Release.Namespace "service_account" (include "warmpool.connector" .) "tenants" .Values.connector.tenants -}}
+{{- $kubernetes := $config.access.kubernetes -}}
+{{- $_ := set $kubernetes "trusted" (append (get $kubernetes "trusted" | default list) $trusted) -}}
+{{- end }}
+{{ toYaml $config }}
 {{- end }}
 
 {{/* The Secret with the tokens and their key, which all replicas share. */}}

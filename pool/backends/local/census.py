@@ -7,14 +7,14 @@ worker started, and whatever lost its parent, was started by a holder's code.
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from pool.backends.local.processes import Entry, Process, command, owned
 from pool.backends.local.trail import Files, Running
 from pool.core.model import Wear
-from pool.inside.processes import NO_TITLE_YET, RAYS_OWN, WORKERS, grown
+from pool.inside.processes import NO_TITLE_YET, RAYS_OWN, WATCHER, WORKERS, grown
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Census:
         left: what a holder started itself, with its command line.
         idle: how many workers wait for something to do.
         head: process ids of Ray itself on the head, without its workers.
+        parents: process id by process id, of what a holder started.
     """
 
     own: frozenset[int]
@@ -34,6 +35,7 @@ class Census:
     left: tuple[tuple[Process, str], ...]
     idle: int = 0
     head: frozenset[int] = frozenset()
+    parents: Mapping[int, int] = field(default_factory=dict)
 
     def wear(self) -> Wear:
         """Return how much Ray's own processes on the head have grown, as of now."""
@@ -44,9 +46,18 @@ class Census:
         busy = [f"worker {title} (pid {process.pid})" for process, title in self.busy]
         return busy + [f"process {process.pid}: {title}" for process, title in self.left]
 
-    def without(self, pids: Collection[int]) -> Census:
-        """Return the same processes without some workers."""
-        return replace(self, busy=tuple(worker for worker in self.busy if worker[0].pid not in pids))
+    def without(self, pids: Collection[int], watched: Collection[int] = ()) -> Census:
+        """Return the same processes without some workers; also without what those of `watched` started themselves.
+
+        That is a job's program and the shell that watches over it: what the program has started is another's.
+        """
+        watchers = {one.pid for one, title in self.left if self.parents.get(one.pid) in watched and WATCHER in title}
+        spared = {*watched, *watchers}
+        return replace(
+            self,
+            busy=tuple(worker for worker in self.busy if worker[0].pid not in pids),
+            left=tuple(one for one in self.left if self.parents.get(one[0].pid) not in spared),
+        )
 
     def end(self, *, workers: bool) -> None:
         """End what holders started themselves; with `workers` also the workers that still run something."""
@@ -106,7 +117,8 @@ def sort(entries: dict[int, Entry], running: Running) -> Census:
     ]
     head = {running.head.pid} if running.head is not None else set()
     head |= {pid for root in head for pid in _below(root, children)}
-    return Census(frozenset(own), tuple(busy), tuple(left), len(idle), frozenset((head & own) - idle))
+    parents = {process.pid: entries[process.pid].parent for process, _ in left}
+    return Census(frozenset(own), tuple(busy), tuple(left), len(idle), frozenset((head & own) - idle), parents)
 
 
 def _title(pid: int) -> str:

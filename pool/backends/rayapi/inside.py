@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import base64
 import json
-import shlex
 import uuid
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.core.model import Wear
-from pool.inside import owner, processes, sweep
+from pool.inside import owner, place, processes, runner, sweep
+from pool.inside.sending import command_of
 
 BOUND_S = 5.0
 """How long the sweep waits for what goes by itself."""
@@ -56,8 +52,14 @@ async def swept(
         DashboardError: if it could not be run, or did not end well.
     """
     spare = [owner.NAMESPACE, owner.PREFIX] if spare_resident else None
-    given = {"processes": processes, "prestart": prestart, "bound_s": BOUND_S, "spare": spare, "began": began}
-    await _forget_earlier(dashboard)
+    given = {
+        "processes": processes,
+        "prestart": prestart,
+        "bound_s": BOUND_S,
+        "spare": spare,
+        "runners": await _forget_earlier(dashboard),
+        "began": began,
+    }
     job = f"{PREFIX}{uuid.uuid4().hex[:12]}"
     await dashboard.submit(job, entrypoint(given))
     try:
@@ -76,46 +78,28 @@ async def swept(
 
 
 def entrypoint(given: dict[str, Any]) -> str:
-    """Return the command line of the job. The program travels in it: an image need not have anything of ours."""
-    # Some images have only the one name, some only the other.
-    python = "$(command -v python || command -v python3)"
-    return f"exec {python} -c {shlex.quote(_program())} {shlex.quote(json.dumps(given))}"
+    """Return the command line of the job."""
+    return command_of(processes, sweep, given=json.dumps(given))
 
 
-@cache
-def _program() -> str:
-    """Return the program: its files are run one after the other as one module, and import from that.
-
-    Ray sends functions of such a module to other nodes by value.
-    """
-    texts = {module.__name__: _bare(Path(str(module.__file__)).read_text("utf-8")) for module in (processes, sweep)}
-    packed = base64.b85encode(zlib.compress(json.dumps(texts).encode(), 9)).decode()
-    unpacked = f"json.loads(zlib.decompress(base64.b85decode('{packed}')))"
-    run = "(exec(t,globals()),sys.modules.__setitem__(n,sys.modules['__main__']))"
-    return f"import base64,json,sys,zlib;[{run} for n,t in {unpacked}.items()]"
+def is_runner(job: Mapping[str, Any]) -> bool:
+    """Tell whether a row of ``/api/jobs/`` is a warm interpreter that runs, and nothing that only calls itself so."""
+    return (
+        str(job.get("submission_id")).startswith(runner.PREFIX)
+        and job["status"] not in ENDED
+        and job.get("entrypoint") == command_of(place, runner)
+    )
 
 
-def _bare(text: str) -> str:
-    """Return a program without its docstrings and comments."""
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            node.body = [one for one in node.body if not _is_said(one)] or [ast.Pass()]
-    return ast.unparse(tree)
-
-
-def _is_said(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-async def _forget_earlier(dashboard: Dashboard) -> None:
-    """Have Ray forget earlier sweeps: it never does by itself.
+async def _forget_earlier(dashboard: Dashboard) -> list[str]:
+    """Have Ray forget earlier sweeps: it never does by itself. Return the ids of warm interpreters.
 
     Not at a sweep's own end: for a second Ray still watches over the job, and would record it anew, as failed.
     """
     jobs = await dashboard.get("/api/jobs/")
     ours = [job["submission_id"] for job in jobs if str(job["submission_id"]).startswith(PREFIX)]
     await asyncio.gather(*(dashboard.delete_job(job) for job in ours), return_exceptions=True)
+    return [str(job["submission_id"]) for job in jobs if is_runner(job)]
 
 
 async def _ended(dashboard: Dashboard, job: str) -> dict[str, Any]:

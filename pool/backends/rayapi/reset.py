@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 
 from pool.backends.base import Clean
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
-from pool.backends.rayapi.inside import ENDED, Swept
+from pool.backends.rayapi.inside import ENDED, Swept, is_runner
 from pool.backends.rayapi.scope import Began
 from pool.core.model import Wear
 from pool.inside.owner import NAMESPACE, PREFIX
@@ -44,8 +44,8 @@ class Processes(Protocol):
     def wear(self) -> Wear:
         """Return how much Ray's own have grown."""
 
-    def without(self, pids: Collection[int]) -> Self:
-        """Return the same processes without some workers."""
+    def without(self, pids: Collection[int], watched: Collection[int] = ()) -> Self:
+        """Return the same processes without some workers; also without what those of `watched` started themselves."""
 
 
 @dataclass(slots=True)
@@ -204,8 +204,10 @@ class Reset:
         )
         self._check_session(version)
         found = Found()
+        # A warm interpreter is the cluster's, as Ray is: what it forked for a holder is told by processes and drivers.
+        runners = [SUPERVISOR + str(job["submission_id"]) for job in jobs if is_runner(job)]
         for job in jobs:
-            if job["status"] not in ENDED:
+            if job["status"] not in ENDED and not is_runner(job):
                 if job["type"] == "SUBMISSION":
                     found.jobs.append(str(job["submission_id"]))
                 else:
@@ -224,16 +226,19 @@ class Reset:
             self._dashboard.state("placement_groups", ("state", "!=", "REMOVED")),
             self._processes(),
         )
+        supervisors: list[int] = []
         for actor in actors:
             name = str(actor["name"])
-            if not self._full and actor.get("ray_namespace") == NAMESPACE and name.startswith(PREFIX):
+            if name in runners:
+                supervisors.append(int(actor.get("pid") or 0))
+            elif not self._full and actor.get("ray_namespace") == NAMESPACE and name.startswith(PREFIX):
                 found.owners.append(int(actor.get("pid") or 0))
             elif name.startswith(SUPERVISOR):
                 found.supervisors.append(f"supervisor of job {name.removeprefix(SUPERVISOR)}")
             else:
                 found.lasting.append(_actor(actor))
         if found.processes is not None:
-            found.processes = found.processes.without(found.owners)
+            found.processes = found.processes.without([*found.owners, *supervisors], supervisors)
         found.lasting += [_group(group) for group in groups]
         return found
 

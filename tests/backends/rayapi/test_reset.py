@@ -20,7 +20,10 @@ from pool.backends.local.processes import Process, read
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.backends.rayapi.inside import Swept
 from pool.backends.rayapi.reset import Reset
+from pool.inside import place, runner
 from pool.inside.owner import NAMESPACE
+from pool.inside.sending import command_of
+from pool.inside.sweep import SUPERVISOR
 
 EMPTY = Census(frozenset(), (), ())
 
@@ -252,3 +255,38 @@ async def test_an_actor_in_another_namespace_is_no_owner(ray: tuple[FakeRay, Das
     fake, dashboard = ray
     fake.tables = {"actors": [OWNER | {"ray_namespace": "mine"}]}
     assert not (await Reset(dashboard, "session_1", 0.1, no_sweep, lambda: EMPTY, full=False).run()).clean
+
+
+def warm_interpreter(entrypoint: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the job and the supervisor of a warm interpreter, or of what calls itself so."""
+    id_ = f"{runner.PREFIX}x"
+    job = {"type": "SUBMISSION", "submission_id": id_, "job_id": None, "status": "RUNNING", "entrypoint": entrypoint}
+    actor = {"name": SUPERVISOR + id_, "class_name": "JobSupervisor", "pid": 70, "job_id": "01", "ray_namespace": "S"}
+    return job, actor
+
+
+def forked(*pids_and_parents: tuple[int, int, str]) -> Census:
+    """Return a census with a supervisor's worker, and processes that a holder could have started."""
+    left = tuple((Process(pid, 1), title) for pid, _, title in pids_and_parents)
+    parents = {pid: parent for pid, parent, _ in pids_and_parents}
+    return Census(frozenset(), ((Process(70, 1), "ray::JobSupervisor"),), left, parents=parents)
+
+
+async def test_a_warm_interpreter_is_the_clusters_and_what_it_forked_is_the_holders(
+    ray: tuple[FakeRay, Dashboard],
+) -> None:
+    fake, dashboard = ray
+    job, actor = warm_interpreter(command_of(place, runner))
+    fake.jobs, fake.tables = [job], {"actors": [actor]}
+    alone = ((71, 70, "python"), (72, 70, "/bin/sh -c while kill -s 0 70; do sleep 1; done"), (73, 72, "sleep 1"))
+    assert await reset(dashboard, forked(*alone)) == Clean(True)
+    assert fake.stopped == []
+    assert (await reset(dashboard, forked(*alone, (74, 71, "a task")))).left == "process 74: a task"
+
+
+async def test_what_only_calls_itself_a_warm_interpreter_is_stopped(ray: tuple[FakeRay, Dashboard]) -> None:
+    fake, dashboard = ray
+    job, _ = warm_interpreter("python mine.py")
+    fake.jobs = [job]
+    assert await reset(dashboard) == Clean(True)
+    assert fake.stopped == [job["submission_id"]]

@@ -1,0 +1,216 @@
+"""A cluster's warm interpreter: a submitted job of the connector's, `pool.inside.runner`.
+
+The first task that finds none starts it, and it stays for the tasks of later leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pool.connector.jobs import ENDED, Jobs, JobsError
+from pool.connector.package import packed
+from pool.connector.plan import Plan
+from pool.inside import place, runner
+from pool.inside.sending import command_of
+from pool.wire import ClusterAccess
+
+log = logging.getLogger("warmpool.connector")
+
+PRELOAD = ("ray", "flytekit.bin.entrypoint", "flytekitplugins.ray", "pydantic", "fsspec", "s3fs", "grpc.aio", "msgpack")
+"""What tasks of both Flytes import. Flyte 2's own SDK starts a thread as it is imported: its tasks import that."""
+READY_S = 30.0
+"""So long a task waits for an interpreter that starts: a Ray job takes longer than what is left of that."""
+WAIT_S = 10.0
+CALL_S = 10.0
+
+
+class NotWarm(Exception):
+    """The task does not run in the warm interpreter, and nothing of it has begun there.
+
+    Attributes:
+        reason: a code, of few.
+    """
+
+    def __init__(self, reason: str, why: str) -> None:
+        super().__init__(why)
+        self.reason = reason
+
+
+class NotReached(OSError):
+    """There was no connection: nothing was asked."""
+
+
+class Lost(Exception):
+    """The task began in an interpreter that is gone, and ended with it."""
+
+
+class Warm:
+    """The warm interpreter of one leased cluster.
+
+    Attributes:
+        job: id of its job.
+    """
+
+    def __init__(self, jobs: Jobs, cluster: ClusterAccess, environment: Mapping[str, str], preload: tuple[str, ...]):
+        given = {"environment": dict(environment), "preload": list(dict.fromkeys((*PRELOAD, *preload)))}
+        self._package = packed(runner.GIVEN, given)
+        self._entrypoint = command_of(place, runner)
+        digest = hashlib.sha256(self._entrypoint.encode() + self._package).hexdigest()[:24]
+        # Another program, or other variables, are another interpreter.
+        self.job = runner.PREFIX + digest
+        self._jobs = jobs
+        self._token = cluster.token
+        self._host, self._port = "", 0
+        self._file = f"_ray_pkg_{digest}.zip"
+
+    async def ready(self) -> None:
+        """Have it serve.
+
+        Raises:
+            NotWarm: if it does not, or not yet.
+        """
+        try:
+            async with asyncio.timeout(READY_S):
+                await self._started()
+        except TimeoutError:
+            raise NotWarm("not_ready", "it was not ready in time") from None
+        except JobsError as error:
+            raise NotWarm("not_ready", f"it could not be started: {error}") from None
+
+    async def _started(self) -> None:
+        found = await self._jobs.status(self.job)
+        if found is not None and found["status"] in ENDED:
+            await self._jobs.delete(self.job)
+            found = None
+        if found is None:
+            await self._end_others()
+            log.info("starting the warm interpreter %s", self.job)
+            await self._jobs.submit(self.job, self._entrypoint, (self._file, self._package), {}, {})
+        while True:
+            said = await self._jobs.log(self.job)
+            line = next((line for line in said.splitlines() if line.startswith(runner.MARK)), None)
+            if line is not None:
+                told = json.loads(line.removeprefix(runner.MARK))
+                self._host, self._port = str(told["host"]), int(told["port"])
+                return
+            found = await self._jobs.status(self.job)
+            if found is None or found["status"] in ENDED:
+                tail = said.strip().splitlines()[-1:] or ["it said nothing"]
+                raise NotWarm("not_ready", f"it ended: {tail[0][:300]}")
+            await asyncio.sleep(0.1)
+
+    async def _end_others(self) -> None:
+        for job in await self._jobs.all():
+            id_ = str(job.get("submission_id"))
+            if id_.startswith(runner.PREFIX) and id_ != self.job and job["status"] not in ENDED:
+                await self._jobs.stop(id_)
+
+    async def begin(self, plan: Plan, environment: Mapping[str, str]) -> None:
+        """Start a task, unless it has begun.
+
+        Raises:
+            NotWarm: if it cannot be one of its children.
+            Lost: if it began in an earlier interpreter.
+        """
+        asked = {
+            "command": plan.command,
+            "environment": {**environment, **plan.environment},
+            "unpacks": plan.unpacks,
+        }
+        asked_before = False
+        while True:
+            try:
+                answer = await self._ask("run", plan.id, CALL_S, **asked)
+            except NotReached as error:
+                if asked_before:
+                    raise Lost("The warm interpreter ended as the task was to begin in it.") from None
+                raise NotWarm("not_reached", f"it does not answer: {error}") from None
+            except OSError:
+                # It may have begun: asked again, it begins once only.
+                asked_before = True
+                await asyncio.sleep(1.0)
+                continue
+            if answer["state"] == "refused":
+                raise NotWarm(str(answer["reason"]), str(answer["why"]))
+            if answer["state"] == "error":
+                raise NotWarm("not_reached", str(answer["why"]))
+            self._check(answer)
+            return
+
+    async def ended(self, plan: Plan) -> int:
+        """Return the exit code of a task that has begun, once it has ended.
+
+        Raises:
+            Lost: if the interpreter is gone, and the task with it.
+        """
+        while True:
+            try:
+                answer = await self._ask("wait", plan.id, WAIT_S + CALL_S, bound_s=WAIT_S)
+            except OSError as error:
+                # The lease is lost with the cluster; an interpreter that ended alone is told by its job.
+                log.warning("attempt %s: the warm interpreter does not answer: %s", plan.id, error)
+                await asyncio.sleep(1.0)
+                found = None
+                try:
+                    found = await self._jobs.status(self.job)
+                except JobsError:
+                    continue
+                if found is None or found["status"] in ENDED:
+                    raise Lost("The warm interpreter ended, and the task with it.") from None
+                continue
+            self._check(answer)
+            if answer["state"] == "ended":
+                return int(answer["code"])
+
+    async def kill(self, plan: Plan) -> None:
+        """Have a task end, if it runs."""
+        with contextlib.suppress(OSError):
+            await self._ask("kill", plan.id, CALL_S)
+
+    async def log(self, plan: Plan) -> str:
+        """Return the end of what a task has written.
+
+        Raises:
+            JobsError: if that cannot be had.
+        """
+        try:
+            return str((await self._ask("log", plan.id, CALL_S)).get("log", ""))
+        except OSError as error:
+            raise JobsError(f"the warm interpreter does not answer: {error}") from None
+
+    @staticmethod
+    def _check(answer: dict[str, Any]) -> None:
+        if answer["state"] in ("lost", "unknown"):
+            raise Lost("The task began in a warm interpreter that is gone, and ended with it.")
+        if answer["state"] == "error":
+            raise OSError(str(answer["why"]))
+
+    async def _ask(self, verb: str, task: str, within_s: float, **fields: Any) -> dict[str, Any]:
+        """Return an answer.
+
+        Raises:
+            OSError: if there is none.
+        """
+        writer = None
+        try:
+            async with asyncio.timeout(within_s):
+                try:
+                    reader, writer = await asyncio.open_connection(self._host, self._port, limit=runner.LINE_BYTES)
+                except OSError as error:
+                    raise NotReached(str(error)) from None
+                message = {"token": self._token, "do": verb, "id": task, **fields}
+                writer.write(json.dumps(message).encode() + b"\n")
+                await writer.drain()
+                answer: dict[str, Any] = json.loads(await reader.readline())
+                return answer
+        except (TimeoutError, ValueError) as error:
+            raise OSError(f"no answer: {error}") from None
+        finally:
+            if writer is not None:
+                writer.close()

@@ -1,0 +1,457 @@
+"""The warm interpreter of a cluster: it has imported what tasks import, and forks a clean child for each.
+
+Its text is run on the head by ``python -c`` as the entrypoint of a submitted job: it may import the standard library
+only, besides what it is told to preload. The job's working directory holds the file `GIVEN`, a JSON object, which is
+deleted once it is read:
+
+    ``environment``  variables that every task of this interpreter has
+    ``preload``      names of modules to import; one that is not there is left out. None of them may start a thread
+
+It prints `MARK` and a JSON object: ``host``, ``port`` and ``loaded``. There it is asked over TCP, one line of JSON
+each way, with the cluster's token: ``run``, ``wait``, ``kill`` and ``log`` a task, by its id. One thread does all that,
+so that forking is safe. It never imports what a task brings along: that is the children's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hmac
+import importlib
+import json
+import os
+import random
+import re
+import selectors
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pool.inside.place import logs, of_the_raylet
+
+GIVEN = "warmpool.json"
+MARK = "warmpool-runner "
+PREFIX = "warmpool-runner-"
+"""Its job's id begins so."""
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+LINE_BYTES = 8 << 20
+LOG_BYTES = 1 << 20
+GRACE_S = 3.0
+"""So long a task that is to end has before it is killed."""
+ENDED_KEPT = 1000
+
+# What a shell would do more with than part words; the rest of a command line is the same for one and for the other.
+_SHELLS_OWN = re.compile(r"[$`|;&<>*?()\\\n\[]|(?:^|\s)[~#]")
+# An interpreter, or a library, reads these as it starts: it is too late for that in a child.
+_READ_AT_START = re.compile(r"^(PYTHON(?!PATH$|UNBUFFERED$)|LD_|OMP_|MKL_|OPENBLAS_|RAY_|FLYTE_SDK_|GRPC_)")
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Task:
+    """A task, and who waits for its end: a connection, and until when."""
+
+    pid: int
+    directory: str
+    code: int | None = None
+    kill_at: float | None = None
+    waiting: list[tuple[socket.socket, float]] = field(default_factory=list)
+
+
+class Runner:
+    """Serves requests, and watches over the children."""
+
+    def __init__(self, token: str, logs: Path, image_directory: str, host: str) -> None:
+        self._token = token
+        self._logs = logs
+        self._image_directory = image_directory
+        self._tasks: dict[str, Task] = {}
+        self._buffers: dict[socket.socket, bytes] = {}
+        self._selector = selectors.DefaultSelector()
+        self._server = socket.create_server((host, 0), backlog=64)
+        self._server.setblocking(False)
+        self._selector.register(self._server, selectors.EVENT_READ)
+        self._woken, self._wake = socket.socketpair()
+        for end in (self._woken, self._wake):
+            end.setblocking(False)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+
+    @property
+    def port(self) -> int:
+        """Return where it listens."""
+        return int(self._server.getsockname()[1])
+
+    def serve(self) -> None:
+        """Serve until this process ends."""
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        while True:
+            for key, _ in self._selector.select(self._next_s()):
+                if key.fileobj is self._server:
+                    self._accept()
+                elif key.fileobj is self._woken:
+                    with contextlib.suppress(BlockingIOError):
+                        self._woken.recv(4096)
+                else:
+                    self._hear(key.fileobj)  # type: ignore[arg-type]
+            self._reap()
+
+    def _next_s(self) -> float | None:
+        times = [until for task in self._tasks.values() for _, until in task.waiting]
+        times += [task.kill_at for task in self._tasks.values() if task.kill_at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    # --- connections ---
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = self._server.accept()
+            connection.setblocking(False)
+            self._buffers[connection] = b""
+            self._selector.register(connection, selectors.EVENT_READ)
+
+    def _hear(self, connection: socket.socket) -> None:
+        try:
+            data = connection.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        said = self._buffers[connection] + data
+        if not data or len(said) > LINE_BYTES:
+            self._close(connection)
+            return
+        self._buffers[connection] = said
+        if said.endswith(b"\n"):
+            self._answer(connection, said)
+
+    def _answer(self, connection: socket.socket, said: bytes) -> None:
+        try:
+            asked = json.loads(said)
+            if not hmac.compare_digest(str(asked["token"]), self._token):
+                raise PermissionError("The token is not the cluster's.")
+            answer = self._do(connection, asked)
+        except Exception as error:
+            answer = {"state": "error", "why": f"{type(error).__name__}: {error}"}
+        if answer is not None:
+            self._say(connection, answer)
+
+    def _say(self, connection: socket.socket, answer: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            connection.settimeout(5.0)
+            connection.sendall(json.dumps(answer).encode() + b"\n")
+        self._close(connection)
+
+    def _close(self, connection: socket.socket) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(connection)
+        self._buffers.pop(connection, None)
+        for task in self._tasks.values():
+            task.waiting = [one for one in task.waiting if one[0] is not connection]
+        connection.close()
+
+    # --- what is asked ---
+
+    def _do(self, connection: socket.socket, asked: dict[str, Any]) -> dict[str, Any] | None:
+        verb, id_ = asked["do"], str(asked["id"])
+        task = self._tasks.get(id_)
+        if verb == "run" and task is None:
+            return self._run(id_, asked)
+        if verb == "log":
+            return {"state": "log", "log": self._tail(id_)}
+        if task is None:
+            return {"state": "lost" if self._log(id_).exists() else "unknown"}
+        if verb == "kill" and task.code is None:
+            task.kill_at = time.monotonic() + GRACE_S
+            with contextlib.suppress(OSError):
+                os.killpg(task.pid, signal.SIGTERM)
+        if verb == "wait" and task.code is None:
+            task.waiting.append((connection, time.monotonic() + float(asked["bound_s"])))
+            return None
+        return self._state(task)
+
+    @staticmethod
+    def _state(task: Task) -> dict[str, Any]:
+        return {"state": "running"} if task.code is None else {"state": "ended", "code": task.code}
+
+    def _log(self, id_: str) -> Path:
+        return self._logs / f"{Path(id_).name}.log"
+
+    def _tail(self, id_: str) -> str:
+        with contextlib.suppress(OSError), self._log(id_).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+            return file.read().decode(errors="replace")
+        return ""
+
+    def _run(self, id_: str, asked: dict[str, Any]) -> dict[str, Any]:
+        if (self._logs / f"job-driver-{id_}.log").exists():
+            return {"state": "refused", "reason": "begun", "why": "it has begun as a Ray job"}
+        environment = base_environment() | asked["environment"]
+        reason, why = why_not(asked["command"], asked["environment"], environment)
+        if why:
+            return {"state": "refused", "reason": reason, "why": why}
+        try:
+            # What ran under this id before, in an interpreter that is gone, has left its log.
+            log = os.open(self._log(id_), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        except FileExistsError:
+            return {"state": "lost"}
+        directory = tempfile.mkdtemp(prefix="warmpool-task-")
+        work, temporary = Path(directory, "work"), Path(directory, "tmp")
+        work.mkdir()
+        temporary.mkdir()
+        where = str(work) if asked["unpacks"] else self._image_directory
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._leave(log)
+                tempfile.tempdir = str(temporary)
+                become(asked["command"], environment, where, self._image_directory if asked["unpacks"] else "")
+            finally:
+                os._exit(70)
+        os.close(log)
+        with contextlib.suppress(OSError):
+            # Also here, since it may be killed before it has come to it.
+            os.setpgid(pid, pid)
+        self._tasks[id_] = Task(pid, directory)
+        return {"state": "running"}
+
+    def _leave(self, log: int) -> None:
+        """Give up what is the parent's, in the child."""
+        os.setpgid(0, 0)
+        # It ends with the runner, and so with the cluster's Ray.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._selector.close()
+        for one in (self._server, self._woken, self._wake, *self._buffers):
+            one.close()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+
+    # --- children ---
+
+    def _reap(self) -> None:
+        now = time.monotonic()
+        for task in list(self._tasks.values()):
+            if task.code is None:
+                if task.kill_at is not None and task.kill_at <= now:
+                    task.kill_at = None
+                    with contextlib.suppress(OSError):
+                        os.killpg(task.pid, signal.SIGKILL)
+                pid, status = os.waitpid(task.pid, os.WNOHANG)
+                if pid:
+                    self._ended(task, os.waitstatus_to_exitcode(status))
+            due = [one for one, until in task.waiting if until <= now or task.code is not None]
+            for connection in due:
+                self._say(connection, self._state(task))
+        for id_ in [id_ for id_, task in self._tasks.items() if task.code is not None][:-ENDED_KEPT]:
+            del self._tasks[id_]
+
+    @staticmethod
+    def _ended(task: Task, code: int) -> None:
+        task.code, task.kill_at = (code if code >= 0 else 128 - code), None
+        # With it goes all that it started and left behind.
+        with contextlib.suppress(OSError):
+            os.killpg(task.pid, signal.SIGKILL)
+        shutil.rmtree(task.directory, ignore_errors=True)
+
+
+# --- what a child is ---
+
+
+def base_environment() -> dict[str, str]:
+    """Return this process's environment without what is of its own job: a task's driver is a job of its own."""
+    here = str(Path.cwd())
+    path = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part and part != here]
+    kept = {name: value for name, value in os.environ.items() if name != JOB_CONFIG}
+    return kept | {"PYTHONPATH": os.pathsep.join(path)}
+
+
+def why_not(command: str, given: dict[str, str], environment: dict[str, str]) -> tuple[str, str]:
+    """Return code and words of why a command cannot run in a child of this interpreter; empty if it can."""
+    if _SHELLS_OWN.search(command):
+        return "needs_shell", "its command line needs a shell"
+    for name, value in given.items():
+        if _READ_AT_START.match(name) and os.environ.get(name) != value:
+            return "needs_variable", f"its variable {name} is read when an interpreter starts"
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        return "needs_shell", f"its command line cannot be parted into words: {error}"
+    if not script_of(words, environment):
+        return "foreign_command", f"its command {words[0] if words else ''!r} is no script of this interpreter"
+    return "", ""
+
+
+def script_of(words: list[str], environment: dict[str, str]) -> str:
+    """Return the path of the Python script that a command names; empty if it is none of this interpreter."""
+    path = shutil.which(words[0], path=environment.get("PATH")) if words else None
+    if path is None:
+        return ""
+    with contextlib.suppress(OSError), Path(path).open("rb") as file:
+        first = file.readline(512)
+        if first.startswith(b"#!"):
+            interpreter = Path(first[2:].decode(errors="replace").split()[0])
+            own = Path(sys.executable)
+            if interpreter.parent == own.parent and interpreter.resolve() == own.resolve():
+                return path
+    return ""
+
+
+def become(command: str, environment: dict[str, str], directory: str, besides: str) -> None:
+    """Run a command as this process, and end.
+
+    Args:
+        command: its words.
+        environment: its variables.
+        directory: where.
+        besides: a directory of modules beside those of ``PYTHONPATH``.
+    """
+    code: Any = 1
+    try:
+        before = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(directory)
+        own = [part for part in sys.path if part and part not in before]
+        given = [part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part]
+        words = shlex.split(command)
+        script = script_of(words, environment)
+        sys.path[:] = [str(Path(script).parent), *given, *([besides] if besides else []), *own]
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        print(f"Running in a warm interpreter: {command}", flush=True)
+        fresh_chance()
+        fresh_flytekit()
+        code = run_script(script, words)
+    finally:
+        end(code)
+
+
+def run_script(script: str, words: list[str]) -> int:
+    """Run a script as the main program, and return its exit code."""
+    import runpy
+    import traceback
+
+    sys.argv = [script, *words[1:]]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as asked:
+        if asked.code is None or isinstance(asked.code, int):
+            return asked.code or 0
+        print(asked.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def end(code: Any) -> None:
+    """End as an interpreter does: threads are waited for, what is to be done at the exit is done."""
+    import atexit
+
+    for last in (getattr(threading, "_shutdown", None), getattr(atexit, "_run_exitfuncs", None)):
+        if last is not None:
+            with contextlib.suppress(BaseException):
+                last()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+
+def fresh_chance() -> None:
+    """Have every child draw other random numbers."""
+    random.seed()
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+
+
+def fresh_flytekit() -> None:
+    """Have flytekit read its variables anew, and start the command that follows a download of code in this process."""
+    entrypoint = sys.modules.get("flytekit.bin.entrypoint")
+    if entrypoint is None:
+        return
+    persistence, contexts = (sys.modules[f"flytekit.core.{name}"] for name in ("data_persistence", "context_manager"))
+    own = tempfile.mkdtemp(prefix="flyte-")
+    access = persistence.FileAccessProvider(local_sandbox_dir=f"{own}/sandbox", raw_output_prefix=f"{own}/raw")
+    for module in (persistence, contexts):
+        module.__dict__["default_local_file_access_provider"] = access
+    contexts.FlyteContextManager.initialize()
+    if hasattr(entrypoint, "_run_subprocess"):
+
+        def in_here(words: list[str], environment: dict[str, str]) -> int:
+            script = script_of(list(words), environment)
+            if not script:
+                import subprocess
+
+                return subprocess.run(words, env=environment, check=False).returncode
+            os.environ.update(environment)
+            for part in environment.get("PYTHONPATH", "").split(os.pathsep):
+                if part and part not in sys.path:
+                    sys.path.append(part)
+            importlib.invalidate_caches()
+            return run_script(script, list(words))
+
+        entrypoint.__dict__["_run_subprocess"] = in_here
+
+
+# --- beginning ---
+
+
+def preloaded(names: list[str]) -> list[str]:
+    """Import modules, and return the names of those that are there.
+
+    Raises:
+        RuntimeError: if one has started a thread: a child would lack it.
+    """
+    found = []
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+            found.append(name)
+        if threading.active_count() > 1:
+            raise RuntimeError(f"Module {name} starts a thread as it is imported: it cannot be preloaded.")
+    return found
+
+
+def token() -> str:
+    """Return the cluster's token, from where Ray takes it."""
+    value = os.environ.get("RAY_AUTH_TOKEN", "")
+    if value:
+        return value
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path.home() / ".ray/auth_token")
+    return Path(path).read_text(encoding="utf-8").strip()
+
+
+def main() -> None:
+    """Preload, say where it listens, and serve."""
+    file = Path.cwd() / GIVEN
+    given = json.loads(file.read_text(encoding="utf-8"))
+    file.unlink()
+    os.environ.update(given["environment"])
+    loaded = preloaded(given["preload"])
+    directory, host = of_the_raylet()
+    # Ray tells its jobs an address of the machine even where the node has only that of the loopback.
+    host = host or os.environ["RAY_ADDRESS"].rpartition(":")[0].strip("[]")
+    runner = Runner(token(), logs(), directory, host)
+    print(MARK + json.dumps({"host": host, "port": runner.port, "loaded": loaded}), flush=True)
+    runner.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""How programs of this package are sent into a cluster: in the command line of a job. An image need not have them."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import json
+import shlex
+import zlib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+
+def command_of(*modules: ModuleType, given: str = "") -> str:
+    """Return the command line that runs modules of this package with the cluster's own Python.
+
+    Args:
+        modules: the last one is the program; it imports from those before it.
+        given: its argument, if it has one.
+    """
+    # Some images have only the one name, some only the other.
+    python = "$(command -v python || command -v python3)"
+    return " ".join([f"exec {python} -c {shlex.quote(_program(modules))}", *([shlex.quote(given)] if given else [])])
+
+
+@cache
+def _program(modules: tuple[ModuleType, ...]) -> str:
+    """Return the program: its files are run one after the other as one module, and import from that.
+
+    Ray sends functions of such a module to other nodes by value.
+    """
+    texts = {module.__name__: _bare(Path(str(module.__file__)).read_text("utf-8")) for module in modules}
+    packed = base64.b85encode(zlib.compress(json.dumps(texts).encode(), 9)).decode()
+    unpacked = f"json.loads(zlib.decompress(base64.b85decode('{packed}')))"
+    run = "(exec(t,globals()),sys.modules.__setitem__(n,sys.modules['__main__']))"
+    return f"import base64,json,sys,zlib;[{run} for n,t in {unpacked}.items()]"
+
+
+def _bare(text: str) -> str:
+    """Return a program without its docstrings and comments."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [one for one in node.body if not _is_said(one)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_said(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

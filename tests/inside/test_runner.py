@@ -1,0 +1,210 @@
+"""The warm interpreter, as a process of its own, without a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pool.inside import place, runner
+from pool.inside.sending import command_of
+
+TOKEN = "the-clusters-token"
+
+
+class Warm:
+    """A runner, whose scripts are those of a directory that calls itself this interpreter's."""
+
+    def __init__(self, home: Path, preload: list[str] | None = None, **variables: str) -> None:
+        self.home = home
+        self.bin = home / "bin"
+        self.bin.mkdir()
+        (self.bin / "python").symlink_to(sys.executable)
+        self.logs = home / "logs"
+        self.logs.mkdir()
+        job = home / "job"
+        job.mkdir()
+        given = {"environment": {"OPERATORS": "value"}, "preload": preload or []}
+        (job / runner.GIVEN).write_text(json.dumps(given))
+        environment = {"PATH": f"{self.bin}:{os.environ['PATH']}", "RAY_ADDRESS": "127.0.0.1:1", "HOME": str(home)}
+        log = (self.logs / "job-driver-x.log").open("wb")
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", command_of(place, runner)], cwd=job, stdout=log, stderr=log,
+            env=environment | {"RAY_AUTH_TOKEN": TOKEN} | variables,
+        )  # fmt: skip
+        log.close()
+        end = time.monotonic() + 30
+        while runner.MARK not in (said := (self.logs / "job-driver-x.log").read_text()):
+            assert time.monotonic() < end, said
+            assert self.process.poll() is None, said
+            time.sleep(0.02)
+        told = json.loads(next(line for line in said.splitlines() if line.startswith(runner.MARK))[len(runner.MARK) :])
+        self.port, self.loaded = told["port"], told["loaded"]
+        assert not (job / runner.GIVEN).exists()
+
+    def script(self, name: str, text: str) -> str:
+        path = self.bin / name
+        path.write_text(f"#!{self.bin}/python\n{text}")
+        path.chmod(0o755)
+        return name
+
+    def ask(self, verb: str, task: str, token: str = TOKEN, **fields: Any) -> dict[str, Any]:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(json.dumps({"token": token, "do": verb, "id": task, **fields}).encode() + b"\n")
+            return dict(json.loads(connection.makefile().readline()))
+
+    def run(self, task: str, command: str, unpacks: bool = True, **environment: str) -> dict[str, Any]:
+        return self.ask("run", task, command=command, environment=environment, unpacks=unpacks)
+
+    def ended(self, task: str) -> int:
+        answer = self.ask("wait", task, bound_s=20)
+        assert answer["state"] == "ended", answer
+        return int(answer["code"])
+
+    def log(self, task: str) -> str:
+        return str(self.ask("log", task)["log"])
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Iterator[Warm]:
+    one = Warm(tmp_path)
+    yield one
+    one.close()
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def until(holds: Any) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_task_is_a_child_with_an_environment_arguments_and_a_directory_of_its_own(warm: Warm) -> None:
+    warm.script("tell", "import os, sys\nprint(sys.argv[1:], os.environ['A'], os.environ['OPERATORS'], os.getcwd())\n"
+                        "print('job config', 'RAY_JOB_CONFIG_JSON_ENV_VAR' in os.environ, os.listdir())\n"
+                        "open('left', 'w').close()\nsys.exit(3)\n")  # fmt: skip
+    assert warm.run("t-1", 'tell one "" "two words"', A="b") == {"state": "running"}
+    assert warm.ended("t-1") == 3
+    told = warm.log("t-1")
+    assert "['one', '', 'two words'] b value /tmp/warmpool-task-" in told
+    assert "job config False []" in told
+    assert not Path(told.split(" value ")[1].split("\n")[0]).exists()
+    # And it is in a file of Ray's logs, which the dashboard shows.
+    assert (warm.logs / "t-1.log").read_text() == told
+
+
+def test_nothing_runs_twice_and_what_ended_is_still_known(warm: Warm) -> None:
+    mark = warm.home / "mark"
+    warm.script("once", f"with open({str(mark)!r}, 'a') as f: f.write('x')\n")
+    warm.run("t-1", "once")
+    assert warm.ended("t-1") == 0
+    assert warm.run("t-1", "once") == {"state": "ended", "code": 0}
+    assert mark.read_text() == "x"
+    assert warm.ask("wait", "t-2", bound_s=0) == {"state": "unknown"}
+    # One that an earlier interpreter began is not begun again.
+    (warm.logs / "t-3.log").touch()
+    assert warm.run("t-3", "once") == {"state": "lost"}
+    # Nor is one that runs as a Ray job.
+    (warm.logs / "job-driver-t-4.log").touch()
+    assert warm.run("t-4", "once")["reason"] == "begun"
+
+
+def test_with_a_task_goes_all_that_it_started(warm: Warm) -> None:
+    pids = warm.home / "pids"
+    warm.script("parent", "import subprocess, sys\nchild = subprocess.Popen(['sleep', '600'])\n"
+                          f"open({str(pids)!r}, 'w').write(str(child.pid))\n")  # fmt: skip
+    warm.run("t-1", "parent")
+    assert warm.ended("t-1") == 0
+    until(lambda: gone(int(pids.read_text())))
+
+
+def test_a_task_is_killed_with_what_it_started_also_when_it_will_not_end(warm: Warm) -> None:
+    pids = warm.home / "pids"
+    warm.script("stubborn", "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+                            f"open({str(pids)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n")  # fmt: skip
+    warm.run("t-1", "stubborn")
+    until(pids.exists)
+    assert warm.ask("kill", "t-1") == {"state": "running"}
+    assert warm.ended("t-1") == 128 + signal.SIGKILL
+    assert gone(int(pids.read_text() or 0))
+
+
+def test_tasks_end_with_their_interpreter(warm: Warm) -> None:
+    pids = warm.home / "pids"
+    warm.script("long", f"import os, time\nopen({str(pids)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
+    warm.run("t-1", "long")
+    until(lambda: pids.exists() and pids.read_text())
+    warm.close()
+    until(lambda: gone(int(pids.read_text())))
+
+
+def test_who_waits_is_answered_as_the_task_ends_or_when_the_time_is_over(warm: Warm) -> None:
+    warm.script("short", "import time\ntime.sleep(0.5)\n")
+    warm.run("t-1", "short")
+    assert warm.ask("wait", "t-1", bound_s=0.05) == {"state": "running"}
+    began = time.monotonic()
+    assert warm.ended("t-1") == 0
+    assert time.monotonic() - began < 10
+
+
+def test_what_cannot_run_in_a_child_is_refused_with_the_reason(warm: Warm) -> None:
+    warm.script("mine", "")
+    for command, reason in (("sleep 1", "foreign_command"), ("no-such-command", "foreign_command"),
+                            ("mine $HOME", "needs_shell"), ("mine; mine", "needs_shell"),
+                            ("mine 'open", "needs_shell")):  # fmt: skip
+        assert warm.run("t-1", command)["reason"] == reason
+    assert warm.run("t-1", "mine", PYTHONHASHSEED="1")["reason"] == "needs_variable"
+    assert warm.run("t-1", "mine", PYTHONPATH="/x")["state"] == "running"
+    other = warm.bin / "other"
+    other.write_text("#!/usr/bin/python3-of-another\n")
+    other.chmod(0o755)
+    assert warm.run("t-2", "other")["reason"] == "foreign_command"
+
+
+def test_only_who_has_the_clusters_token_is_answered(warm: Warm) -> None:
+    warm.script("mine", "")
+    answer = warm.ask("run", "t-1", token="another", command="mine", environment={}, unpacks=True)
+    assert answer == {"state": "error", "why": "PermissionError: The token is not the cluster's."}
+    assert warm.ask("wait", "t-1", bound_s=0) == {"state": "unknown"}
+
+
+def test_a_task_that_raises_shows_its_traceback(warm: Warm) -> None:
+    warm.script("broken", "raise KeyError('of the task')\n")
+    warm.run("t-1", "broken")
+    assert warm.ended("t-1") == 1
+    assert "KeyError: 'of the task'" in warm.log("t-1")
+
+
+def test_modules_are_preloaded_where_they_are_and_each_task_draws_other_random_numbers(tmp_path: Path) -> None:
+    warm = Warm(tmp_path, ["json", "no_such_module"])
+    try:
+        assert warm.loaded == ["json"]
+        warm.script("draw", "import random\nprint('drew', random.random())\n")
+        drawn = set()
+        for task in ("t-1", "t-2"):
+            warm.run(task, "draw")
+            assert warm.ended(task) == 0
+            drawn.add(warm.log(task).split("drew ")[1])
+        assert len(drawn) == 2
+    finally:
+        warm.close()
