@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format soak test-ray test-kube lock lock-image build clean \
-        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-connector bench-kube bench-resident
+        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-connector bench-kube bench-resident bench-policies
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ bench-resident: setup  ## handing data to the next job in memory, against Parque
 
 bench-connector: setup  ## a recorded Flyte task on a warm cluster: warm interpreter against Ray job
 	@$(BIN)/python -m benchmarks.connector
+
+bench-policies: setup  ## policies against the optimum on real traces: make bench-policies TRACES=~/traces
+	@TRACES="$(TRACES)" $(BIN)/python -m benchmarks.policies
 
 bench-kube: setup  ## on a real Kubernetes with KubeRay: make bench-kube KUBECONFIG=~/.kube/config, images as for its tests
 	@$(BIN)/python -m benchmarks.kube

@@ -63,6 +63,10 @@ class FixedTTL:
         """Return True: clusters serve more than one lease."""
         return True
 
+    def learns(self) -> bool:
+        """Return False."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class NeverKeep:
@@ -81,4 +85,8 @@ class NeverKeep:
 
     def keeps(self) -> bool:
         """Return False: no cluster is used twice."""
+        return False
+
+    def learns(self) -> bool:
+        """Return False."""
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
+from policies.learned import Learned
 from policies.queue_order import PriorityWithAging
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
@@ -26,4 +27,5 @@ RECLAIMS: Mapping[str, type[Reclaim]] = {
     "never_keep": NeverKeep,
     "break_even": BreakEven,
     "randomised": RandomisedSkiRental,
+    "learned": Learned,
 }

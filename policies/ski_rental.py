@@ -56,6 +56,10 @@ class BreakEven:
         """Return True: clusters serve more than one lease."""
         return True
 
+    def learns(self) -> bool:
+        """Return False."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class RandomisedSkiRental(BreakEven):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pool.core import capacity, leases, standing, warm_heads
+from pool.core import capacity, learning, leases, standing, warm_heads
 from pool.core.events import (
     Degraded,
     Lost,
@@ -323,14 +323,15 @@ def keep_due(turn: Turn, cluster_id: str) -> float | None:
         return None
     if turn.settings(cluster.pool).standing is not None:
         return now + capacity.FLOOR_LOOK_S
-    pool = state.pools[cluster.pool]
-    due = max(turn.settings(cluster.pool).reclaim.keep_until(cluster, pool, now), cluster.hold_until)
+    due = max(learning.keep_until(state, cluster, now), cluster.hold_until)
     if now < due:
         return due
     if capacity.floor_needs(state, cluster, now):
         return now + capacity.FLOOR_LOOK_S
     idle_s = now - cluster.idle_since
-    turn.stop_cluster(cluster, Reason.IDLE_TTL, f"idle for {idle_s:.0f} s, over its {due - cluster.idle_since:.0f} s")
+    turn.stop_cluster(
+        cluster, Reason.IDLE_TTL, f"idle for {idle_s:.0f} s, over its {max(0.0, due - cluster.idle_since):.0f} s"
+    )
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool.core import capacity, grant, standing
+from pool.core import capacity, grant, learning, standing
 from pool.core.events import (
     Acquire,
     Answer,
@@ -45,6 +45,7 @@ def acquire(turn: Turn, ask: Acquire) -> Reply:
     pool = turn.pool(ask.key)
     index = turn.state.index[pool.digest]
     index.last_asked_at = turn.now
+    learning.asked(turn.state, pool.digest, turn.now)
     local = ask.mode is not Mode.WARM_ONLY and _waits_for_data(turn, pool, ask.group)
     # Whoever waits had the choice before: what is there now is for nobody in the queue, or for this group alone.
     if index.free or index.held or index.roomy or not index.queue:

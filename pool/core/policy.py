@@ -6,9 +6,10 @@ much it may look at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
+from pool.core.gaps import Chains, Class, Curve, Situation
 from pool.core.model import Cluster, Pool
 
 
@@ -93,3 +94,20 @@ class Reclaim(Protocol):
 
     def keeps(self) -> bool:
         """Return False if no cluster is ever used twice (the cold baseline)."""
+
+    def learns(self) -> bool:
+        """Return True if it is a `Learner`: it decides by the gaps that were seen."""
+
+
+class Learner(Reclaim, Protocol):
+    """A reclaim policy that learns. `keep_until` is asked only of what nothing is known about."""
+
+    @property
+    def half_life_s(self) -> float:
+        """A gap that long ago counts half."""
+
+    def classes(self, situation: Situation) -> Chains:
+        """Return what a situation is like."""
+
+    def keep_for(self, chains: Chains, curves: Mapping[Class, Curve], now: float) -> float:
+        """Return for how long to keep a cluster from now on, if nobody asks and its situation stays."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pool.core import learning
 from pool.core.events import Change
 from pool.core.model import Cluster, ClusterState, Lease, Pool, Record, Waiter
 from pool.core.settings import Rules
@@ -69,6 +70,7 @@ def restore(
         if lease.pool in state.index:
             take(lease)
             _learn(state, lease)
+    learning.relive(state, [*ended, *state.leases.values()])
     for digest, start_s in starts:
         if digest in state.index:
             state.index[digest].start_s.add(start_s)

@@ -1,7 +1,7 @@
 """All that the pool knows now: the records, and the indexes derived from them.
 
 `apply` puts a change into effect, `revert` takes changes back (a commit that failed). Nothing else alters the state,
-but for estimates (`Typical`) and timers, which are corrected when they are looked at.
+but for estimates (`Typical`, `Gaps`) and timers, which are corrected when they are looked at.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from pool.core.events import Change
+from pool.core.gaps import Gaps
 from pool.core.index import Ids, PoolIndex
 from pool.core.key import ClusterKey, Footprint
 from pool.core.model import (
@@ -75,6 +76,7 @@ class State:
         self.no_room_for: Footprint | None = None
         self.no_room_until = 0.0
         self.timers = Timers()
+        self.gaps = Gaps()
         self._settings: dict[str, PoolSettings] = {}
 
     def __repr__(self) -> str:

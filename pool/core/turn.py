@@ -5,10 +5,11 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
+from pool.core import learning
 from pool.core.events import Change, Decision, Effect, Event, Grow, Reset, Shrink, Span, Start, Stop
 from pool.core.key import ClusterKey
 from pool.core.lifecycle import ClusterMove, LeaseMove, cluster_after, lease_after
-from pool.core.model import IDLE, QUARANTINED, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record
+from pool.core.model import IDLE, LEASED, QUARANTINED, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record
 from pool.core.reasons import Reason
 from pool.core.settings import PoolSettings
 from pool.core.state import COMING_UP, UNUSED, State
@@ -191,7 +192,7 @@ class Turn:
         pool = self.state.pools[cluster.pool]
         reclaim = self.settings(cluster.pool).reclaim
         timers = self.state.timers
-        timers.arm(Kind.KEEP, cluster.id, reclaim.keep_until(cluster, pool, self.now))
+        timers.arm(Kind.KEEP, cluster.id, learning.keep_until(self.state, cluster, self.now))
         price = pool.key.warm_head_price
         if price < 1 and cluster.state is IDLE:
             timers.arm(Kind.WORKERS, cluster.id, reclaim.workers_until(cluster, pool, price, self.now))
@@ -220,4 +221,8 @@ class Turn:
         if reason is Reason.RELEASED:
             self.state.index[lease.pool].lease_s.add(self.now - lease.granted_at)
         cluster = self.state.clusters[lease.cluster]
-        return {"epoch": cluster.epoch + 1, "leases": tuple(id_ for id_ in cluster.leases if id_ != lease.id)}
+        left = tuple(id_ for id_ in cluster.leases if id_ != lease.id)
+        if not left:
+            busy = self.state.index[cluster.pool].counts[LEASED]
+            learning.released(self.state, cluster.pool, cluster.id, busy, self.now)
+        return {"epoch": cluster.epoch + 1, "leases": left}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.learned import Learned
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.ski_rental import BreakEven, RandomisedSkiRental
 from pool.core.key import ClusterKey, Shape
@@ -107,11 +108,12 @@ def test_nothing_is_left_at_the_end_and_the_store_has_it_all() -> None:
     assert all(cluster.state is ClusterState.STOPPED for cluster in disk.clusters.values())
 
 
-def test_every_invariant_holds_all_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reclaim", [FixedTTL(300.0), Learned(300.0)])
+def test_every_invariant_holds_all_the_way(monkeypatch: pytest.MonkeyPatch, reclaim: Reclaim) -> None:
     watch = Watch()
     jobs = generate(WORKFLOWS, 7)[:150]
     times = Times(charged=False, reset_s=1.0, stop_s=2.0)
-    rules = make_rules(reclaim=FixedTTL(300.0), max_wait_s=1e9, max_starting=3, daemon=Ceiling(clusters=6), hold_s=30.0)
+    rules = make_rules(reclaim=reclaim, max_wait_s=1e9, max_starting=3, daemon=Ceiling(clusters=6), hold_s=30.0)
     replay = Replay(rules, MemoryStore(), times)
     observe = replay.ledger.observe
 

@@ -1,0 +1,72 @@
+"""Tells policies that learn what happens, and asks them when the situation of an idle cluster changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
+
+from pool.core.gaps import Kind, Release
+from pool.core.model import Cluster, Lease
+from pool.core.timers import Kind as Due
+
+if TYPE_CHECKING:
+    from pool.core.policy import Learner
+    from pool.core.state import State
+
+
+def keep_until(state: State, cluster: Cluster, now: float) -> float:
+    """Return when to stop a cluster that nobody uses, if nobody asks for it before."""
+    reclaim = state.settings(cluster.pool).reclaim
+    if reclaim.learns():
+        release = state.gaps.of(cluster.id)
+        if release is not None:
+            return release.until
+    return reclaim.keep_until(cluster, state.pools[cluster.pool], now)
+
+
+def asked(state: State, digest: str, now: float) -> None:
+    """Somebody asks for a cluster of a pool: what lies below the latest release is the next to be used."""
+    if not state.settings(digest).reclaim.learns():
+        return
+    state.gaps.asked(digest, now)
+    _look(state, digest, state.gaps.top(digest), Kind.UNCOVERED, now)
+
+
+def released(state: State, digest: str, cluster_id: str, busy: int, now: float) -> None:
+    """The last lease of a cluster ended, as `busy` clusters of its pool were leased."""
+    if not state.settings(digest).reclaim.learns():
+        return
+    _look(state, digest, state.gaps.top(digest), Kind.BURIED, now)
+    _look(state, digest, state.gaps.released(digest, cluster_id, busy), Kind.FRESH, now)
+
+
+def relive(state: State, leases: Iterable[Lease]) -> None:
+    """Learn from leases that were, as far as the store still told of them: a restart begins with what they teach."""
+    moments: list[tuple[float, int, str, Lease]] = []
+    for lease in leases:
+        if lease.pool in state.index and state.settings(lease.pool).reclaim.learns():
+            # At one time ends come before asks, but for a lease that ended as it was asked for.
+            at_once = lease.ended_at == lease.asked_at
+            moments.append((lease.asked_at, 1 if at_once else 3, lease.id, lease))
+            if lease.ended_at is not None:
+                moments.append((lease.ended_at, 2 if at_once else 0, lease.id, lease))
+    busy: Counter[str] = Counter()
+    for at, order, _, lease in sorted(moments, key=lambda moment: moment[:3]):
+        if order % 2:
+            asked(state, lease.pool, at)
+            busy[lease.pool] += 1
+        else:
+            released(state, lease.pool, lease.cluster, busy[lease.pool], at)
+            busy[lease.pool] -= 1
+
+
+def _look(state: State, digest: str, release: Release | None, kind: Kind, now: float) -> None:
+    if release is None:
+        return
+    learner, gaps = cast("Learner", state.settings(digest).reclaim), state.gaps
+    chains = learner.classes(gaps.situation(digest, release, kind, now))
+    release.until = now + learner.keep_for(chains, gaps.curves, now)
+    gaps.watch(release, chains, learner.half_life_s, now)
+    if release.cluster in state.evictable:
+        state.timers.arm(Due.KEEP, release.cluster, release.until)

@@ -1,0 +1,90 @@
+"""The core tells a policy that learns what happens, and asks it anew when the situation of a cluster changes."""
+
+from __future__ import annotations
+
+from policies.learned import Learned
+from policies.reclaim import FixedTTL
+from pool.core.gaps import Curve, Kind
+from pool.core.model import ClusterState, LeaseState
+from pool.core.recover import restore
+from tests.kit import KEY, Core
+
+
+def burst(core: Core, times: int, gap_s: float) -> None:
+    """Lease again and again, with the same gap between."""
+    for _ in range(times):
+        lease = core.lease()
+        core.go(5.0)
+        core.release(lease)
+        core.go(gap_s)
+
+
+def test_what_is_asked_for_every_minute_is_kept_for_a_minute() -> None:
+    core = Core(reclaim=Learned(300.0))
+    burst(core, 60, 60.0)
+    lease = core.lease()
+    assert lease.miss is None
+    core.release(lease)
+    (cluster,) = core.clusters(ClusterState.IDLE)
+    kept_s = core.state.gaps.of(cluster.id).until - core.now  # type: ignore[union-attr]
+    assert 60.0 <= kept_s <= 120.0
+    core.go(kept_s + 1.0)
+    stopping = core.state.clusters[cluster.id]
+    assert stopping.state is ClusterState.STOPPING
+    assert stopping.detail.startswith("idle for ")
+
+
+def test_what_nobody_comes_back_for_in_time_is_soon_not_kept_at_all() -> None:
+    core = Core(reclaim=Learned(60.0))
+    burst(core, 60, 3_000.0)
+    core.release(core.lease())
+    core.go(0.0)
+    assert [cluster.state for cluster in core.clusters() if cluster.state is not ClusterState.STOPPING] == []
+
+
+def test_a_release_that_is_buried_and_uncovered_is_looked_at_each_time() -> None:
+    core = Core(reclaim=Learned(300.0))
+    one, two = core.lease(), core.lease()
+    core.release(one)
+    core.go(1.0)
+    core.release(two)
+    core.go(1.0)
+    core.lease()
+    release = core.state.gaps.of(one.cluster)
+    assert release is not None
+    assert len(release.moments) == 3
+    assert release.busy == 2
+    kinds = {class_[0] for moment in release.moments for class_ in moment.classes if len(class_) == 4}  # type: ignore[arg-type,index]
+    assert kinds == set(Kind)
+
+
+def test_a_policy_that_does_not_learn_costs_nothing_to_remember() -> None:
+    core = Core(reclaim=FixedTTL(600.0))
+    burst(core, 3, 10.0)
+    assert not core.state.gaps.curves
+    assert core.state.gaps.top(KEY.digest) is None
+
+
+def test_a_restart_begins_with_what_the_leases_that_ended_teach() -> None:
+    core = Core(reclaim=Learned(300.0))
+    burst(core, 20, 45.0)
+    state = core.state
+    again = restore(
+        state.rules,
+        core.now,
+        generation=2,
+        pools=state.pools.values(),
+        clusters=state.clusters.values(),
+        leases=[lease for lease in state.leases.values() if lease.state is not LeaseState.ENDED],
+        ended=list(state.ended.values()),
+    )
+    assert {class_: told(curve) for class_, curve in again.gaps.curves.items()} == {
+        class_: told(curve) for class_, curve in state.gaps.curves.items()
+    }
+    top = again.gaps.top(KEY.digest)
+    assert top is not None
+    assert top.until == state.gaps.top(KEY.digest).until  # type: ignore[union-attr]
+
+
+def told(curve: Curve) -> tuple[float, ...]:
+    return (round(curve.weight, 6), *(round(value, 6) for value in curve.missed))
