@@ -22,8 +22,8 @@ from pool.core.state import COMING_UP, UNUSED, State
 from pool.core.timers import Kind
 from pool.daemon import DUE_AGAIN_S
 
-INDEXES = ("counts", "free", "held", "wanted", "resting", "degraded", "by_group", "busy_by_group", "roomy", "shrunk",
-           "shrunk_by_group", "starting", "waiters_by_group", "granted", "takers", "creators", "local",
+INDEXES = ("counts", "free", "held", "wanted", "resting", "degraded", "slow", "by_group", "busy_by_group", "roomy",
+           "shrunk", "shrunk_by_group", "starting", "waiters_by_group", "granted", "takers", "creators", "local",
            "usage")  # fmt: skip
 BY_RELEASE = {Reason.RELEASED, Reason.CANCELLED, Reason.UNDELIVERED}
 """Ends after which the holder is known to be gone: the only ones that a reset may follow."""
@@ -66,7 +66,7 @@ def _index_view(index: PoolIndex) -> dict[str, Any]:
     out: dict[str, Any] = {"queue": {(rank, asked_at, id_) for rank, asked_at, _, id_ in index.queue}}
     for name in INDEXES:
         value = getattr(index, name)
-        if name in ("free", "held", "wanted", "resting", "degraded", "roomy", "shrunk", "starting"):
+        if name in ("free", "held", "wanted", "resting", "degraded", "slow", "roomy", "shrunk", "starting"):
             value = set(value)
         elif name in ("by_group", "busy_by_group", "shrunk_by_group", "waiters_by_group"):
             value = {group: set(ids) for group, ids in value.items()}

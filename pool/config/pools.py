@@ -134,6 +134,10 @@ class PoolOptions(Section):
     )
     start_timeout: Annotated[Seconds, Field(ge=1)] = Field(120.0, description="A start that takes longer has failed.")
     reset_timeout: Annotated[Seconds, Field(ge=1)] = Field(20.0, description="A reset that takes longer has failed.")
+    reset_wait: Seconds = Field(
+        10.0,
+        description="Who waits has a cluster started rather than wait longer than this for one that is being reset.",
+    )
     backoff: Seconds = Field(2.0, description="Pause after the first failed start; it doubles with each.")
     backoff_max: Seconds = Field(60.0, description="The longest pause after a failed start.")
     breaker_failures: Annotated[Count, Field(ge=1)] = Field(3, description="Failed starts in a row that pause starts.")

@@ -113,6 +113,7 @@ def settings_of(pool: PoolSection) -> PoolSettings:
         max_store_left_bytes=pool.max_store_left,
         start_timeout_s=pool.start_timeout,
         reset_timeout_s=pool.reset_timeout,
+        reset_wait_s=pool.reset_wait,
         backoff_s=pool.backoff,
         backoff_max_s=pool.backoff_max,
         breaker_failures=pool.breaker_failures,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pool.core import capacity, learning, leases, standing, warm_heads
+from pool.core import capacity, learning, leases, quarantine, standing, warm_heads, wear
 from pool.core.events import (
     Degraded,
     Lost,
     Nudge,
     Progress,
-    Readmit,
     Reply,
     ResetDone,
     Started,
@@ -18,16 +15,11 @@ from pool.core.events import (
     Stopped,
 )
 from pool.core.lifecycle import ClusterMove
-from pool.core.model import Cluster, ClusterState, Evidence, Mode, Pool
+from pool.core.model import Cluster, ClusterState, Mode, Pool
 from pool.core.reasons import Reason
-from pool.core.settings import PoolSettings
 from pool.core.state import COMING_UP, UNUSED
 from pool.core.timers import Kind
 from pool.core.turn import Turn, jitter
-
-CLEAN_AGAIN_S = 60.0
-"""A cluster that somebody else runs and that could not be proven clean is tried again this often."""
-
 
 # --- starts --------------------------------------------------------------------------------------------------------
 
@@ -137,23 +129,23 @@ def reset_done(turn: Turn, event: ResetDone) -> Reply:
     settings = turn.settings(cluster.pool)
     others = settings.standing
     kept_out = others is not None and cluster.doom is Reason.HOLDER_NOT_GONE and not others.readmit
-    outgrown = leases.outgrown(settings, event.wear)
+    beyond = wear.outgrown(settings, event.wear)
     if event.wear is not None:
         cluster = turn.update(cluster, durable=False, wear=event.wear)
     if cluster.doom is Reason.REMOVED:
         turn.stop_cluster(cluster, cluster.doom, cluster.doom.sentence)
     elif not event.clean:
         left = event.left or Reason.RESET_FAILED.sentence
-        _unclean(turn, cluster, left, event.evidence or (left,))
+        quarantine.unclean(turn, cluster, left, event.evidence or (left,))
     elif kept_out:
-        _quarantine(turn, cluster, _KEPT_OUT, Reason.HOLDER_NOT_GONE)
+        quarantine.keep(turn, cluster, _KEPT_OUT, Reason.HOLDER_NOT_GONE)
     elif cluster.doom is not None and (others is None or cluster.doom is not Reason.HOLDER_NOT_GONE):
         turn.stop_cluster(cluster, cluster.doom, cluster.doomed)
-    elif outgrown is not None and others is None:
-        turn.stop_cluster(cluster, *outgrown)
-    elif outgrown is not None and outgrown[0] is Reason.STORE_LEFT:
+    elif beyond is not None and others is None:
+        turn.stop_cluster(cluster, *beyond)
+    elif beyond is not None and beyond[0] is Reason.STORE_LEFT:
         # Nobody's to replace: it serves again once they are seen empty.
-        _unclean(turn, cluster, outgrown[1], (outgrown[1],))
+        quarantine.unclean(turn, cluster, beyond[1], (beyond[1],))
     else:
         _cleaned(turn, cluster, full=event.full)
     return None
@@ -182,42 +174,6 @@ def _cleaned(turn: Turn, cluster: Cluster, *, full: bool) -> None:
         # A full reset is proof that nothing is left of it.
         resident=() if full else cluster.resident,
     )
-
-
-def _unclean(turn: Turn, cluster: Cluster, why: str, left: tuple[str, ...]) -> None:
-    """Keep a cluster that is not proven clean for a look, or replace it at once; what was left is kept with it."""
-    last = turn.last_lease(cluster)
-    lease, holder = (last.id, last.holder) if last is not None else ("", "")
-    cluster = turn.update(cluster, evidence=Evidence(lease, holder, turn.now, left))
-    if _quarantine_s(turn.settings(cluster.pool)):
-        _quarantine(turn, cluster, why)
-    else:
-        turn.stop_cluster(cluster, Reason.RESET_FAILED, why)
-
-
-def _quarantine(turn: Turn, cluster: Cluster, why: str, reason: Reason = Reason.RESET_FAILED) -> None:
-    """Keep a cluster from everybody, until somebody has looked at it or it is looked at again."""
-    turn.move(cluster, ClusterMove.DIRTY, reason=reason, detail=why, hold_until=0.0)
-    until = turn.now + _quarantine_s(turn.settings(cluster.pool))
-    turn.state.timers.arm(Kind.QUARANTINE, cluster.id, until)
-
-
-def _quarantine_s(settings: PoolSettings) -> float:
-    """Return for how long what is not clean is kept: what is somebody else's, until it is tried again."""
-    return settings.quarantine_s if settings.standing is None else settings.quarantine_s or CLEAN_AGAIN_S
-
-
-def readmit(turn: Turn, event: Readmit) -> Reply:
-    """Let a quarantined cluster serve again, if it is clean."""
-    cluster = turn.state.clusters.get(event.cluster_id)
-    if cluster is not None and cluster.state is ClusterState.QUARANTINED:
-        try_again(turn, cluster, doom=None)
-    return None
-
-
-def try_again(turn: Turn, cluster: Cluster, **fields: Any) -> None:
-    """Reset a quarantined cluster once more: it serves again if it is found clean."""
-    turn.begin_reset(turn.move(cluster, ClusterMove.READMIT, **fields))
 
 
 def stopped(turn: Turn, event: Stopped) -> Reply:
@@ -311,7 +267,19 @@ def reset_due(turn: Turn, cluster_id: str) -> float | None:
         if turn.now < due:
             return due
         said = f"the reset did not end in {turn.now - cluster.changed_at:.0f} s"
-        _unclean(turn, cluster, said, (said,))
+        quarantine.unclean(turn, cluster, said, (said,))
+    return None
+
+
+def slow_due(turn: Turn, cluster_id: str) -> float | None:
+    """A reset takes longer than it should: who waits has another cluster started, and takes what is ready first."""
+    cluster = turn.state.clusters.get(cluster_id)
+    if cluster is not None and cluster.state is ClusterState.RESETTING and not cluster.slow:
+        due = cluster.changed_at + turn.settings(cluster.pool).reset_wait_s
+        if turn.now < due:
+            return due
+        turn.update(cluster, durable=False, slow=True)
+        turn.touch(cluster.pool)
     return None
 
 
@@ -379,21 +347,4 @@ def retire_due(turn: Turn, cluster_id: str) -> float | None:
         if turn.now < cluster.retires_at:
             return cluster.retires_at
         turn.stop_cluster(cluster, Reason.MAX_LIFETIME, f"it is {turn.now - cluster.created_at:.0f} s old")
-    return None
-
-
-def quarantine_due(turn: Turn, cluster_id: str) -> float | None:
-    """A quarantine is over."""
-    cluster = turn.state.clusters.get(cluster_id)
-    if cluster is not None and cluster.state is ClusterState.QUARANTINED:
-        settings = turn.settings(cluster.pool)
-        due = cluster.changed_at + _quarantine_s(settings)
-        if turn.now < due:
-            return due
-        if settings.standing is not None and cluster.reason is not Reason.RESET_FAILED:
-            return turn.now + CLEAN_AGAIN_S
-        if settings.standing is not None:
-            try_again(turn, cluster)
-            return None
-        turn.stop_cluster(cluster, Reason.QUARANTINE_OVER, cluster.detail)
     return None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pool.core import capacity, clusters, grant, leases, operate, reconcile, warm_heads
+from pool.core import capacity, clusters, grant, leases, operate, quarantine, reconcile, warm_heads
 from pool.core.events import (
     Acquire,
     Cancel,
@@ -172,6 +172,7 @@ _DUE: dict[Kind, Callable[[Turn, str], float | None]] = {
     Kind.LOCAL: leases.local_due,
     Kind.START: clusters.start_due,
     Kind.RESET: clusters.reset_due,
+    Kind.SLOW: clusters.slow_due,
     Kind.KEEP: clusters.keep_due,
     Kind.WORKERS: warm_heads.workers_due,
     Kind.SHRINK: warm_heads.shrink_due,
@@ -179,7 +180,7 @@ _DUE: dict[Kind, Callable[[Turn, str], float | None]] = {
     Kind.REST: clusters.rest_due,
     Kind.DEGRADED: clusters.degraded_due,
     Kind.RETIRE: clusters.retire_due,
-    Kind.QUARANTINE: clusters.quarantine_due,
+    Kind.QUARANTINE: quarantine.quarantine_due,
     Kind.POOL: _pool_due,
 }
 
@@ -204,7 +205,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Reply]] = {
     StopFailed: _nothing,
     Lost: clusters.lost,
     Degraded: clusters.degraded,
-    Readmit: clusters.readmit,
+    Readmit: quarantine.readmit,
     Listing: reconcile.listing,
     Tick: _nothing,
     Paused: _paused,

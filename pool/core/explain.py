@@ -74,7 +74,7 @@ def _expected_at(state: State, waiter: Waiter, position: int, now: float) -> flo
             times.append(max(now, (cluster.created_at if starts else cluster.changed_at) + takes_s))
     if grow_s is not None:
         times += [now + grow_s] * index.counts[ClusterState.SHRINKING]
-    times += [now] * index.counts[ClusterState.RESETTING]
+    times += [now] * index.resetting
     if lease_s is not None:
         seconds = islice((s for s in sorted(index.granted) if s + lease_s >= now), SCAN)
         for second in seconds:

@@ -208,7 +208,7 @@ def serve(turn: Turn, digest: str) -> None:
             answer(turn, min((state.waiters[w] for w in ids), key=lambda w: (w.rank, w.asked_at)), cluster)
     _serve_free(turn, pool, index)
     # Nobody of their group waits: they are made ready for those who do.
-    missing = len(index.queue) - index.counts[RESETTING]
+    missing = len(index.queue) - index.resetting
     unwanted = (id_ for id_ in index.resting if id_ not in index.wanted)
     for id_ in list(islice(unwanted, max(0, missing))):
         turn.reset_again(state.clusters[id_])

@@ -59,6 +59,7 @@ class PoolIndex:
         wanted: held clusters whose group has a waiter.
         resting: those of them that nobody asked to hold: a full reset makes them anybody's.
         degraded: idle clusters that miss workers.
+        slow: resetting clusters whose reset takes so long that nobody counts on it.
         by_group: grantable idle clusters by the group that used them last.
         busy_by_group: leased or resetting clusters that hold a group's data.
         roomy: leased clusters that may take one more lease (pools that share).
@@ -79,6 +80,7 @@ class PoolIndex:
         self.wanted: Ids = OrderedDict()
         self.resting: Ids = OrderedDict()
         self.degraded: Ids = OrderedDict()
+        self.slow: Ids = OrderedDict()
         self.by_group: dict[str, Ids] = {}
         self.busy_by_group: dict[str, Ids] = {}
         self.roomy: Ids = OrderedDict()
@@ -110,7 +112,12 @@ class PoolIndex:
     def coming(self) -> int:
         """Clusters that will be idle, or may be grown, before long: whoever waits need not have another one begun."""
         counts = self.counts
-        return counts[STARTING] + counts[RESETTING] + counts[SHRINKING] + counts[GROWING]
+        return counts[STARTING] + self.resetting + counts[SHRINKING] + counts[GROWING]
+
+    @property
+    def resetting(self) -> int:
+        """Clusters whose reset will be done before long."""
+        return self.counts[RESETTING] - len(self.slow)
 
     def take_cluster(self, cluster: Cluster, shares: int) -> None:
         """Add a cluster to the indexes of its state."""
@@ -136,6 +143,8 @@ class PoolIndex:
         elif state is LEASED or state is RESETTING:
             if cluster.group:
                 _put(self.busy_by_group, cluster.group, cluster.id)
+            if cluster.slow:
+                self.slow[cluster.id] = None
             if state is LEASED and len(cluster.leases) < shares and cluster.grantable:
                 self.roomy[cluster.id] = None
 
@@ -166,6 +175,7 @@ class PoolIndex:
             del self.starting[id_]
         elif state is LEASED or state is RESETTING:
             self.roomy.pop(id_, None)
+            self.slow.pop(id_, None)
             if cluster.group:
                 _pop(self.busy_by_group, cluster.group, id_)
 

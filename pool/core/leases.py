@@ -21,9 +21,8 @@ from pool.core.events import (
 )
 from pool.core.explain import queued
 from pool.core.lifecycle import ClusterMove, LeaseMove, lease_after
-from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Pool, ResidentValue, Waiter, Wear
+from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Pool, ResidentValue, Waiter
 from pool.core.reasons import Reason
-from pool.core.settings import PoolSettings
 from pool.core.timers import Kind
 from pool.core.turn import Turn
 
@@ -331,20 +330,6 @@ def _worn(turn: Turn, cluster: Cluster) -> tuple[Reason, str] | None:
         return Reason.MAX_LIFETIME, f"it is {turn.now - cluster.created_at:.0f} s old"
     if not settings.reclaim.keeps():
         return Reason.NEVER_KEPT, Reason.NEVER_KEPT.sentence
-    return None
-
-
-def outgrown(settings: PoolSettings, wear: Wear | None) -> tuple[Reason, str] | None:
-    """Return beyond which limit of its pool a cluster has grown, None if beyond none."""
-    if wear is None:
-        return None
-    for reason, what, is_, most in (
-        (Reason.HEAD_MEMORY, "bytes of memory on its head", wear.head_memory_bytes, settings.max_head_memory_bytes),
-        (Reason.OPEN_FILES, "open files in one process of its head", wear.open_files, settings.max_open_files),
-        (Reason.STORE_LEFT, "bytes left in its object stores", wear.store_left_bytes, settings.max_store_left_bytes),
-    ):
-        if most and is_ > most:
-            return reason, f"it has {is_:,} {what}, of {most:,} at most"
     return None
 
 

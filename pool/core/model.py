@@ -182,6 +182,7 @@ class Cluster(NamedTuple):
         degraded: what it misses of what its key says, empty while it is whole; since `degraded_at`. Not kept over a
             restart: the backend tells it again.
         resident: what its group's holders left in its memory. Not kept over a restart: the next release tells it again.
+        slow: its reset takes so long that who waits does not count on it. Not kept over a restart.
         wear: how much it has grown, None before a reset told it. Not kept over a restart: the next reset tells again.
     """
 
@@ -221,6 +222,7 @@ class Cluster(NamedTuple):
     degraded_at: float = 0.0
     resident: tuple[ResidentValue, ...] = ()
     wear: Wear | None = None
+    slow: bool = False
 
     @property
     def resident_bytes(self) -> int:

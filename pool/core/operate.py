@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pool.core import capacity, leases
-from pool.core.clusters import try_again
 from pool.core.events import Cordon, Done, Prewarm, Rejected, Reply, Resize, Shutdown
 from pool.core.model import Cluster, ClusterState
+from pool.core.quarantine import try_again
 from pool.core.reasons import Reason
 from pool.core.turn import Turn
 

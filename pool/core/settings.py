@@ -66,6 +66,7 @@ class PoolSettings:
         max_head_memory_bytes, max_open_files, max_store_left_bytes: a cluster that a reset finds grown beyond one of
             them retires (see `pool.core.model.Wear`); 0 for no limit.
         start_timeout_s, reset_timeout_s: bounds of an effect.
+        reset_wait_s: who waits has a cluster started rather than wait longer than this for one that is being reset.
         backoff_s, backoff_max_s: first and longest pause after failed starts (doubling, with jitter).
         breaker_failures: so many failed starts in a row open the breaker for `breaker_open_s`.
         quarantine_s: how long a cluster that could not be proven clean is kept for a look; 0 stops it at once.
@@ -104,6 +105,7 @@ class PoolSettings:
     max_store_left_bytes: int = 0
     start_timeout_s: float = 120.0
     reset_timeout_s: float = 20.0
+    reset_wait_s: float = 10.0
     backoff_s: float = 2.0
     backoff_max_s: float = 60.0
     breaker_failures: int = 3

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     LOCAL = "local"
     START = "start"
     RESET = "reset"
+    SLOW = "slow"
     KEEP = "keep"
     WORKERS = "workers"
     SHRINK = "shrink"

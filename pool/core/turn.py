@@ -147,6 +147,7 @@ class Turn:
         self.effect(Reset(cluster, key, cluster.epoch, timeout_s, full, span))
         # The shell gives up first; this is for the case that the shell forgot.
         self.state.timers.arm(Kind.RESET, cluster.id, self.now + timeout_s + 10.0)
+        self.state.timers.arm(Kind.SLOW, cluster.id, self.now + self.settings(cluster.pool).reset_wait_s)
 
     def _last_span(self, cluster: Cluster) -> Span | None:
         """Return the time of the cluster's last lease, where a reset must tell what began in it."""
@@ -176,6 +177,8 @@ class Turn:
         state = cluster_after(cluster, move)
         if state is not cluster.state:
             fields["changed_at"] = self.now
+            if cluster.slow:
+                fields["slow"] = False
             if state is IDLE and move is not ClusterMove.KEPT:
                 fields["idle_since"] = self.now
         new = self.update(cluster, durable=durable, state=state, **fields)

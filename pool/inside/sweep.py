@@ -1,4 +1,4 @@
-"""Remove what a holder left, from inside the cluster: actors, placement groups, processes; and tell what would not go.
+"""Remove what a holder left, from inside the cluster: actors, placement groups, processes, files; tell what stays.
 
 Sent to the cluster as the entrypoint of one submitted job, so that Ray's own messages always have the cluster's
 version. It is the text of this file and of those that it imports of ours, run by ``python -c``: they may import the
@@ -7,7 +7,7 @@ standard library and, inside functions, Ray.
 Argument: a JSON object.
 
     ``processes``  whether every process in the pid namespace of each node belongs to the cluster (true in pods): those
-                   that are not Ray's own are ended
+                   that are not Ray's own are ended, and the files removed that they wrote where they ran
     ``prestart``   whether the nodes shall start as many idle workers as they have cpus, for the next holder
     ``bound_s``    how long to wait for what goes by itself, seconds
     ``runners``    ids of the jobs of warm interpreters, which stay, though nothing that they started
@@ -31,6 +31,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
+from pool.inside.files import sweep_node_files
 from pool.inside.processes import grown, leftovers, processes, rays
 
 MARK = "warmpool-swept "
@@ -241,7 +242,7 @@ class Sweeps:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        run = ray.remote(num_cpus=0, max_retries=0)(sweep_processes)
+        run = ray.remote(num_cpus=0, max_retries=0)(sweep_node)
         self._running = [
             run.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
                 self._bound_s, f"node {node_id[:8]}", self._spared
@@ -251,7 +252,7 @@ class Sweeps:
 
     def results(self) -> tuple[list[str], list[str]]:
         """Return what was ended, and what would not end."""
-        found = [sweep_processes(self._bound_s, "head", self._spared, self._runners)]
+        found = [sweep_node(self._bound_s, "head", self._spared, self._runners)]
         if self._running:
             import ray
 
@@ -272,6 +273,15 @@ class Sweeps:
             import ray
 
             ray.shutdown()
+
+
+def sweep_node(
+    bound_s: float, where: str, spared: list[int], runners: Sequence[int] = ()
+) -> tuple[list[str], list[str]]:
+    """End a holder's processes on this node, then remove his files; return what was removed, and what would not go."""
+    ended, stay = sweep_processes(bound_s, where, spared, runners)
+    removed, left = sweep_node_files(processes(), where)
+    return ended + removed, stay + left
 
 
 def sweep_processes(

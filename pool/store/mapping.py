@@ -112,7 +112,9 @@ def _stored_state(c: Cluster) -> ClusterState:
 def stored(c: Cluster) -> Cluster:
     """Return a cluster as it is found after a restart."""
     c = c._replace(state=_stored_state(c))
-    return c._replace(grown_at=0.0, phase="", group_only=False, degraded="", degraded_at=0.0, resident=(), wear=None)
+    return c._replace(
+        grown_at=0.0, phase="", group_only=False, degraded="", degraded_at=0.0, resident=(), wear=None, slow=False
+    )
 
 
 def cluster_row(c: Cluster) -> tuple[Any, ...]:
@@ -173,6 +175,7 @@ def clusters_of(rows: Sequence[Row]) -> list[Cluster]:
     columns["degraded_at"] = repeat(0.0)
     columns["resident"] = repeat(())
     columns["wear"] = repeat(None)
+    columns["slow"] = repeat(False)
     columns["evidence"] = map(_evidence_of, columns["evidence"])
     return _make(Cluster, columns)
 

@@ -78,6 +78,7 @@ def test_every_setting_of_the_core_can_be_set() -> None:
         max_store_left: 233
         start_timeout: 24
         reset_timeout: 25
+        reset_wait: 25.5
         backoff: 26
         backoff_max: 27
         breaker_failures: 28

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pool.backends.rayapi.inside import entrypoint
-from pool.inside.processes import Process, leftovers, line, processes
+from pool.inside.processes import Process, grown, leftovers, line, processes, rays
 
 RAYLET = "/site-packages/ray/core/src/ray/raylet/raylet"
 # As seen in a head's pod: `ray start` has no parent here, and adopts what loses its own.
@@ -72,6 +72,18 @@ def test_an_owner_of_resident_data_that_stays_is_no_leftover_and_what_looks_like
     assert list(leftovers(table, 503, [900]).values()) == ["worker ray::ResidentOwner.adopt (pid 901)"]
     table[900] = Process(900, 300, 60.0, ["ray::train"])
     assert len(leftovers(table, 503, [900])) == 2
+
+
+def test_how_much_a_cluster_has_grown_is_looked_at_in_rays_own_processes_on_the_head() -> None:
+    table = {process.pid: process for process in POD}
+    table[900] = Process(900, 300, 60.0, ["ray::train"])
+    table[901] = Process(901, 300, 60.0, ["ray::ResidentOwner"])
+    found = rays(table, 503, [900])
+    assert found == {1, 2, 7, 41, 42, 93, 300, 299, 340, 341, 342}
+    own = grown([os.getpid()])
+    assert own["head_memory_bytes"] > 1_000_000
+    assert own["open_files"] >= 3
+    assert grown([2**22 + 1]) == {"head_memory_bytes": 0, "open_files": 0}
 
 
 def test_without_a_raylet_nothing_is_proven() -> None:

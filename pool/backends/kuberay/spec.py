@@ -12,6 +12,7 @@ from pool.backends.kuberay.merge import merged
 from pool.backends.kuberay.options import KuberayOptions
 from pool.core.errors import InvalidKey
 from pool.core.key import ClusterKey, Node, WorkerGroup
+from pool.inside.files import KEEP_NOTHING, UNPACKED
 from pool.inside.owner import SHARE_VARIABLE
 
 API_VERSION = "ray.io/v1"
@@ -245,6 +246,7 @@ def _auth_env(name: str) -> Env:
         {"name": "RAY_AUTH_MODE", "value": "token"},
         {"name": "RAY_AUTH_TOKEN", "valueFrom": token},
         {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"},
+        *({"name": name, "value": KEEP_NOTHING} for name in UNPACKED),
     ]
 
 

@@ -29,6 +29,7 @@ from pool.core.errors import InvalidKey, StartFailed
 from pool.core.events import Listing, Span, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
+from pool.inside.files import sweep_files
 
 log = structlog.get_logger(__name__)
 
@@ -156,6 +157,9 @@ class LocalBackend(KeepsWorkers):
             return await swept(dashboard, processes=False, prestart=False, spare_resident=spare_resident)
 
         clean = await Reset(dashboard, ready.session_name, self.options.settle_s, sweep, take, full=full).run()
+        if clean.clean:
+            # Nobody is there any more who could write.
+            clean = await asyncio.to_thread(_without_files, clean, files.work, Path(trail.temp_dir, ready.session_name))
         if clean.removed:
             log.info("a reset removed what a holder left", cluster=cluster.id, removed=listed(clean.removed))
         if clean.clean and self.options.prestart_workers:
@@ -253,3 +257,13 @@ class LocalBackend(KeepsWorkers):
 
 def _stopped(cluster_id: str) -> StartFailed:
     return StartFailed(f"{cluster_id} was stopped while it started.")
+
+
+def _without_files(clean: Clean, work: Path, session: Path) -> Clean:
+    """Remove what holders wrote where their tasks ran; unclean if something would not go. Blocks."""
+    for place in (work, session / "artifacts"):
+        removed, left = sweep_files(str(place), 0.0)
+        clean = replace(clean, removed=(*clean.removed, *removed))
+        if left:
+            clean = replace(clean, clean=False, left=listed(left), evidence=tuple(left))
+    return clean

@@ -1,7 +1,7 @@
 """Which of a cluster's processes are Ray's own, and which a holder left. Blocking: run it in a thread.
 
 Ray's own are the nodes' ``ray start``, what those started, and the agents and idle workers of each raylet. Whatever a
-worker started, and whatever lost its parent, was started by a holder's code.
+worker started, and whatever lost its parent (the supervisor adopts it), was started by a holder's code.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def sort(entries: dict[int, Entry], running: Running) -> Census:
     roots = {process.pid for process in (running.supervisor, *running.nodes.values()) if process is not None}
     own = roots & entries.keys()
     raylets: list[int] = []
-    waiting = [entries[pid] for pid in own]
+    supervisor = running.supervisor.pid if running.supervisor is not None else 0
+    waiting = [entries[pid] for pid in own if pid != supervisor]
     while waiting:
         for child in children.get(waiting.pop().pid, []):
             if child.pid in own:

@@ -13,6 +13,7 @@ from pool.backends.local.processes import CLUSTER_MARK, TEMP_MARK
 from pool.backends.local.trail import NodeStart, Ports, Trail
 from pool.core.errors import InvalidKey
 from pool.core.key import Node, Shape
+from pool.inside.files import KEEP_NOTHING, UNPACKED
 from pool.inside.owner import SHARE_VARIABLE
 
 HONOURED = frozenset(
@@ -171,6 +172,7 @@ def environment(inherited: Mapping[str, str], trail: Trail, token: Path, options
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
+        **dict.fromkeys(UNPACKED, KEEP_NOTHING),
         # By default every dashboard on the machine wants the same port for its own metrics.
         "DASHBOARD_METRIC_PORT": str(trail.ports.metrics),
         CLUSTER_MARK: f"{trail.store_id}/{trail.cluster_id}",

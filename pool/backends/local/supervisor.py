@@ -9,6 +9,7 @@ Started again, it goes on with the nodes that it finds running.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -25,6 +26,7 @@ if __name__ == "__main__":
 from pool.backends.local.processes import Process, end, read
 from pool.backends.local.trail import Files, Running, Trail
 
+_PR_SET_CHILD_SUBREAPER = 36
 CHECK_S = 2.0
 """How often the claim is looked at. Signals (a child ended, please stop) wake the supervisor at once."""
 
@@ -49,6 +51,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Start what does not run yet; return when the cluster is ended."""
+        adopt_orphans()
         os.set_blocking(self._wake_w, False)
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -139,6 +142,15 @@ class Supervisor:
 
     def _say(self, why: str) -> None:
         print(f"stopping {self.trail.cluster_id}: {why}; ended before: {self.ended or 'none'}", flush=True)
+
+
+def adopt_orphans() -> None:
+    """Have whatever below this process loses its parent become its child: so it is known whose it is, whatever it did.
+
+    `PR_SET_CHILD_SUBREAPER` of prctl(2). Where that is not known, such a process is still found by its marks.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _this_process() -> Process:

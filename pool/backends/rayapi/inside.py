@@ -11,7 +11,7 @@ from typing import Any
 
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.core.model import Wear
-from pool.inside import owner, place, processes, runner, sweep
+from pool.inside import files, owner, place, processes, runner, sweep
 from pool.inside.sending import command_of
 
 BOUND_S = 5.0
@@ -79,7 +79,7 @@ async def swept(
 
 def entrypoint(given: dict[str, Any]) -> str:
     """Return the command line of the job."""
-    return command_of(processes, sweep, given=json.dumps(given))
+    return command_of(processes, files, sweep, given=json.dumps(given))
 
 
 def is_runner(job: Mapping[str, Any]) -> bool:

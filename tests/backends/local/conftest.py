@@ -114,11 +114,13 @@ async def bench(state_dir: Path) -> AsyncIterator[Bench]:
     await made.close()
 
 
-async def drive(started: Started, files: Path, code: str) -> str:
+async def drive(started: Started, files: Path, code: str, **options: Any) -> str:
     """Run a driver of its own process on a cluster, as a task does, and return what it printed."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(files / "token")}
-    preamble = f"import os, ray, subprocess, time\nray.init(address={started.address!r}, log_to_driver=False)\n"
+    preamble = (
+        f"import os, ray, subprocess, time\nray.init(address={started.address!r}, log_to_driver=False, **{options})\n"
+    )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", preamble + code, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -8,13 +8,15 @@ import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pool.backends.base import Clean
 from pool.backends.local import census
 from pool.backends.local.backend import LocalBackend
-from pool.backends.local.processes import read
+from pool.backends.local.processes import command as args
+from pool.backends.local.processes import read, table
 from pool.backends.local.trail import Files
 from pool.core.events import Started
 
@@ -34,8 +36,8 @@ class Leased:
     async def reset(self) -> Clean:
         return await self.backend.reset(make_cluster(KEY, boot_id=self.started.boot_id), KEY)
 
-    async def drive(self, code: str) -> str:
-        return await drive(self.started, self.bench.files(self.started.cluster_id), code)
+    async def drive(self, code: str, **options: Any) -> str:
+        return await drive(self.started, self.bench.files(self.started.cluster_id), code, **options)
 
 
 @pytest.fixture
@@ -60,6 +62,43 @@ async def test_what_a_holder_left_is_stopped_or_found(leased: Leased) -> None:
     entry = read(int(await leased.drive(f"print(ray.get(ray.remote({leave}).remote()))")))
     assert await leased.reset() == Clean(True)
     assert entry is None or not entry.process.alive()
+
+    # Also one that is nobody's child, in a session of its own, and without a trace of the cluster in its environment.
+    hide = "lambda: subprocess.run(['setsid', '-f', 'env', '-i', 'sleep', '1001']).returncode"
+    await leased.drive(f"assert ray.get(ray.remote({hide}).remote()) == 0")
+    assert await until_seen("sleep 1001")
+    assert await leased.reset() == Clean(True)
+    assert not seen("sleep 1001")
+
+    # What the driver of a submitted job started and did not wait for outlives the job.
+    await submit(leased.started, "sleep 1003 & exit 0")
+    assert await until_seen("sleep 1003")
+    assert await leased.reset() == Clean(True)
+    assert not seen("sleep 1003")
+
+    # Files that its tasks wrote where they ran are removed and named, in Ray Train's directory too.
+    write = "lambda: (os.makedirs('out/deep'), open('out/deep/a', 'w').write('xyz'), open('b', 'w').write('z'))"
+    session = "os.path.join(ray._private.worker._global_node.get_session_dir_path(), 'artifacts', 'run')"
+    await leased.drive(
+        f"ray.get(ray.remote({write}).remote())\nos.makedirs({session})\nopen({session}+'/c', 'w').close()"
+    )
+    found = await leased.reset()
+    assert found.clean, found.left
+    assert [said.partition(" in ")[0] for said in found.removed] == ["2 files of 4 bytes", "1 file of 0 bytes"]
+    assert found.removed[0].endswith(": b, out/deep/a")
+    assert not [*leased.bench.files(leased.started.cluster_id).joinpath("work").iterdir()]
+
+    # What Ray unpacked for a job goes with the job.
+    code = leased.bench.state_dir / "code"
+    code.mkdir()
+    (code / "a.py").write_text("a = 1")
+    where = await leased.drive(
+        "print(ray.get(ray.remote(lambda: (open('new', 'w').close(), os.getcwd())[1]).remote()))",
+        runtime_env={"working_dir": str(code)},
+    )
+    assert "working_dir_files" in where
+    assert await leased.reset() == Clean(True)
+    await until(lambda: not Path(where).exists())
 
     # A submitted job is stopped, also one that never calls Ray.
     await submit(leased.started, "sleep 1000")
@@ -87,12 +126,21 @@ async def test_what_a_holder_left_is_stopped_or_found(leased: Leased) -> None:
     assert found.clean, found.left
     assert found.removed[0].startswith("placement group 'g' of job")
     put = "lambda self: setattr(self, 'kept', ray.put(bytes(10_000_000)))"
-    make = f"A = ray.remote(num_cpus=0)(type('A', (), {{'f': {put}}}))\n"
-    make += "a = A.options(name='x', lifetime='detached').remote()\nray.get(a.f.remote())"
+    start = "lambda self: setattr(self, 'child', subprocess.Popen(['sleep', '1004'], start_new_session=True))"
+    make = f"A = ray.remote(num_cpus=0)(type('A', (), {{'f': {put}, 'g': {start}}}))\n"
+    make += "a = A.options(name='x', lifetime='detached').remote()\nray.get([a.f.remote(), a.g.remote()])\n"
+    # One without a name: nobody can reach it any more, and it lives on.
+    make += "ray.get(A.options(lifetime='detached').remote().g.remote())"
     await leased.drive(make)
+    assert seen("sleep 1004")
     found = await leased.reset()
     assert found.clean, found.left
-    assert found.removed[0].startswith("detached actor 'x' of job")
+    said = sorted(one.partition(" of job")[0] for one in found.removed)
+    assert said == ["detached actor 'A'", "detached actor 'x'"]
+    # With the actors went their objects, and what they had started.
+    assert found.wear is not None
+    assert found.wear.store_left_bytes == 0
+    assert not seen("sleep 1004")
     # Two jobs did that, and the first one is forgotten.
     dashboard = next(iter(leased.backend._watch._watched.values())).dashboard
     jobs = await dashboard.get("/api/jobs/")
@@ -130,6 +178,16 @@ async def test_resident_data_stays_for_the_group_and_goes_with_a_full_reset(leas
     assert gone.removed[0].startswith("detached actor 'resident-")
     assert await leased.drive(GET) == "[]"
     assert await leased.backend.reset(cluster, KEY, full=False) == Clean(True)
+
+
+def seen(command: str) -> bool:
+    """Tell whether a process with this command line runs."""
+    return any(" ".join(args(pid)) == command for pid in table())
+
+
+async def until_seen(command: str) -> bool:
+    await until(lambda: seen(command))
+    return True
 
 
 async def busy(leased: Leased) -> None:
