@@ -5,14 +5,16 @@ BIN     = $(VENV)/bin
 SEEDS  ?= 20000
 FROM   ?= 0
 RAY    ?= 2.52.1
+LEASES ?= 1000
 UV     := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 
 # Without compiled bytecode Ray's processes take twice as long to start.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak test-ray test-kube lock lock-image build clean \
-        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-connector bench-kube bench-resident bench-policies
+.PHONY: help setup demo test check format soak soak-ray test-ray test-kube lock lock-image build clean \
+        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-connector bench-kube bench-resident bench-policies \
+        bench-reset bench-wear
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,9 @@ format: setup  ## put the code into its format
 soak: setup  ## more seeds of the whole-system simulation: make soak SEEDS=20000 FROM=0
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --from $(FROM)
 
+soak-ray: setup  ## many leases on one real cluster: make soak-ray LEASES=1000
+	@$(BIN)/python -m tests.e2e.soak --leases $(LEASES)
+
 test-ray: setup  ## the tests on real Ray, with another version of it: make test-ray RAY=2.52.1
 	@[ -x .venv-ray-$(RAY)/bin/python ] || $(UV) venv --quiet --python $(BIN)/python .venv-ray-$(RAY)
 	@VIRTUAL_ENV=.venv-ray-$(RAY) $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements.lock
@@ -58,7 +63,7 @@ test-kube: setup  ## the tests on a real Kubernetes with KubeRay: make test-kube
 	@$(BIN)/pytest -n 2 --dist worksteal -m "kube and not alone"
 	@$(BIN)/pytest -n 0 -m "kube and alone"
 
-bench: bench-decide bench-grant bench-restart bench-sizing bench-chain bench-resident  ## all benchmarks, one after the other
+bench: bench-decide bench-grant bench-restart bench-sizing bench-chain bench-resident bench-reset bench-wear  ## all benchmarks, one after the other
 
 bench-grant: setup  ## grants over HTTP, durable, beside a bare endpoint
 	@$(BIN)/python -m benchmarks.grant
@@ -83,6 +88,12 @@ bench-connector: setup  ## a recorded Flyte task on a warm cluster: warm interpr
 
 bench-policies: setup  ## policies against the optimum on real traces: make bench-policies TRACES=~/traces
 	@TRACES="$(TRACES)" $(BIN)/python -m benchmarks.policies
+
+bench-reset: setup  ## a reset that has everything to remove, against a fresh start
+	@$(BIN)/python -m benchmarks.reset
+
+bench-wear: setup  ## how a cluster wears: up to a thousand leases on one real cluster, for a quarter of an hour
+	@$(BIN)/python -m benchmarks.wear --leases $(LEASES)
 
 bench-kube: setup  ## on a real Kubernetes with KubeRay: make bench-kube KUBECONFIG=~/.kube/config, images as for its tests
 	@$(BIN)/python -m benchmarks.kube

@@ -26,10 +26,12 @@ from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
 from pool.backends.local.backend import LocalBackend
 from pool.backends.local.options import LocalOptions
+from pool.backends.local.trail import Files, Trail
 from pool.clock import WallClock
-from pool.core.events import Acquire, Granted, Release, Renew
+from pool.core.events import Acquire, Decision, Granted, Release, Renew
 from pool.core.key import key_from
 from pool.core.model import Cluster, ClusterState, Lease, Mode
+from pool.core.reasons import Reason
 from pool.core.settings import PoolSettings, Rules
 from pool.daemon import Daemon
 from pool.store.memory import MemoryState, MemoryStore
@@ -103,7 +105,11 @@ def rules_of(**fields: Any) -> Rules:
 
 
 class Leases:
-    """A daemon over local clusters, and a driver for the one in use."""
+    """A daemon over local clusters, and a driver for the one in use.
+
+    Attributes:
+        given_up: clusters that were stopped: id, reason and the reason in words.
+    """
 
     def __init__(self, daemon: Daemon, backend: LocalBackend, state_dir: Path) -> None:
         self.daemon = daemon
@@ -113,7 +119,14 @@ class Leases:
         self._driver: asyncio.subprocess.Process | None = None
         self._driver_of = ""
         self._asked = 0
-        daemon.observe(lambda decision: self._decided.set())
+        self.given_up: list[tuple[str, Reason | None, str]] = []
+        daemon.observe(self._observe)
+
+    def _observe(self, decision: Decision) -> None:
+        self._decided.set()
+        for change in decision.changes:
+            if isinstance(change.new, Cluster) and change.new.state is ClusterState.STOPPING:
+                self.given_up.append((change.new.id, change.new.reason, change.new.detail))
 
     async def one(self) -> Used:
         """Take a lease, use it, release it, and wait until its cluster is ready for the next one, or given up."""
@@ -186,6 +199,11 @@ class Leases:
             raise RuntimeError(f"the driver ended: {said}")
         parts_s: dict[str, float] = json.loads(line)
         return parts_s
+
+    def trails(self) -> list[Trail]:
+        """Return the trails of the clusters that are there now."""
+        every = (self.state_dir / "clusters").glob("*/c-*")
+        return [trail for directory in every if (trail := Files(directory).trail()) is not None]
 
     async def end_driver(self) -> None:
         """End the process of the drivers."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pool.backends.base import Clean
@@ -40,12 +42,34 @@ class Held:
 
 async def test_what_a_holder_left_in_the_pods_is_removed_and_named(backend: KuberayBackend) -> None:
     held = Held(backend, await backend.start(cluster_of(KEY), KEY, lambda phase: None))
-    assert await held.reset() == Clean(True)
+    found = await held.reset()
+    assert found == Clean(True)
+    assert found.wear is not None
+    assert found.wear.head_memory_bytes > 10_000_000
+    assert 3 < found.wear.open_files < 10_000
 
     await held.drive(f"a = {ACTOR}.options(name='kept', lifetime='detached').remote(); ray.get(a.f.remote())")
     found = await held.reset()
     assert found.clean, found.left
     assert found.removed[0].startswith("detached actor 'kept' of job")
+    # With it went its object.
+    assert found.wear is not None
+    assert found.wear.store_left_bytes == 0
+
+    # One without a name, whose subprocess is on its own.
+    start = "lambda self: setattr(self, 'child', subprocess.Popen(['sleep', '1004'], start_new_session=True))"
+    nameless = f"ray.remote(num_cpus=0)(type('B', (), {{'g': {start}}})).options(lifetime='detached').remote()"
+    await held.drive(f"ray.get({nameless}.g.remote())")
+    found = await held.reset()
+    assert found.clean, found.left
+    assert found.removed[0].startswith("detached actor 'B' of job")
+
+    # A submitted job is stopped, also one that never calls Ray.
+    token = f"token-of-{held.cluster.id}-{'x' * 20}"
+    running = asyncio.create_task(submit(held.started.dashboard_url, token, "sleep 1000"))
+    found = await held.reset()
+    assert found.clean, found.left
+    assert await running in ("STOPPED", "FAILED", "SUCCEEDED")
 
     await held.drive("g = ray.util.placement_group([{'CPU': 1}], lifetime='detached', name='g'); ray.get(g.ready())")
     found = await held.reset()
@@ -57,6 +81,17 @@ async def test_what_a_holder_left_in_the_pods_is_removed_and_named(backend: Kube
     found = await held.reset()
     assert found.clean, found.left
     assert any(said.startswith("process 'sleep 1002'") and said.endswith("on the head") for said in found.removed)
+
+    # What tasks and jobs wrote where they ran, on either node.
+    await held.drive(f"open('left', 'w').write('x'); {ON_WORKER} run(lambda: open('left', 'w').write('yy'))")
+    found = await held.reset()
+    assert found.clean, found.left
+    said = sorted(one for one in found.removed if "bytes in" in one)
+    assert [one.partition(" bytes in ")[0] for one in said] == ["1 file of 1", "1 file of 2"]
+    assert ": left on the " in said[0]
+    await held.drive(
+        f"import os; assert not os.path.exists('left'); {ON_WORKER} assert not run(lambda: os.path.exists('left'))"
+    )
 
     # Ray's own are spared: the next holder finds all of it in order.
     look = "lambda: subprocess.run('cat /proc/[0-9]*/cmdline', shell=True, capture_output=True).stdout"

@@ -45,6 +45,8 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
     - {{name: RAY_AUTH_MODE, value: token}}
     - {{name: RAY_AUTH_TOKEN, valueFrom: {{secretKeyRef: {{name: {name}, key: auth_token}}}}}}
     - {{name: RAY_USAGE_STATS_ENABLED, value: '0'}}
+    - {{name: RAY_RUNTIME_ENV_WORKING_DIR_CACHE_SIZE_GB, value: '-1000'}}
+    - {{name: RAY_RUNTIME_ENV_PY_MODULES_CACHE_SIZE_GB, value: '-1000'}}
     - {{name: WARMPOOL_RESIDENT_SHARE, value: '0.5'}}
     """)
     expected = yaml.safe_load(f"""
