@@ -27,6 +27,7 @@ import pool.flyte.handle1  # noqa: F401 - it registers Resident[T]
 from pool.flyte import deck, early
 from pool.flyte.acquire import Asked, has_daemon, wish_of
 from pool.flyte.config import Pooled
+from pool.flyte.handle import expect
 from pool.flyte.holding import held, raise_unwritten
 from pool.flyte.identity import Identity, local_identity, remote_identity
 from pool.flyte.record import TaskRecord, current
@@ -101,6 +102,7 @@ class PooledTask(PythonFunctionTask[Pooled]):  # type: ignore[misc]  # flytekit 
                 wish = wish_of(self.name, self._pooled, self._identity(ctx, local), self._own())
                 with self._shown_if_refused(ctx, record), held(wish, record) as lease, record.timed("body_s"):
                     self._show(ctx, deck.granted(lease, shared=record.how == "shared"))
+                    expect(self.python_interface.outputs.values())
                     yield _with_lease(ctx, lease)
                     if not local:
                         # Flyte takes the end of the pod for a success.

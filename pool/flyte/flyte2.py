@@ -28,6 +28,7 @@ from pool.client.terminate import exit_on_sigterm
 from pool.flyte import deck
 from pool.flyte.acquire import Above, has_daemon, wish_of
 from pool.flyte.config import Pooled
+from pool.flyte.handle import expect
 from pool.flyte.holding import aheld, current_lease, explained, raise_unwritten
 from pool.flyte.identity import Identity, local_identity, remote_identity
 from pool.flyte.record import TaskRecord, current
@@ -125,6 +126,7 @@ class PooledTask(AsyncFunctionTaskTemplate):  # type: ignore[type-arg]
             stack.push_async_exit(_raise_unwritten)
         if self.plugin_config.deck:
             flyte.report.get_tab(deck.TAB).replace(deck.granted(lease, shared=record.how == "shared"))
+        expect(self.native_interface.outputs.values())
         stack.enter_context(record.timed("body_s"))
         with (
             explained(lease),

@@ -12,9 +12,9 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
 from weakref import WeakValueDictionary
 
 from pool.flyte.record import TaskRecord, current
@@ -212,6 +212,19 @@ def keep_and_write_behind(handle: Resident[Any], value: Any, uri: str, write: Ca
 def empty(frame: Any) -> Any:
     """Return a frame of the same columns without rows."""
     return frame.iloc[:0] if hasattr(frame, "iloc") else frame[:0]
+
+
+def expect(types: Iterable[Any]) -> None:
+    """Have what keeps values in memory started beside the body, if one of a task's outputs is a `Resident`.
+
+    It is a process of its own, which takes a second or two to start: the first of a cluster would be waited for.
+    """
+    if any(get_origin(t) is Resident for t in types):
+        from pool import resident
+
+        # What goes wrong is told where a value is put.
+        with suppress(Exception):
+            resident.prepare()
 
 
 def inner(t: Any) -> Any:

@@ -12,7 +12,7 @@ be had: what is in memory no more is read from there.
 """
 
 from pool.resident.errors import DurableFailed, NotConnected, ResidentError, ResidentFull, ResidentMissing
-from pool.resident.values import Entry, drop, get, list, put
+from pool.resident.values import Entry, drop, get, list, prepare, put
 
 __all__ = [
     "DurableFailed",
@@ -24,5 +24,6 @@ __all__ = [
     "drop",
     "get",
     "list",
+    "prepare",
     "put",
 ]

@@ -60,6 +60,18 @@ class Entry:
     writing: bool = False
 
 
+def prepare() -> None:
+    """Begin to start what keeps values on this process's node, without waiting for it.
+
+    The first `put` of a cluster's life would wait for that: a process of its own, which takes a second or two.
+
+    Raises:
+        NotConnected: if this process is connected to no cluster.
+    """
+    owners = Owners()
+    owners.of(owners.here)
+
+
 def put(
     name: str,
     value: Any,

@@ -24,7 +24,7 @@ import ray
 from pool import resident
 from pool.client.residency import copies_written
 from pool.flyte.connect import connected
-from pool.flyte.handle import Resident, given, keep
+from pool.flyte.handle import Resident, expect, given, keep
 from pool.inside.owner import NAMESPACE, SHARE_VARIABLE, ResidentOwner
 from pool.resident import durable
 from pool.resident.owners import Owners
@@ -79,6 +79,13 @@ def cluster(home: Path) -> Iterator[ClusterAccess]:
         yield ClusterAccess(id="c-1", address=address, token="secret")  # type: ignore[call-arg]
     finally:
         head.communicate()
+
+
+def until(true: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +151,19 @@ def test_what_one_job_puts_another_gets_without_a_copy(job: Job) -> None:
         assert got[0, 1] == 1.0
         assert resident.drop("array", "unknown") == ["array"]
         assert "array" not in [entry.name for entry in resident.list()]
+
+
+def test_what_keeps_values_is_started_for_a_task_that_will_return_one(job: Job) -> None:
+    with job():
+        for one in owners():
+            ray.kill(one)
+        until(lambda: not owners())
+        expect([pd.DataFrame, int])
+        assert owners() == []
+        expect([int, Resident[pd.DataFrame]])
+        (owner,) = owners()
+        resident.put("a", 1)
+        assert owners() == [owner]
 
 
 def test_what_was_asked_for_is_remembered_until_another_process_changes_it(
