@@ -42,14 +42,6 @@ class Jobs:
         """
         return [dict(job) for job in (await self._ask("GET", "/api/jobs/")).json()]
 
-    async def delete(self, job: str) -> None:
-        """Have Ray forget a job that ended.
-
-        Raises:
-            JobsError: if it does not.
-        """
-        await self._ask("DELETE", f"/api/jobs/{job}", ok=(200, 404))
-
     async def submit(
         self,
         job: str,

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,7 +55,8 @@ class Warm:
     """The warm interpreter of one leased cluster.
 
     Attributes:
-        job: id of its job.
+        job: id of its job, empty before it is ready. Each start has one of its own, since Ray goes on with the log of
+            an earlier job of the same id, which tells another port.
     """
 
     def __init__(self, jobs: Jobs, cluster: ClusterAccess, environment: Mapping[str, str], preload: tuple[str, ...]):
@@ -63,7 +65,8 @@ class Warm:
         self._entrypoint = command_of(place, runner)
         digest = hashlib.sha256(self._entrypoint.encode() + self._package).hexdigest()[:24]
         # Another program, or other variables, are another interpreter.
-        self.job = runner.PREFIX + digest
+        self._kind = runner.PREFIX + digest
+        self.job = ""
         self._jobs = jobs
         self._token = cluster.token
         self._host, self._port = "", 0
@@ -84,12 +87,9 @@ class Warm:
             raise NotWarm("not_ready", f"it could not be started: {error}") from None
 
     async def _started(self) -> None:
-        found = await self._jobs.status(self.job)
-        if found is not None and found["status"] in ENDED:
-            await self._jobs.delete(self.job)
-            found = None
-        if found is None:
-            await self._end_others()
+        self.job = await self._running()
+        if not self.job:
+            self.job = f"{self._kind}-{secrets.token_hex(4)}"
             log.info("starting the warm interpreter %s", self.job)
             await self._jobs.submit(self.job, self._entrypoint, (self._file, self._package), {}, {})
         while True:
@@ -105,11 +105,18 @@ class Warm:
                 raise NotWarm("not_ready", f"it ended: {tail[0][:300]}")
             await asyncio.sleep(0.1)
 
-    async def _end_others(self) -> None:
+    async def _running(self) -> str:
+        """Return the id of the interpreter of this kind that runs, empty for none; have those of other kinds end."""
+        found = ""
         for job in await self._jobs.all():
             id_ = str(job.get("submission_id"))
-            if id_.startswith(runner.PREFIX) and id_ != self.job and job["status"] not in ENDED:
+            if not id_.startswith(runner.PREFIX) or job["status"] in ENDED or job.get("entrypoint") != self._entrypoint:
+                continue
+            if id_.startswith(self._kind):
+                found = id_
+            else:
                 await self._jobs.stop(id_)
+        return found
 
     async def begin(self, plan: Plan, environment: Mapping[str, str]) -> None:
         """Start a task, unless it has begun.

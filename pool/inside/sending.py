@@ -39,7 +39,12 @@ def _program(modules: tuple[ModuleType, ...]) -> str:
 
 def _bare(text: str) -> str:
     """Return a program without its docstrings and comments."""
-    tree = ast.parse(text)
+    try:
+        tree = ast.parse(text)
+    except SystemError:
+        # CPython 3.11 now and then takes what another thread does for a fault of this one ("AST constructor recursion
+        # depth mismatch", gh-106905).
+        tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [one for one in node.body if not _is_said(one)] or [ast.Pass()]

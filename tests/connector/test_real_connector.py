@@ -72,9 +72,10 @@ def test_flyte_2s_recorded_task_runs_on_the_same_cluster_and_its_outputs_are_whe
 ) -> None:
     variables = tmp_path / "variables"
     variables.mkdir()
-    # As a backend tells its pods where it is; this task calls no other, so nobody is called.
+    # As a backend tells its pods where it is. Here is none: the SDK is told that this process starts no other task.
     (variables / "_U_EP_OVERRIDE").write_text("127.0.0.1:9")
     (variables / "_U_INSECURE").write_text("true")
+    (variables / "FLYTE_CLUSTERED_WORKER").write_text("1")
     with Connector(served, tmp_path, "--env-dir", str(variables)) as connector:
         request = request2(tmp_path / "store")
         # Whatever image a key names, local clusters run in this environment.
