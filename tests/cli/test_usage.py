@@ -17,8 +17,8 @@ from pool.cli.show import span
 from pool.cli.talk import Where, find
 
 COMMANDS = [
-    "serve", "demo", "lease", "pools", "clusters", "leases", "queue", "explain", "cordon", "uncordon", "drain",
-    "prewarm", "resize", "revoke", "simulate", "config",
+    "serve", "demo", "lease", "connector", "pools", "clusters", "leases", "queue", "explain", "cordon", "uncordon",
+    "drain", "prewarm", "resize", "revoke", "simulate", "config",
 ]  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 def test_help_names_every_command() -> None:
     code, out, _ = run("--help")
     assert code == 0
-    assert [line.split()[0] for line in out.split("Commands:")[1].splitlines()[1:17]] == COMMANDS
+    assert [line.split()[0] for line in out.split("Commands:")[1].splitlines()[1 : len(COMMANDS) + 1]] == COMMANDS
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("demo", "config")])

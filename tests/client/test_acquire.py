@@ -262,11 +262,13 @@ async def test_the_async_client_raises_the_same_errors(fake, aclient, wanted):
 def test_pool_lease_speaks_to_the_daemon_of_the_environment(fake):
     with pool.lease(image="local", tenant="p/d", holder="me") as lease:
         assert lease.cluster.id == "c-abc-1"
-    assert fake.paths()[-1] == "/v1/leases/l-1/release"
+    # The first renewal may still be on its way.
+    assert "/v1/leases/l-1/release" in fake.paths()[-2:]
 
 
 @pytest.mark.usefixtures("environment")
 async def test_pool_alease_speaks_to_the_daemon_of_the_environment(fake):
     async with pool.alease(image="local", tenant="p/d", holder="me") as lease:
         assert lease.cluster.id == "c-abc-1"
-    assert fake.paths()[-1] == "/v1/leases/l-1/release"
+    # The first renewal may still be on its way.
+    assert "/v1/leases/l-1/release" in fake.paths()[-2:]

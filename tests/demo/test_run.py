@@ -84,7 +84,8 @@ def test_a_run_shows_cold_and_warm_and_leaves_nothing(root: Path, tmp_path: Path
     ]
     first, again = runs["cold"]["tasks"][0], runs["warm"]["tasks"][0]
     assert (first["outcome"], first["reason"]) == ("cold", "no_cluster")
-    assert (again["outcome"], again["reason"]) == ("hit", "")
+    # What the cold run left in the cluster's memory goes first, if that has not happened yet.
+    assert (again["outcome"], again["reason"]) in (("hit", ""), ("waited", "all_resetting"))
     assert {task["cluster"] for run in runs.values() for task in run["tasks"]} == {first["cluster"]}
     for run in runs.values():
         assert run["outside_s"] == pytest.approx(run["wall_s"] - run["bodies_s"], abs=0.01)

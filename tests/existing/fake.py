@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,12 @@ from aiohttp.test_utils import TestServer
 
 from pool.backends.rayapi.inside import PREFIX
 from pool.inside import sweep
+
+SWEPT = {
+    "removed": ["what was left"],
+    "left": [],
+    "wear": {"head_memory_bytes": 700_000_000, "open_files": 70, "store_left_bytes": 0},
+}
 
 
 def node(cpu: float = 2, *, head: bool = False, memory_gib: float = 4, **custom: float) -> dict[str, Any]:
@@ -99,7 +106,7 @@ class FakeCluster:
                     job["status"] = "STOPPED"
             return web.json_response({"stopped": True})
         if path.startswith(f"/api/jobs/{PREFIX}"):
-            ended = {"status": "SUCCEEDED", "logs": f'{sweep.MARK}{{"removed": ["what was left"], "left": []}}'}
+            ended = {"status": "SUCCEEDED", "logs": sweep.MARK + json.dumps(SWEPT)}
             return web.json_response(ended)
         tables = {"nodes": self.nodes, "actors": self.actors, "placement_groups": self.groups, "workers": []}
         rows = {"result": tables[path.rpartition("/")[2]], "partial_failure_warning": ""}
