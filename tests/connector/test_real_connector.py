@@ -80,6 +80,8 @@ def test_flyte_2s_recorded_task_runs_on_the_same_cluster_and_its_outputs_are_whe
         request = request2(tmp_path / "store")
         # Whatever image a key names, local clusters run in this environment.
         request.template.container.image = request1(tmp_path / "one").template.container.image
+        # A directory is no bucket: Flyte 2's SDK writes into it and does not make it.
+        Path(request.output_prefix).mkdir(parents=True, exist_ok=True)
         meta = connector.create(request)
         connector.until(meta, "SUCCEEDED")
         assert outputs2(request) == {"o0": 42}

@@ -47,14 +47,20 @@ Job = Callable[[], Any]
 
 
 @pytest.fixture(scope="module")
-def job() -> Iterator[Job]:
-    """A cluster, and what connects this process to it as one job."""
+def access() -> Iterator[ClusterAccess]:
+    """A cluster."""
     with ExitStack() as stack:
         home = Path(tempfile.mkdtemp(prefix="wpr-", dir="/tmp"))
         stack.callback(shutil.rmtree, home, ignore_errors=True)
-        access = stack.enter_context(cluster(home))
+        yield stack.enter_context(cluster(home))
+
+
+@pytest.fixture(scope="module")
+def job(access: ClusterAccess) -> Iterator[Job]:
+    """What connects this process to it as one job."""
+    with pytest.MonkeyPatch.context() as patched:
         # A thread of Ray Data's would ask a Prometheus that is not there, even after the cluster is gone.
-        stack.enter_context(pytest.MonkeyPatch.context()).setenv("RAY_DATA_USAGE_DISABLED", "1")
+        patched.setenv("RAY_DATA_USAGE_DISABLED", "1")
         yield lambda: connected(access, None, local=True)
 
 
@@ -303,35 +309,59 @@ def test_a_copy_is_written_behind_while_the_value_stays_whatever_else_comes(
         assert len(resident.get("array")) == 60 * MB
 
 
-def test_flytes_copy_of_a_frame_is_the_same_when_it_is_written_behind(job: Job) -> None:
-    from flytekit.core.context_manager import FlyteContextManager
-    from flytekit.core.type_engine import TypeEngine
+WRITTEN_BEHIND = """
+import os
+import numpy as np
+import pandas as pd
+from flytekit.core.context_manager import FlyteContextManager
+from flytekit.core.type_engine import TypeEngine
+import pool.flyte.handle1
+from pool.client.residency import copies_written
+from pool.flyte.connect import connected
+from pool.flyte.handle import Resident
+from pool.wire import ClusterAccess
 
-    import pool.flyte.handle1  # noqa: F401 - it registers Resident[T]
+context, kind = FlyteContextManager.current_context(), Resident[pd.DataFrame]
+expected = TypeEngine.to_literal_type(kind)
+frame = pd.DataFrame({"a": np.arange(1000), "b": ["x", "y"] * 500})
+with connected(ClusterAccess(id="c-1", address=os.environ["ADDRESS"], token="secret"), None, local=True):
+    at_once = TypeEngine.to_literal(context, Resident(frame), kind, expected)
+    handle = Resident(frame, write_behind=True)
+    later = TypeEngine.to_literal(context, handle, kind, expected)
+    given_on = TypeEngine.to_python_value(context, later, kind)
+    pd.testing.assert_frame_equal(given_on.get(), frame)
+    assert given_on.source == "memory"
+    assert copies_written() is None
+    assert handle.memory_s > 0
+    assert handle.durable_s > 0
+    one, other = (literal.scalar.structured_dataset for literal in (at_once, later))
+    assert one.uri != other.uri
+    assert one.metadata == other.metadata
+    try:
+        TypeEngine.to_literal(
+            context, Resident({1}, write_behind=True), Resident[set], TypeEngine.to_literal_type(Resident[set])
+        )
+    except TypeError as error:
+        assert "write_behind is for frames" in str(error)
+    else:
+        raise AssertionError("a set was written behind")
+# Anywhere else.
+plain = TypeEngine.to_python_value(context, later, pd.DataFrame)
+pd.testing.assert_frame_equal(plain, frame)
+print("as it should be")
+"""
 
-    context, kind = FlyteContextManager.current_context(), Resident[pd.DataFrame]
-    expected = TypeEngine.to_literal_type(kind)
-    frame = pd.DataFrame({"a": np.arange(1000), "b": ["x", "y"] * 500})
-    with job():
-        at_once = TypeEngine.to_literal(context, Resident(frame), kind, expected)
-        handle = Resident(frame, write_behind=True)
-        later = TypeEngine.to_literal(context, handle, kind, expected)
-        given_on = TypeEngine.to_python_value(context, later, kind)
-        pd.testing.assert_frame_equal(given_on.get(), frame)
-        assert given_on.source == "memory"
-        assert copies_written() is None
-        assert handle.memory_s > 0
-        assert handle.durable_s > 0
-        one, other = (literal.scalar.structured_dataset for literal in (at_once, later))
-        assert one.uri != other.uri
-        assert one.metadata == other.metadata
-        with pytest.raises(TypeError, match="write_behind is for frames"):
-            TypeEngine.to_literal(
-                context, Resident({1}, write_behind=True), Resident[set], TypeEngine.to_literal_type(Resident[set])
-            )
-    # Anywhere else.
-    plain = TypeEngine.to_python_value(context, later, pd.DataFrame)
-    pd.testing.assert_frame_equal(plain, frame)
+
+def test_flytes_copy_of_a_frame_is_the_same_when_it_is_written_behind(access: ClusterAccess) -> None:
+    # As a task has it: flytekit and Ray in a process where nothing else was before.
+    done = subprocess.run(
+        [sys.executable, "-c", WRITTEN_BEHIND],
+        env=environment() | {"ADDRESS": access.address},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.stdout.strip().endswith("as it should be"), (done.returncode, done.stderr)
 
 
 def test_the_durable_copy_of_a_dataset_is_a_directory_that_is_whole(job: Job, tmp_path: Path) -> None:
