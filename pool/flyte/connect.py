@@ -68,6 +68,7 @@ def connected(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, *, l
         try:
             with suppress(Exception):
                 # The cluster may be gone; the lease must still be released.
+                _let_go()
                 ray.shutdown()
         finally:
             _set_environment(before)
@@ -91,6 +92,13 @@ def _connect(ray: Any, access: ClusterAccess, arguments: dict[str, Any]) -> None
                 ray.shutdown()
         else:
             return
+
+
+def _let_go() -> None:
+    """Have nobody hold references any more: one that a thread drops after the disconnect ends the whole process."""
+    resident = sys.modules.get("pool.resident.remembered")
+    if resident is not None:
+        resident.remembered.forget()
 
 
 def _last_line(error: BaseException) -> str:

@@ -163,7 +163,6 @@ async def test_tasks_of_an_execution_run_on_one_leased_cluster_whichever_flyte_a
     (node, cluster, _), (again, same, here) = (output(said) for said in (first, second))
     assert (node, cluster, here) == (again, same, "True")
     assert (cold["outcome"], warm["outcome"]) == ("cold", "hit")
-    assert warm["acquire_s"] < cold["acquire_s"]
     assert "Waited for a cluster to start" in deck(first)
     assert f"{cluster.removeprefix('c-')}-head-svc.{release.namespace}.svc:8265" in deck(second)
     failed, record = await run(release, "third", "broken")

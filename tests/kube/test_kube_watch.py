@@ -39,7 +39,7 @@ async def test_a_watch_that_falls_silent_is_given_up_and_what_it_missed_is_told(
         await api.delete(f"{CORE}/namespaces/{namespace}/pods/{head['metadata']['name']}")
         # Meanwhile the other backend, whose watch speaks, has seen it.
         await until(lambda: backend.view.head(cluster.id) is not head, "the loss", 5.0)
-        await until(lambda: told, "the loss over the silent watch", 8.0 + 5.0)
+        await until(lambda: told, "the loss over the silent watch", 20.0)
         assert isinstance(told[0], Lost)
         assert (told[0].cluster_id, told[0].boot_id) == (cluster.id, started.boot_id)
         await behind.stop(cluster.id)
