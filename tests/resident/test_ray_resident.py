@@ -28,6 +28,7 @@ from pool.flyte.handle import Resident, expect, given, keep
 from pool.inside.owner import NAMESPACE, SHARE_VARIABLE, ResidentOwner
 from pool.resident import durable
 from pool.resident.owners import Owners
+from pool.resident.remembered import remembered
 from pool.wire import ClusterAccess
 from tests.serving import environment
 
@@ -170,6 +171,10 @@ def test_what_keeps_values_is_started_for_a_task_that_will_return_one(job: Job) 
         (owner,) = owners()
         resident.put("a", 1)
         assert owners() == [owner]
+        resident.get("a")
+        assert remembered.count == 1
+    # A reference that is dropped after the disconnect ends the process.
+    assert remembered.count == 0
 
 
 def test_what_was_asked_for_is_remembered_until_another_process_changes_it(
