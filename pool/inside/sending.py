@@ -21,14 +21,14 @@ def command_of(*modules: ModuleType, given: str = "") -> str:
     """
     # Some images have only the one name, some only the other.
     python = "$(command -v python || command -v python3)"
-    return " ".join([f"exec {python} -c {shlex.quote(_program(modules))}", *([shlex.quote(given)] if given else [])])
+    return " ".join([f"exec {python} -c {shlex.quote(program_of(*modules))}", *([shlex.quote(given)] if given else [])])
 
 
 @cache
-def _program(modules: tuple[ModuleType, ...]) -> str:
-    """Return the program: its files are run one after the other as one module, and import from that.
+def program_of(*modules: ModuleType) -> str:
+    """Return the text of a program, for ``python -c``. Its files are run one after the other as one module.
 
-    Ray sends functions of such a module to other nodes by value.
+    They import from that. Ray sends functions of such a module to other nodes by value.
     """
     texts = {module.__name__: _bare(Path(str(module.__file__)).read_text("utf-8")) for module in modules}
     packed = base64.b85encode(zlib.compress(json.dumps(texts).encode(), 9)).decode()

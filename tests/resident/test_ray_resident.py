@@ -108,6 +108,20 @@ def owners() -> list[Any]:
     return [ray.get_actor(actor["name"], NAMESPACE) for actor in every if actor["namespace"] == NAMESPACE]
 
 
+def kill(owner: Any) -> None:
+    """End an owner, and see that it answers nobody any more: Ray only passes on that it shall."""
+    ray.kill(owner)
+
+    def gone() -> bool:
+        try:
+            ray.get(owner.all.remote())
+        except ray.exceptions.RayActorError:
+            return True
+        return False
+
+    until(gone)
+
+
 def in_shared_memory(array: Any) -> bool:
     """Tell whether an array lies in the store's memory."""
     address = array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array
@@ -163,8 +177,7 @@ def test_what_one_job_puts_another_gets_without_a_copy(job: Job) -> None:
 def test_what_keeps_values_is_started_for_a_task_that_will_return_one(job: Job) -> None:
     with job():
         for one in owners():
-            ray.kill(one)
-        until(lambda: not owners())
+            kill(one)
         expect([pd.DataFrame, int])
         assert owners() == []
         expect([int, Resident[pd.DataFrame]])
@@ -430,7 +443,7 @@ def test_data_whose_owner_died_is_read_from_its_durable_copy(job: Job, tmp_path:
         resident.put("array", np.arange(10), durable=url)
         resident.put("other", np.arange(10))
         for owner in owners():
-            ray.kill(owner)
+            kill(owner)
         with pytest.raises(resident.ResidentMissing, match=r"'other' (was lost|is not on this cluster)"):
             resident.get("other")
         assert resident.get("array", durable=url)[9] == 9
@@ -463,11 +476,11 @@ def test_the_share_of_the_store_is_the_tasks_where_the_cluster_says_none(
     monkeypatch.setenv(SHARE_VARIABLE, "0.01")
     with job():
         for owner in owners():
-            ray.kill(owner)
+            kill(owner)
         with pytest.raises(resident.ResidentFull, match="2,000,000"):
             resident.put("array", np.zeros(3 * MB, np.uint8))
         for owner in owners():
-            ray.kill(owner)
+            kill(owner)
     assert os.environ.get("RAY_ADDRESS") is None
 
 

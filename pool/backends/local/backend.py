@@ -23,7 +23,6 @@ from pool.backends.local.ready import PortTaken, Starting
 from pool.backends.local.trail import Ready, Running, Trail
 from pool.backends.local.watch import Watch, Watched
 from pool.backends.rayapi.dashboard import Dashboard
-from pool.backends.rayapi.inside import Swept, swept
 from pool.backends.rayapi.reset import Reset, listed
 from pool.core.errors import InvalidKey, StartFailed
 from pool.core.events import Listing, Span, Started
@@ -151,19 +150,16 @@ class LocalBackend(KeepsWorkers):
             self._http, trail.dashboard_url, self._token_for(cluster.id), self.options.probe_timeout_s
         )
         take = partial(census.take, self._home.store_id, cluster.id, files)
-        # The processes are seen from here, without a job: they are started again from here too.
-
-        async def sweep(spare_resident: bool) -> Swept:
-            return await swept(dashboard, processes=False, prestart=False, spare_resident=spare_resident)
-
-        clean = await Reset(dashboard, ready.session_name, self.options.settle_s, sweep, take, full=full).run()
+        # Processes and Ray's services are within reach from here: all of it is done without a job in the cluster.
+        calls = Calls(files, trail, self.options)
+        clean = await Reset(dashboard, ready.session_name, self.options.settle_s, calls.sweep, take, full=full).run()
         if clean.clean:
             # Nobody is there any more who could write.
             clean = await asyncio.to_thread(_without_files, clean, files.work, Path(trail.temp_dir, ready.session_name))
         if clean.removed:
             log.info("a reset removed what a holder left", cluster=cluster.id, removed=listed(clean.removed))
         if clean.clean and self.options.prestart_workers:
-            task = asyncio.create_task(self._prestart(take, Calls(files, trail, self.options)))
+            task = asyncio.create_task(self._prestart(take, calls))
             self._prestarts.add(task)
             task.add_done_callback(self._prestarts.discard)
         return clean

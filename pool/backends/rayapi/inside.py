@@ -11,7 +11,7 @@ from typing import Any
 
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.core.model import Wear
-from pool.inside import files, owner, place, processes, runner, sweep
+from pool.inside import files, owner, place, processes, runner, sweep, tables
 from pool.inside.sending import command_of
 
 BOUND_S = 5.0
@@ -29,6 +29,11 @@ class Swept:
     removed: tuple[str, ...]
     left: tuple[str, ...]
     wear: Wear = UNKNOWN
+
+    @classmethod
+    def told(cls, found: dict[str, Any]) -> Swept:
+        """Return what a program of `pool.inside` told."""
+        return cls(tuple(found["removed"]), tuple(found["left"]), Wear(**found["wear"]))
 
 
 async def swept(
@@ -73,13 +78,12 @@ async def swept(
     if status["status"] != "SUCCEEDED" or result is None:
         tail = (said.strip() or str(status.get("message") or "it said nothing"))[-300:]
         raise DashboardError(f"the sweep inside the cluster failed: {tail}")
-    found = json.loads(result.removeprefix(sweep.MARK))
-    return Swept(tuple(found["removed"]), tuple(found["left"]), Wear(**found["wear"]))
+    return Swept.told(json.loads(result.removeprefix(sweep.MARK)))
 
 
 def entrypoint(given: dict[str, Any]) -> str:
     """Return the command line of the job."""
-    return command_of(processes, files, sweep, given=json.dumps(given))
+    return command_of(processes, files, tables, sweep, given=json.dumps(given))
 
 
 def is_runner(job: Mapping[str, Any]) -> bool:

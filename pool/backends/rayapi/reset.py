@@ -20,7 +20,7 @@ from pool.backends.rayapi.inside import ENDED, Swept, is_runner
 from pool.backends.rayapi.scope import Began
 from pool.core.model import Wear
 from pool.inside.owner import NAMESPACE, PREFIX
-from pool.inside.sweep import SUPERVISOR
+from pool.inside.tables import SUPERVISOR
 
 GRACE_S = 1.0
 """For so long things may be on their way out before they are taken for left behind."""
@@ -52,7 +52,8 @@ class Processes(Protocol):
 class Found:
     """What one look found. `drivers` and `jobs` may still change everything; the rest is what they leave.
 
-    `owners` are those of resident data that may stay, by their process ids.
+    `owners` are those of resident data that may stay, by their process ids. `detached` tells that something is among
+    `lasting` that goes with no driver.
     """
 
     jobs: list[str] = field(default_factory=list)
@@ -60,6 +61,7 @@ class Found:
     supervisors: list[str] = field(default_factory=list)
     lasting: list[str] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
+    detached: bool = False
     processes: Processes | None = None
 
     def said(self) -> list[str]:
@@ -154,6 +156,8 @@ class Reset:
         if self._census is None and self._full and self._scope is None:
             # The sweep ends drivers too: there it is the only one who can.
             return waited_s > GRACE_S or not found.drivers
+        if found.detached and not found.drivers:
+            return True
         blind = self._census is None and self._scope is None
         return bool(found.lasting) and waited_s > GRACE_S and (not found.drivers or blind)
 
@@ -237,9 +241,11 @@ class Reset:
                 found.supervisors.append(f"supervisor of job {name.removeprefix(SUPERVISOR)}")
             else:
                 found.lasting.append(_actor(actor))
+                found.detached |= bool(actor.get("is_detached"))
         if found.processes is not None:
             found.processes = found.processes.without([*found.owners, *supervisors], supervisors)
         found.lasting += [_group(group) for group in groups]
+        found.detached |= any(group.get("is_detached") for group in groups)
         return found
 
     async def _wear(self, found: Found) -> Wear | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pool.backends.rayapi.inside import PREFIX
-from pool.inside.sweep import SUPERVISOR
+from pool.inside.tables import SUPERVISOR
 
 Row = dict[str, Any]
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import grpc
 import pytest
 
-from pool.backends.local import rpc
 from pool.backends.local.calls import Calls
 from pool.backends.local.commands import node_managers, starts
 from pool.backends.local.options import LocalOptions
 from pool.backends.local.trail import Files, NodeStart, Ports, Trail
+from pool.backends.rayapi.dashboard import DashboardError
+from pool.backends.rayapi.inside import Swept
 from pool.core.errors import StartFailed
 from pool.core.reasons import Reason
+from pool.inside.tables import KEEP_S
 
 from .conftest import make_key
 
@@ -84,22 +86,35 @@ async def test_a_python_without_grpc_is_not_taken_for_a_cluster_that_refuses(cal
 
 async def test_workers_are_asked_for_with_the_token_and_up_to_the_nodes_cpus(calls: Calls, ray: FakeRay) -> None:
     assert await calls.prestart_workers(idle=1)
-    assert ray.requests == [("/ray.rpc.NodeManagerService/PrestartWorkers", rpc.prestart_request(2))]
+    [(method, sent)] = ray.requests
+    assert method == "/ray.rpc.NodeManagerService/PrestartWorkers"
+    messages = pytest.importorskip("ray.core.generated.node_manager_pb2", reason="pip install 'warmpool[local]'")
+    request = messages.PrestartWorkersRequest.FromString(sent)
+    assert (request.num_workers, request.keep_alive_duration_secs, request.language) == (2, KEEP_S, 0)
+    assert request.runtime_env_info.serialized_runtime_env == "{}"
     assert await calls.prestart_workers(idle=3)
     assert len(ray.requests) == 1
+
+
+async def test_a_sweep_asks_for_actors_and_groups_and_sees_the_object_stores_empty(calls: Calls, ray: FakeRay) -> None:
+    assert await calls.sweep(False) == Swept((), ())
+    asked = [method.rpartition("/")[2] for method, _ in ray.requests]
+    assert asked == ["GetAllActorInfo", "GetAllPlacementGroup", "GetAllNodeInfo"]
+    ray.requests.clear()
+    # What the owners of resident data have stays.
+    await calls.sweep(True)
+    assert len(ray.requests) == 2
+
+
+async def test_a_sweep_that_is_refused_says_so(calls: Calls) -> None:
+    calls._files.token.write_text("wrong")
+    with pytest.raises(DashboardError, match="the sweep of the cluster failed: UNAUTHENTICATED: token is missing"):
+        await calls.sweep(False)
 
 
 async def test_a_ray_that_cannot_start_workers_ahead_is_left_alone(calls: Calls) -> None:
     calls._files.token.write_text("wrong")
     assert not await calls.prestart_workers(idle=0)
-
-
-@pytest.mark.parametrize("count", [1, 127, 128, 100_000])
-def test_the_request_is_what_ray_reads(count: int) -> None:
-    messages = pytest.importorskip("ray.core.generated.node_manager_pb2", reason="pip install 'warmpool[local]'")
-    request = messages.PrestartWorkersRequest.FromString(rpc.prestart_request(count))
-    assert (request.num_workers, request.keep_alive_duration_secs, request.language) == (count, rpc.KEEP_S, 0)
-    assert request.runtime_env_info.serialized_runtime_env == "{}"
 
 
 def test_every_node_tells_its_cpus_and_the_port_of_its_node_manager() -> None:

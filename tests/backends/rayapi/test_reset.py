@@ -23,7 +23,7 @@ from pool.backends.rayapi.reset import Reset
 from pool.inside import place, runner
 from pool.inside.owner import NAMESPACE
 from pool.inside.sending import command_of
-from pool.inside.sweep import SUPERVISOR
+from pool.inside.tables import SUPERVISOR
 
 EMPTY = Census(frozenset(), (), ())
 
@@ -216,6 +216,28 @@ async def test_for_the_same_group_empty_tables_are_enough_and_it_says_that_it_wa
     # What had to be swept was swept whole.
     found = await Reset(dashboard, "session_1", 10, sweep, full=False).run()
     assert (found.clean, found.full) == (True, True)
+
+
+@pytest.mark.parametrize(("detached", "at_once"), [(True, True), (False, False)])
+async def test_what_goes_with_no_driver_is_swept_at_once_and_the_rest_has_time_to_go_by_itself(
+    ray: tuple[FakeRay, Dashboard], detached: bool, at_once: bool
+) -> None:
+    fake, dashboard = ray
+    fake.tables["actors"] = [{"name": "x", "class_name": "A", "is_detached": detached, "job_id": "01"}]
+    looks = 0
+
+    async def sweep(spare_resident: bool) -> Swept:
+        fake.tables.clear()
+        return Swept(("x",), ())
+
+    def census() -> Census:
+        nonlocal looks
+        looks += 1
+        return EMPTY
+
+    assert (await Reset(dashboard, "session_1", 10, sweep, census).run()).removed == ("x",)
+    # Each look takes the census twice.
+    assert (looks == 4) == at_once
 
 
 OWNER = {"name": "resident-n1", "class_name": "ResidentOwner", "ray_namespace": NAMESPACE, "job_id": "01", "pid": 7}

@@ -9,7 +9,7 @@ import pytest
 
 from pool.backends.rayapi.inside import PREFIX
 from pool.backends.rayapi.scope import Began
-from pool.inside.sweep import SUPERVISOR, drivers_of
+from pool.inside.tables import SUPERVISOR, drivers_of
 
 
 def row(at: int, *, submission: str = "", driver: str = "") -> dict[str, Any]:
