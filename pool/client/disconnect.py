@@ -25,12 +25,20 @@ def disconnect_ray(cluster: ClusterAccess) -> bool:
     try:
         if not ray.is_initialized() or not connected_to(ray, cluster):
             return False
+        let_go()
         ray.shutdown()
     except Exception:
         log.exception("Ray could not be disconnected from %s", cluster.id)
         return False
     log.info("disconnected Ray from %s", cluster.id)
     return True
+
+
+def let_go() -> None:
+    """Have nobody hold references any more: one that a thread drops after the disconnect ends the whole process."""
+    remembered = sys.modules.get("pool.resident.remembered")
+    if remembered is not None:
+        remembered.remembered.forget()
 
 
 def connected_to(ray: Any, cluster: ClusterAccess) -> bool:

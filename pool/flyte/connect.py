@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pool.client.disconnect import let_go
+
 if TYPE_CHECKING:
     from pool.wire import ClusterAccess
 
@@ -68,7 +70,7 @@ def connected(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, *, l
         try:
             with suppress(Exception):
                 # The cluster may be gone; the lease must still be released.
-                _let_go()
+                let_go()
                 ray.shutdown()
         finally:
             _set_environment(before)
@@ -92,13 +94,6 @@ def _connect(ray: Any, access: ClusterAccess, arguments: dict[str, Any]) -> None
                 ray.shutdown()
         else:
             return
-
-
-def _let_go() -> None:
-    """Have nobody hold references any more: one that a thread drops after the disconnect ends the whole process."""
-    resident = sys.modules.get("pool.resident.remembered")
-    if resident is not None:
-        resident.remembered.forget()
 
 
 def _last_line(error: BaseException) -> str:
