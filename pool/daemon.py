@@ -327,6 +327,18 @@ class Daemon:
         """Return a cluster, live or stopped, as long as history keeps it."""
         return self.state.clusters.get(cluster_id) or await self._store.find_cluster(cluster_id)
 
+    async def history(self, since: float, until: float, after: tuple[float, str] | None, limit: int) -> list[Lease]:
+        """Return leases, live and ended, asked for from `since` to before `until`, first asked first, `limit` at most.
+
+        Args:
+            since: seconds since the epoch.
+            until: likewise.
+            after: time and id of the last one that was seen; None begins at the first.
+            limit: the most that are read.
+        """
+        found = self._store.history(Lease, since=since, until=until, after=after, limit=limit)
+        return [lease async for lease in found]
+
     async def prune(self, before: float) -> int:
         """Delete history that ended before that time; return how many rows went."""
         return await self._store.prune(before)

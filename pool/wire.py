@@ -23,6 +23,7 @@ Quantity = (
 )
 Count = Annotated[int, Field(ge=0, le=100_000)]
 Duration = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
+Time = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 
 
 class Message(BaseModel):
@@ -393,6 +394,14 @@ class WaiterQuery(PageQuery):
     group: Text | None = None
 
 
+class HistoryQuery(PageQuery):
+    """Which leases that were, and that are."""
+
+    pool: Text | None = Field(None, description="Digest, or name of the configured pool.")
+    since: Time | None = Field(None, description="Asked for at this time or later, in seconds since the epoch.")
+    until: Time | None = Field(None, description="Asked for before this time.")
+
+
 class PoolList(Message):
     """Pools."""
 
@@ -411,6 +420,30 @@ class LeaseList(Message):
     """Leases, first granted first."""
 
     items: list[LeaseView]
+    next: str | None = Field(None, description="There are more: ask again with `after` set to this.")
+
+
+class HistoryItem(Message):
+    """What one lease was as demand."""
+
+    lease: str
+    arrival_s: float = Field(description="When it was asked for, in seconds since the epoch.")
+    wait_s: float = Field(description="From then until it was granted.")
+    duration_s: float = Field(description="From the grant until its end; until now for one that lives.")
+    pool: str = Field(description="Digest of the key.")
+    pool_name: str
+    tenant: str
+    group: str
+    outcome: Outcome
+    reason: Reason | None = Field(description="Why it was not a hit; null for a hit.")
+    end_reason: Reason | None = Field(description="Null for one that lives.")
+    key: dict[str, Any] = Field(description="What was asked for, as an acquire says it.")
+
+
+class HistoryList(Message):
+    """Leases, first asked first. A part may hold fewer than were asked for, also none, while there are more."""
+
+    items: list[HistoryItem]
     next: str | None = Field(None, description="There are more: ask again with `after` set to this.")
 
 

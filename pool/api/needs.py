@@ -65,3 +65,6 @@ class Daemon(Protocol):
 
     async def find_cluster(self, cluster_id: str) -> Cluster | None:
         """Return a cluster from memory or from history."""
+
+    async def history(self, since: float, until: float, after: tuple[float, str] | None, limit: int) -> list[Lease]:
+        """Return leases asked for from `since` to before `until`, those after the one named, `limit` at most."""

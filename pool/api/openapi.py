@@ -23,6 +23,7 @@ _TAGS = {
     "waiters": "Queued acquires.",
     "pools": "All clusters of one key, under one policy.",
     "clusters": "What is leased.",
+    "history": "What was asked for, and what became of it.",
     "service": "Health, metrics, documents.",
 }
 _ABOUT = """\

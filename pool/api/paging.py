@@ -29,32 +29,39 @@ def page(items: Iterable[T], place: Callable[[T], Place], query: PageQuery) -> t
         ApiError: if the cursor is not one.
     """
     if query.after is not None:
-        after = _read(query.after)
+        after = place_of(query.after)
         try:
             items = [item for item in items if place(item) > after]
         except TypeError:
-            raise _not_a_cursor() from None
+            raise not_a_cursor() from None
     found = nsmallest(query.limit + 1, items, key=place)
     if len(found) <= query.limit:
         return found, None
     found.pop()
-    return found, _write(place(found[-1]))
+    return found, cursor(place(found[-1]))
 
 
-def _write(place: Place) -> str:
+def cursor(place: Place) -> str:
+    """Return the cursor that names a place in an order."""
     return base64.urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).rstrip(b"=").decode()
 
 
-def _read(cursor: str) -> Place:
+def place_of(cursor: str) -> Place:
+    """Return the place that a cursor names.
+
+    Raises:
+        ApiError: it is not a cursor.
+    """
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         place = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, binascii.Error, RecursionError):
-        raise _not_a_cursor() from None
+        raise not_a_cursor() from None
     if not isinstance(place, list):
-        raise _not_a_cursor()
+        raise not_a_cursor()
     return tuple(place)
 
 
-def _not_a_cursor() -> ApiError:
+def not_a_cursor() -> ApiError:
+    """Return the error for what is not a cursor."""
     return ApiError(Reason.INVALID_REQUEST, "after: it is not the `next` of an earlier part.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pool.access import Role
-from pool.api import leases, operate, service
+from pool.api import history, leases, operate, service
 from pool.api.core import Handler, Route
 from pool.core.reasons import Reason
 from pool.wire import (
@@ -17,6 +17,8 @@ from pool.wire import (
     EndedAnswer,
     Explanation,
     Health,
+    HistoryList,
+    HistoryQuery,
     LeaseAnswer,
     LeaseList,
     LeaseProof,
@@ -106,6 +108,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET", "/v1/leases/{id}/explain", "explainLease", leases.explain, "Explain a lease", "leases", Role.CLIENT,
         answer=Explanation, reasons=(Reason.UNKNOWN_LEASE,),
+    ),
+    Route(
+        "GET", "/v1/history", "listHistory", history.list_history, "List what was asked for", "history",
+        Role.OPERATOR, query=HistoryQuery, answer=HistoryList,
     ),
     Route(
         "GET", "/v1/waiters", "listWaiters", leases.list_waiters, "List waiters", "waiters", Role.CLIENT,

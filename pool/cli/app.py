@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pool import __version__
-from pool.cli import configuring, connecting, leasing, looking, operating, simulating
+from pool.cli import configuring, connecting, history, leasing, looking, operating, simulating
 from pool.cli.context import where
 from pool.cli.errors import Group
 from pool.cli.talk import Where
@@ -116,6 +116,7 @@ app.command()(operating.resize)
 app.command()(operating.revoke)
 app.command()(simulating.simulate)
 app.add_typer(configuring.app, name="config")
+app.add_typer(history.app, name="history")
 
 
 def main() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json as json_
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pool.cli.context import JSON
+from pool.cli.demand import Format, History, Trace, demand
 from pool.cli.errors import CommandError, tell
 from pool.cli.show import span, table
 
@@ -25,8 +25,10 @@ LAST = ("hit_rate", "wait_p95_s", "idle_s", "misses", "objective", "optimum", "r
 
 
 def simulate(
-    trace: Annotated[Path, typer.Option("--trace", "-t", help="File with the demand.")],
-    format_: Annotated[str, typer.Option("--format", "-f", help="philly, openb, azure or requests.")],
+    ctx: typer.Context,
+    trace: Trace = None,
+    format_: Format = "requests",
+    history: History = None,
     policy: Annotated[
         str, typer.Option("--policy", "-p", help="Reclaim policy: its name, or '{type: ..., option: ...}'.")
     ] = "break_even",
@@ -58,19 +60,18 @@ def simulate(
     \b
     Examples:
       warmpool simulate --trace demand.csv --format requests --policy break_even --break-even 10m
+      warmpool simulate --history last-7d --policy learned --break-even 10m
       warmpool simulate -t philly_jobs.csv -f philly -p '{type: fixed_ttl, ttl: 5m}' --json
     """
-    from pool.replay import FORMATS, Replay, Times, read, report
+    from pool.replay import Replay, Times, report
     from pool.store.memory import MemoryStore
 
-    if format_ not in FORMATS:
-        raise CommandError(f"There is no format {format_!r}.", remedy=f"Name one of {', '.join(FORMATS)}.")
     began = time.perf_counter()
     break_even_s = _seconds(break_even, "--break-even")
     measured = {"starts_s": tuple(_seconds(text, "--start") for text in start)} if start else {}
     times = Times(**measured, reset_s=_seconds(reset, "--reset"), charged=not live_starts)  # type: ignore[arg-type]
     rules = _rules(reclaim_policy(policy, break_even_s), ceiling)
-    jobs = read(trace, format_)
+    jobs = demand(ctx, trace, format_, history)
     replay = Replay(rules, MemoryStore(), times, seed=seed)
     with _progress(len(jobs)) as told:
         replay.run(jobs, told)

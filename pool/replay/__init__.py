@@ -5,9 +5,11 @@ simulated. See `pool.replay.run` for how, `pool.replay.hindsight` for what the o
 """
 
 from pool.replay.demand import Job
-from pool.replay.formats import FORMATS, Unreadable, read
+from pool.replay.formats import FORMATS, read
+from pool.replay.history import jobs_of
 from pool.replay.report import Report, report
+from pool.replay.rows import Unreadable
 from pool.replay.run import Replay
 from pool.replay.times import Times
 
-__all__ = ["FORMATS", "Job", "Replay", "Report", "Times", "Unreadable", "read", "report"]
+__all__ = ["FORMATS", "Job", "Replay", "Report", "Times", "Unreadable", "jobs_of", "read", "report"]

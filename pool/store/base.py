@@ -99,10 +99,14 @@ class Store(Protocol):
         *,
         since: float = 0.0,
         until: float = math.inf,
+        after: tuple[float, str] | None = None,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> AsyncIterator[_H]:
-        """Yield leases (by `asked_at`) or clusters (by `created_at`), live and ended, with since <= time < until."""
+        """Yield leases (by `asked_at`) or clusters (by `created_at`), live and ended, with since <= time < until.
+
+        With `after`, the time and the id of the last one that was seen, those that follow it.
+        """
 
     async def prune(self, before: float) -> int:
         """Delete history that ended before that time; return how many rows went."""

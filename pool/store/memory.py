@@ -159,6 +159,7 @@ class MemoryStore:
         *,
         since: float = 0.0,
         until: float = math.inf,
+        after: tuple[float, str] | None = None,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> AsyncIterator[_H]:
@@ -169,6 +170,8 @@ class MemoryStore:
         else:
             rows = [(cluster.created_at, cluster.id, cluster) for cluster in self.state.clusters.values()]
         rows = sorted((row for row in rows if since <= row[0] < until), key=lambda row: row[:2], reverse=newest_first)
+        if after is not None:
+            rows = [row for row in rows if (row[:2] < after if newest_first else row[:2] > after)]
         for _, _, record in rows[:limit]:
             yield record  # type: ignore[misc]
 

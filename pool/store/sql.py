@@ -224,6 +224,7 @@ class SqlStore:
         *,
         since: float = 0.0,
         until: float = math.inf,
+        after: tuple[float, str] | None = None,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> AsyncIterator[_H]:
@@ -233,7 +234,7 @@ class SqlStore:
         """
         pages, decode = (self._sql.lease_pages, leases_of) if kind is Lease else (self._sql.cluster_pages, clusters_of)
         statement = pages.newest_first if newest_first else pages.oldest_first
-        place: tuple[float, str] = (math.inf if newest_first else -math.inf, "")
+        place: tuple[float, str] = after or (math.inf if newest_first else -math.inf, "")
         left = math.inf if limit is None else limit
         while left > 0:
             rows = await self._rows(statement, since, until, *place)

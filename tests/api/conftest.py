@@ -144,6 +144,11 @@ class Hands:
     async def find_cluster(self, cluster_id: str) -> Cluster | None:
         return self.gone_clusters.get(cluster_id)
 
+    async def history(self, since: float, until: float, after: tuple[float, str] | None, limit: int) -> list[Lease]:
+        leases = [*self.gone_leases.values(), *self.state.ended.values(), *self.state.leases.values()]
+        found = sorted(((x.asked_at, x.id), x) for x in leases if since <= x.asked_at < until)
+        return [lease for place, lease in found if after is None or place > after][:limit]
+
     def start_all(self) -> None:
         """Every starting cluster becomes ready."""
         for cluster in list(self.state.clusters.values()):

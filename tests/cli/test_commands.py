@@ -199,3 +199,28 @@ def test_files_of_the_daemon_are_its_users_alone(daemon: Served) -> None:
         assert (daemon.state_dir / file).stat().st_mode & 0o077 == 0, file
     for role in ("client", "operator", "metrics"):
         assert (daemon.state_dir / f"{role}.token").read_text().strip() not in daemon.said()
+
+
+def test_history_is_exported_and_replayed(daemon: Served, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = daemon.run("lease", "--tenant", "past/d", "--group", "x-1", "--", sys.executable, "-c", "")
+        assert done.returncode == 0, done.stderr
+    for options in ((), ("--json",)):
+        file = tmp_path / "demand"
+        done = daemon.run("history", "export", "--since", "last-1d", "--tenant", "past/d", "-o", str(file), *options)
+        assert (done.returncode, done.stderr) == (0, f"wrote 2 leases to {file}\n")
+        replayed = daemon.run("simulate", "--trace", str(file), "--format", "history", "--json")
+        assert json.loads(replayed.stdout.splitlines()[0])["leases"] == 2, replayed.stderr
+    live = daemon.run("simulate", "--history", "last-1h", "--json")
+    assert live.returncode == 0, live.stderr
+    assert json.loads(live.stdout.splitlines()[0])["leases"] >= 2
+
+
+def test_history_that_there_is_not_is_said(daemon: Served) -> None:
+    done = daemon.run("simulate", "--history", "0s")
+    assert (done.returncode, done.stderr) == (
+        1, "error: --history: the daemon was asked for nothing in 0s. Say a longer time.\n"
+    )  # fmt: skip
+    done = daemon.run("history", "export", "--since", "soon")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --since: 'soon' is no time of the past.")

@@ -71,7 +71,7 @@ def test_people_get_a_table(trace: Path) -> None:
         (("--policy", "[1]"), "error: --policy: '[1]' is no policy. Write break_even or "),
         (("--policy", "{type: fixed_ttl, ttl: -1}"), "error: --policy {type: fixed_ttl, ttl: -1}: "),
         (("--break-even", "soon"), "error: --break-even: 'soon' is not a duration"),
-        (("--format", "xls"), "error: There is no format 'xls'. Name one of philly, openb, azure, requests."),
+        (("--format", "xls"), "error: There is no format 'xls'. Name one of philly, openb, azure, requests, history."),
     ],
 )
 def test_what_is_wrong_is_one_sentence(trace: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -91,3 +91,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     code, _, err = run("--trace", tmp_path / "none.csv")
     assert code == 1
     assert err == f"error: {tmp_path / 'none.csv'}: no such file or directory\n"
+
+
+def test_demand_is_a_file_or_a_daemons_history_and_not_both(trace: Path) -> None:
+    assert run() == (
+        1,
+        "",
+        "error: There is no demand. Give either --trace FILE with its --format, or --history last-7d.\n",
+    )
+    assert run("--trace", trace, "--history", "7d")[2].startswith("error: There are two demands.")

@@ -18,7 +18,7 @@ from pool.cli.talk import Where, find
 
 COMMANDS = [
     "serve", "demo", "lease", "connector", "pools", "clusters", "leases", "queue", "explain", "cordon", "uncordon",
-    "drain", "prewarm", "resize", "revoke", "simulate", "config",
+    "drain", "prewarm", "resize", "revoke", "simulate", "config", "history",
 ]  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def test_help_names_every_command() -> None:
     assert [line.split()[0] for line in out.split("Commands:")[1].splitlines()[1 : len(COMMANDS) + 1]] == COMMANDS
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("demo", "config")])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("demo", "config", "history")])
 def test_every_command_has_an_example(command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0

@@ -108,3 +108,42 @@ def test_generated_workflows_have_the_published_shape() -> None:
     assert 2.5 < len(jobs) / len(executions) < 7.0
     by_day = [sum(int(job.arrival_s // 86_400) == day for job in jobs) for day in range(7)]
     assert by_day[4] > 1.5 * by_day[6], "Friday is the busiest day, and Sunday the least"
+
+
+HISTORY = "lease,arrival_s,wait_s,duration_s,pool,pool_name,tenant,group,outcome,reason,end_reason,key\n"
+KEY = '{"image":"trainer","tenant":"ml/dev","shape":{"head":{"cpu":"2","gpu":1}}}'
+LINE = '{"arrival_s": 5, "duration_s": 60.5, "group": "x-1", "key": ' + KEY + "}"
+
+
+def quoted(key: str) -> str:
+    return '"' + key.replace('"', '""') + '"'
+
+
+@pytest.mark.parametrize(
+    "text", [f"{HISTORY}l-1,5,0.0,60.5,p,default,ml/dev,x-1,hit,,released,{quoted(KEY)}\n", f"{LINE}\n\n"]
+)
+def test_a_daemons_history_is_csv_or_json_with_whole_keys(tmp_path: Path, text: str) -> None:
+    (job,) = read(write(tmp_path, text), "history")
+    assert (job.arrival_s, job.duration_s, job.group) == (5.0, 60.5, "x-1")
+    assert (job.key.tenant, job.key.footprint.milli_cpu, job.key.footprint.gpu) == ("ml/dev", 2000, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{HISTORY}l-1,x,0,6,p,d,t,,hit,,,{quoted(KEY)}\n", "line 2, column 2 (arrival_s): 'x' is not a number."),
+        (f"{HISTORY}l-1,1,0,-6,p,d,t,,hit,,,{quoted(KEY)}\n", "line 2, column 4 (duration_s): '-6' is less than 0."),
+        (f"{HISTORY}l-1,1,0,6,p,d,t,,hit,,,what\n", "line 2, column 12 (key): is no key: it is not a JSON object."),
+        (f"{HISTORY}l-1,1,0,6,p,d,t,,hit,,,{quoted('{}')}\n", "line 2, column 12 (key): key.image: "),
+        (f"{HISTORY}l-1,1,0,6\n", "line 2, column 12 (key): is missing; the row has 4 of 12 columns."),
+        ("arrival_s,duration_s,group\n", "line 1, column 1: there is no column key; "),
+        (f'{LINE}\n{{"arrival_s": 1,\n', "line 2, column 17: it is not JSON ("),
+        (f'{LINE}\n{{"arrival_s": 1}}\n', "line 2, column 1: there is no field duration_s."),
+        (LINE.replace("60.5", '"long"'), "line 1, column 2 (duration_s): 'long' is not a number."),
+    ],
+)
+def test_history_that_cannot_be_read_is_named_by_file_line_and_column(tmp_path: Path, text: str, said: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(Unreadable) as error:
+        read(path, "history")
+    assert error.value.detail.startswith(f"{path}, {said}")

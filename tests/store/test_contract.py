@@ -361,3 +361,16 @@ async def test_a_store_cannot_be_opened_twice_by_accident(file: Path) -> None:
         await store.prune(0.0)
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_history_goes_on_after_the_one_that_was_seen_last(handle, make, new, newest_first: bool) -> None:
+    store = handle()
+    await store.open(0.0)
+    leases = [make.lease(asked_at=float(n // 3)) for n in range(9)]
+    await store.commit(new(*leases))
+    seen, after = [], None
+    while found := [x async for x in store.history(Lease, after=after, limit=2, newest_first=newest_first)]:
+        seen += found
+        after = found[-1].asked_at, found[-1].id
+    assert seen == sorted(leases, key=lambda x: (x.asked_at, x.id), reverse=newest_first)
