@@ -2,10 +2,11 @@
 
 Source: the least of ``c E[min(gap, t)] + F P(gap > t)`` over the idle time t is optimal for a known distribution of
 gaps (Ferragut, Rodríguez, Paganini, *Optimizing TTL caches under heavy-tailed demands*, SIGMETRICS 2016; Irani,
-Shukla, Gupta, *Online strategies for dynamic power management*, 2003). Here the distribution is learned, for a class
-of situations: the pool, how many of its clusters are leased, how often it was asked for lately. A class with few gaps
-borrows from a wider one, up to all pools: its mean is drawn towards the wider one's as if so many gaps of that had
-been seen (empirical Bayes). Old gaps count less.
+Shukla, Gupta, *Online strategies for dynamic power management*, 2003). Here the distribution is learned, for classes
+of situations: the pool, and how long ago it was asked for. A class with few gaps borrows from a wider one, up to all
+pools: its mean is drawn towards the wider one's as if so many gaps of that had been seen (empirical Bayes). A situation
+that may be followed by another one, in which is decided anew, costs what that one is expected to cost (temporal
+differences: Sutton, *Learning to predict by the methods of temporal differences*, 1988). Old gaps count less.
 """
 
 from __future__ import annotations
@@ -13,31 +14,55 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
 
 from policies.ski_rental import BreakEven
-from pool.core.gaps import TIMES_S, Chains, Class, Curve, Situation
+from pool.core.gaps import BINS, TIMES_S, Choice, Class, Curve, Situation
 
-BORROWED = (5.0, 5.0, 10.0, 10.0, 10.0)
-"""How many gaps a class borrows from the next wider one, widest first."""
+_CHAINS = (3, 1, 2, 0), (5, 1, 4, 0)
+"""Of the six classes of a situation: which borrows from which, narrowest first."""
 
-_PRIOR_MISSED = tuple(0.9 - 0.6 * n / len(TIMES_S) for n in range(len(TIMES_S)))
-"""Before anything was seen: who comes at all comes as likely within 2 s to 4 s as within 2 h to 4 h."""
+BORROWED = (10.0, 10.0, 5.0, 5.0)
+"""How many gaps each borrows from the next one, and the widest from what is supposed."""
+
+ENOUGH = 0.01
+"""A class whose narrower ones have seen so much that it would count for less is left out."""
+
+SUPPOSED_RATE = 1.2
+"""How often somebody is supposed to come in a break-even time: more than once, as else nothing would be kept."""
+
+LONGEST_AGO_S = 1e6
+
+_MIDDLES_S = (0.0, *((before + time_s) / 2 for before, time_s in pairwise(TIMES_S)))
 
 
-def _prior_kept() -> tuple[float, ...]:
-    kept, total = [0.0], 0.0
-    for n in range(1, len(TIMES_S)):
-        total += (TIMES_S[n] - TIMES_S[n - 1]) * (_PRIOR_MISSED[n] + _PRIOR_MISSED[n - 1]) / 2
-        kept.append(total)
-    return tuple(kept)
+@lru_cache(maxsize=1024)
+def _supposed(break_even_s: float) -> list[float]:
+    """Return what is supposed before anything was seen, as the sums of a curve of weight 1.
+
+    Somebody comes within the break-even time just often enough to be waited for, and not later: so a cluster is kept
+    for the break-even time until gaps say otherwise, which costs at most twice the optimum.
+    """
+    left = [1.0]
+    left += [math.exp(-SUPPOSED_RATE * min(1.0, t / break_even_s)) if break_even_s else 1.0 for t in TIMES_S]
+    left.append(0.0)
+    return [one - other for one, other in pairwise(left)] + [0.0] * BINS
 
 
-_PRIOR_KEPT = _prior_kept()
+_NOTHING = [0.0] * (2 * BINS)
+
+
+class _Best(NamedTuple):
+    keep_s: float
+    cost: float
+    ended: float
 
 
 @dataclass(frozen=True, slots=True)
 class Learned(BreakEven):
-    """Keep an idle cluster for the time that would have cost least over the gaps seen in situations like its own.
+    """Keep an idle cluster for the time that is expected to cost least, by the gaps seen in situations like its own.
 
     Decided anew whenever its situation changes: as it comes idle, when another one comes idle after it, and when it is
     the next to be used again. A cluster of which nothing is known is kept for the break-even time.
@@ -62,45 +87,82 @@ class Learned(BreakEven):
         """Return True."""
         return True
 
-    def classes(self, situation: Situation) -> Chains:
-        """Return what a situation is like, widest first: by the clusters leased, and by how often it was asked for."""
-        pool, kind, busy, asked_1h, asked_6h = situation
-        in_1h, in_6h = (asked_1h + 1).bit_length(), (asked_6h + 1).bit_length()
+    def break_even_in(self, situation: Situation) -> float:
+        """Return T* in a situation, in seconds."""
+        return self.break_even_s
+
+    def classes(self, situation: Situation) -> tuple[Class, ...]:
+        """Return what a situation is like: all pools, this one, and two wide and two narrow classes between and below.
+
+        They tell apart how long ago, to a factor of two, the pool was asked for the last, second last, fourth last and
+        eighth last time. The wide ones are shared by pools whose break-even times are alike to a factor of two: what a
+        situation leads to depends on it.
+        """
+        pool, kind, ago, _ = situation
+        last, second, fourth, eighth = (int(min(ago_s, LONGEST_AGO_S)).bit_length() for ago_s in ago[:4])
+        alike = int(self.break_even_in(situation)).bit_length()
         return (
-            (
-                kind,
-                (kind, "busy", min(busy, 8), in_6h),
-                (kind, pool),
-                (kind, pool, "busy", min(busy, 64)),
-                (kind, pool, "busy", min(busy, 64), in_6h),
-            ),
-            (kind, (kind, "asked", in_1h, in_6h), (kind, pool), (kind, pool, "asked", in_1h)),
+            (kind, alike),
+            (kind, pool),
+            (kind, alike, "2nd, 8th", second, eighth),
+            (kind, pool, "4th", fourth),
+            (kind, alike, "1st", last),
+            (kind, pool, "1st", last),
         )
 
-    def keep_for(self, chains: Chains, curves: Mapping[Class, Curve], now: float) -> float:
-        """Return for how long to keep a cluster from now on, in a situation of these classes.
+    def choose(self, situation: Situation, curves: Mapping[Class, Curve], now: float) -> Choice:
+        """Return for how long to keep a cluster from now on, in a situation, and what that is expected to cost."""
+        classes, break_even_s = self.classes(situation), self.break_even_in(situation)
+        best = self._best(self._mixed(classes, curves, break_even_s, now), break_even_s)
+        return Choice(classes, best.keep_s, best.cost)
 
-        It is the time t of `TIMES_S` with the least ``E[min(gap, t)] + T* P(gap > t)``, both taken as the mean over the
-        chains of what their narrowest class says with what it borrows.
-        """
-        total = [0.0] * len(TIMES_S)
-        prior = [kept + self.break_even_s * missed for kept, missed in zip(_PRIOR_KEPT, _PRIOR_MISSED, strict=True)]
-        widest: dict[Class, list[float]] = {}
-        for chain in chains:
-            cost = widest.get(chain[0])
-            if cost is None:
-                cost = widest[chain[0]] = self._with(prior, curves.get(chain[0]), BORROWED[0], now)
-            for class_, borrowed in zip(chain[1:], BORROWED[1:], strict=False):
-                cost = self._with(cost, curves.get(class_), borrowed, now)
-            total = [before + more for before, more in zip(total, cost, strict=True)]
-        return TIMES_S[total.index(min(total))]
+    def why(self, situation: Situation, curves: Mapping[Class, Curve], now: float) -> str:
+        """Return why a cluster is kept for so long, in numbers."""
+        classes, break_even_s = self.classes(situation), self.break_even_in(situation)
+        best = self._best(self._mixed(classes, curves, break_even_s, now), break_even_s)
+        own = curves.get(classes[1])
+        seen = own.weight / own.scale(now) if own is not None else 0.0
+        return (
+            f"of idle times like this one ({seen:.0f} of its pool count, old ones less) {best.ended:.0%} end within "
+            f"{best.keep_s:.0f} s, and to keep it longer would cost more than it saves, with a start worth "
+            f"{break_even_s:.0f} s of idle time"
+        )
 
-    def _with(self, wider: list[float], curve: Curve | None, borrowed: float, now: float) -> list[float]:
-        """Return the costs that a class says, with what it borrows of a wider one's."""
-        if curve is None:
-            return wider
-        borrows = borrowed * curve.scale(now)
-        whole = curve.weight + borrows
-        each, missing, share = 1.0 / whole, self.break_even_s / whole, borrows / whole
-        seen = zip(curve.kept, curve.missed, wider, strict=True)
-        return [each * kept + missing * missed + share * before for kept, missed, before in seen]
+    def _mixed(
+        self, classes: tuple[Class, ...], curves: Mapping[Class, Curve], break_even_s: float, now: float
+    ) -> list[float]:
+        """Return the sums of a curve: the mean of what both narrow classes say, each with what it borrows."""
+        rows = [_supposed(break_even_s), *(_NOTHING,) * 6]
+        shares = [0.0] * 7
+        for chain in _CHAINS:
+            left = 0.5
+            for at, borrowed in zip(chain, BORROWED, strict=True):
+                curve = curves.get(classes[at])
+                if curve is None:
+                    continue
+                borrows = borrowed * curve.scale(now)
+                whole = curve.weight + borrows
+                rows[at + 1] = curve.sums
+                shares[at + 1] += left / whole
+                left *= borrows / whole
+                if left < ENOUGH:
+                    break
+            shares[0] += left
+        # One pass over all: several times faster than one for each.
+        a, b, c, d, e, f, g = shares
+        return [
+            a * t + b * u + c * v + d * w + e * x + f * y + g * z for t, u, v, w, x, y, z in zip(*rows, strict=True)
+        ]
+
+    def _best(self, mixed: list[float], break_even_s: float) -> _Best:
+        """Return the time t with the least expected ``idle + T* P(stopped too early)``, of `TIMES_S`."""
+        whole = left = sum(mixed[:BINS])
+        spent, best, best_s, ended = 0.0, math.inf, 0.0, 0.0
+        for time_s, middle_s, weight, after in zip(TIMES_S, _MIDDLES_S, mixed, mixed[BINS:], strict=False):
+            left -= weight
+            spent += weight * middle_s + after * break_even_s
+            cost = spent + left * (time_s + break_even_s)
+            if cost < best:
+                best, best_s, ended = cost, time_s, whole - left
+        worth = whole * break_even_s
+        return _Best(best_s, min(1.0, best / worth) if worth else 0.0, ended / whole)

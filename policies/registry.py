@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from policies.auto import Auto
 from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
 from policies.learned import Learned
 from policies.queue_order import PriorityWithAging
@@ -28,4 +29,5 @@ RECLAIMS: Mapping[str, type[Reclaim]] = {
     "break_even": BreakEven,
     "randomised": RandomisedSkiRental,
     "learned": Learned,
+    "auto": Auto,
 }

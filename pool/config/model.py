@@ -167,7 +167,7 @@ class Config(Section):
 
     def completed(self) -> Config:
         """Return the configuration with `defaults` put into each pool, and a last pool that takes every other key."""
-        pools = [pool.over(self.defaults) for pool in self.pools]
+        pools = [pool.over(self.defaults).decided() for pool in self.pools]
         if not any(pool.name == DEFAULT_POOL for pool in self.pools):
-            pools.append(PoolSection(name=DEFAULT_POOL).over(self.defaults))
+            pools.append(PoolSection(name=DEFAULT_POOL).over(self.defaults).decided())
         return self.model_copy(update={"pools": pools})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from pool.config.choice import GrantOrderChoice, QueueOrderChoice, ReclaimChoice, SizingChoice
 from pool.config.values import Count, CountCondition, Cpu, CpuCondition, Memory, MemoryCondition, Seconds, Share
@@ -78,14 +78,20 @@ class WindowSection(Section):
 class PoolOptions(Section):
     """What can be set for a pool, and under `defaults` for all of them."""
 
-    idle_ttl: Seconds = Field(600.0, description="An idle cluster is stopped after so long (reclaim: fixed_ttl).")
+    idle_ttl: Seconds = Field(
+        600.0,
+        description="An idle cluster is stopped after so long (reclaim: fixed_ttl). Without any of these three and "
+        "without `reclaim`, its time is learned (reclaim: auto).",
+    )
     idle_jitter: Share = Field(0.1, description="Each cluster's idle times are shorter by up to this share.")
     workers_idle_ttl: Seconds = Field(
         0.0,
         description="An idle cluster lets its workers go after so long and keeps its head; the next lease waits until "
         "they are back. 0 for never; no effect where it is not shorter than idle_ttl.",
     )
-    reclaim: ReclaimChoice | None = Field(None, description="Policy that stops idle clusters, instead of these three.")
+    reclaim: ReclaimChoice | None = Field(
+        None, description="Policy that stops idle clusters, instead of these three; `auto` where nothing is said."
+    )
     grant_order: GrantOrderChoice = Field(
         "most_recently_used", validate_default=True, description="Which idle cluster a lease gets."
     )
@@ -162,7 +168,7 @@ class PoolOptions(Section):
                 raise ValueError(f"gives both {policy} and {also[0]}; give one of them")
         return self
 
-    def over(self, below: PoolOptions) -> PoolOptions:
+    def over(self, below: PoolOptions) -> Self:
         """Return these options, with what they leave open taken from `below`."""
         taken = {name: getattr(below, name) for name in below.model_fields_set if name in PoolOptions.model_fields}
         for policy, short in SHORT_FORMS.items():
@@ -173,6 +179,15 @@ class PoolOptions(Section):
         new = {name: value for name, value in taken.items() if name not in self.model_fields_set}
         return self.model_copy(update=new)
 
+    def decided(self) -> Self:
+        """Return these options; where they do not say when idle clusters are stopped, that is learned."""
+        if self.reclaim is not None or self.model_fields_set & set(SHORT_FORMS["reclaim"]):
+            return self
+        return self.model_copy(update={"reclaim": AUTO})
+
+
+AUTO = TypeAdapter(ReclaimChoice).validate_python("auto")
+"""The policy that stops idle clusters where nothing is said."""
 
 SHORT_FORMS = {"reclaim": ("idle_ttl", "idle_jitter", "workers_idle_ttl"), "sizing": ("min_idle", "buffer")}
 """Policies that have a short form, and the settings that are it."""

@@ -3,8 +3,8 @@
 Of one pool the idle clusters are interchangeable, so each arrival is paired with the latest release that has none yet
 (a stack). Which clusters were kept does not change who comes when: a gap is learned whether its cluster was there or
 not. What is known of a gap while it lasts is its *situation*, which changes when its release is buried under a later
-one and when it is on top again. Each of these moments is one observation, learned once somebody came, or after
-`LONGEST_S`.
+one and when it is on top again. Each situation is one *episode*, learned once somebody came, or another situation
+followed, or after `LONGEST_S`.
 
 Estimates: they live in memory, are bounded, and are not undone with a decision. A restart makes them anew from the
 leases that ended last.
@@ -12,6 +12,7 @@ leases that ended last.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -19,18 +20,23 @@ from enum import StrEnum
 from typing import NamedTuple
 
 LONGEST_S = 21_600.0
-"""A gap that lasted so long is learned as one in which nobody came."""
+"""An episode that lasted so long is learned as one in which nobody came."""
 
 TIMES_S: tuple[float, ...] = (0.0, *(2.0 * 10_800.0 ** (n / 23) for n in range(24)))
 """The idle times that are told apart: none, and from 2 s to `LONGEST_S`, each 1.5 times the one before."""
+
+BINS = len(TIMES_S) + 1
+"""What ended by each of these times and not by the one before, and what lasted longer than all."""
 
 DEEPEST = 256
 """The stack of a pool is no deeper: below it, releases are forgotten."""
 
 OPEN = 20_000
-"""So many observations may be open at once, over all pools."""
+"""So many episodes may be open at once, over all pools."""
 
-ASKED_KEPT = 64
+ASKS = (1, 2, 4, 8)
+"""What a situation knows of demand: how long ago its pool was asked for the last time, the second last time..."""
+
 HEAVY = 2.0**40
 
 
@@ -48,69 +54,76 @@ class Situation(NamedTuple):
     Attributes:
         pool: digest.
         kind: its release just happened, was just buried under another, or is just on top again.
-        busy: clusters of the pool that were leased as it was released, its own among them.
-        asked_1h, asked_6h: leases of the pool asked for in the last hour, and in the last six (64 at most).
+        asked_ago_s: for each of `ASKS`, since when the pool was asked for so often; infinity if it never was.
+        start_s: how long a start of the pool takes typically, None if none was seen.
     """
 
     pool: str
     kind: Kind
-    busy: int
-    asked_1h: int
-    asked_6h: int
+    asked_ago_s: tuple[float, ...]
+    start_s: float | None = None
 
 
 class Curve:
-    """Weighted gaps of one class: what each idle time of `TIMES_S` would have kept and missed.
+    """Weighted episodes of one class.
 
     Weights grow with time instead of shrinking the past: `scale` is by how much one of now outweighs one at `since`.
 
     Attributes:
-        weight: of all gaps.
-        kept: sums of ``min(gap, time)``.
-        missed: sums of the weights of gaps longer than the time.
+        weight: of all.
+        sums: for each of `BINS` the weight of the episodes that ended in it, then for each what they led to: the
+            expected cost of the situation that followed, 0 where somebody came, as a share of the break-even time.
     """
 
-    __slots__ = ("half_life_s", "kept", "missed", "since", "weight")
+    __slots__ = ("half_life_s", "since", "sums", "weight")
 
     def __init__(self, now: float, half_life_s: float) -> None:
         self.half_life_s = half_life_s
         self.since = now
         self.weight = 0.0
-        self.kept = [0.0] * len(TIMES_S)
-        self.missed = [0.0] * len(TIMES_S)
+        self.sums = [0.0] * (2 * BINS)
 
     def scale(self, now: float) -> float:
-        """Return the weight of a gap that ends now."""
+        """Return the weight of an episode that ends now."""
         return float(2.0 ** ((now - self.since) / self.half_life_s))
 
-    def add(self, gap_s: float, now: float) -> None:
-        """Learn one gap."""
+    def add(self, lasted_s: float, after: float, now: float) -> None:
+        """Learn one episode, and the expected cost of what followed it."""
         weight = self.scale(now)
         if weight > HEAVY:
             self.weight /= weight
-            self.kept = [value / weight for value in self.kept]
-            self.missed = [value / weight for value in self.missed]
+            self.sums = [value / weight for value in self.sums]
             self.since, weight = now, 1.0
         self.weight += weight
-        longer = bisect_left(TIMES_S, gap_s)
-        gap_s *= weight
-        kept, missed = self.kept, self.missed
-        self.kept = [was + weight * time_s for was, time_s in zip(kept[:longer], TIMES_S, strict=False)]
-        self.kept += [was + gap_s for was in kept[longer:]]
-        missed[:longer] = [was + weight for was in missed[:longer]]
+        bin_ = bisect_left(TIMES_S, lasted_s)
+        self.sums[bin_] += weight
+        self.sums[BINS + bin_] += weight * after
 
 
 Class = Hashable
-Chains = Sequence[Sequence[Class]]
-"""Classes of a situation, from the widest to the narrowest, in one order or several."""
 
 
-class _Moment:
+class Choice(NamedTuple):
+    """What a policy chose in a situation.
+
+    Attributes:
+        classes: what the situation is like; what becomes of it is learned for each.
+        keep_s: for how long to keep the cluster from now on, if nobody asks and its situation stays.
+        cost: what is expected of that (idle time, and a start if it is stopped too early), as a share of the
+            break-even time, from 0 to 1.
+    """
+
+    classes: Sequence[Class]
+    keep_s: float
+    cost: float
+
+
+class _Episode:
     """A situation that waits for its outcome."""
 
     __slots__ = ("at", "classes", "half_life_s", "learned")
 
-    def __init__(self, at: float, classes: frozenset[Class], half_life_s: float) -> None:
+    def __init__(self, at: float, classes: Sequence[Class], half_life_s: float) -> None:
         self.at = at
         self.classes = classes
         self.half_life_s = half_life_s
@@ -122,17 +135,17 @@ class Release:
 
     Attributes:
         cluster: id of the cluster that was released.
-        busy: clusters that were leased then, its own among them.
-        until: until when its cluster is kept, as was decided in its last situation.
+        situation: the last one, None before the first.
+        until: until when its cluster is kept, as was decided in it.
     """
 
-    __slots__ = ("busy", "cluster", "moments", "until")
+    __slots__ = ("cluster", "episode", "situation", "until")
 
-    def __init__(self, cluster: str, busy: int) -> None:
+    def __init__(self, cluster: str) -> None:
         self.cluster = cluster
-        self.busy = busy
+        self.situation: Situation | None = None
         self.until = 0.0
-        self.moments: list[_Moment] = []
+        self.episode: _Episode | None = None
 
 
 class Gaps:
@@ -143,7 +156,7 @@ class Gaps:
         self._stacks: dict[str, deque[Release]] = {}
         self._asked: dict[str, deque[float]] = {}
         self._of: dict[str, Release] = {}
-        self._open: deque[_Moment] = deque()
+        self._open: deque[_Episode] = deque()
 
     def of(self, cluster: str) -> Release | None:
         """Return the last release of a cluster, if nobody has come for it."""
@@ -154,51 +167,56 @@ class Gaps:
         stack = self._stacks.get(pool)
         return stack[-1] if stack else None
 
-    def released(self, pool: str, cluster: str, busy: int) -> Release:
+    def released(self, pool: str, cluster: str) -> Release:
         """Note a release."""
         stack = self._stacks.setdefault(pool, deque())
         if len(stack) == DEEPEST:
             self._forget(stack.popleft())
-        release = self._of[cluster] = Release(cluster, busy)
+        release = self._of[cluster] = Release(cluster)
         stack.append(release)
         return release
 
     def asked(self, pool: str, now: float) -> None:
         """Note that somebody asks: the gap of the latest release is over."""
-        asked = self._asked.setdefault(pool, deque(maxlen=ASKED_KEPT))
-        asked.append(now)
+        self._asked.setdefault(pool, deque(maxlen=ASKS[-1])).append(now)
         stack = self._stacks.get(pool)
         if stack:
             release = stack.pop()
-            for moment in release.moments:
-                self._learn(moment, now - moment.at, now)
+            if release.episode is not None:
+                self._learn(release.episode, now, 0.0)
             self._forget(release)
 
-    def situation(self, pool: str, release: Release, kind: Kind, now: float) -> Situation:
-        """Return what is known of a release now."""
+    def situation(self, pool: str, kind: Kind, start_s: float | None, now: float) -> Situation:
+        """Return what is known of a release of a pool now."""
         asked = self._asked.get(pool, ())
-        in_6h = [at for at in asked if at > now - 21_600.0]
-        return Situation(pool, kind, release.busy, sum(at > now - 3_600.0 for at in in_6h), len(in_6h))
+        ago = tuple(now - asked[-n] if len(asked) >= n else math.inf for n in ASKS)
+        return Situation(pool, kind, ago, start_s)
 
-    def watch(self, release: Release, chains: Chains, half_life_s: float, now: float) -> None:
-        """Learn from now on what becomes of a release, for the classes of its situation."""
+    def watch(self, release: Release, situation: Situation, chosen: Choice, half_life_s: float, now: float) -> None:
+        """Begin a release's next situation, which tells what the one before led to."""
         while self._open and (self._open[0].at <= now - LONGEST_S or len(self._open) >= OPEN):
             first = self._open.popleft()
             if first.at <= now - LONGEST_S:
-                self._learn(first, 2 * LONGEST_S, first.at + LONGEST_S)
-        moment = _Moment(now, frozenset(class_ for chain in chains for class_ in chain), half_life_s)
-        release.moments.append(moment)
-        self._open.append(moment)
+                self._learn(first, first.at + 2 * LONGEST_S, 0.0)
+        if release.episode is not None:
+            self._learn(release.episode, now, chosen.cost)
+        release.situation = situation
+        release.until = now + chosen.keep_s
+        release.episode = _Episode(now, chosen.classes, half_life_s)
+        self._open.append(release.episode)
 
-    def _learn(self, moment: _Moment, gap_s: float, now: float) -> None:
-        if moment.learned:
+    def _learn(self, episode: _Episode, ended_at: float, after: float) -> None:
+        if episode.learned:
             return
-        moment.learned = True
-        for class_ in moment.classes:
+        episode.learned = True
+        lasted_s = ended_at - episode.at
+        # One that nobody ended is known as such since it became too long.
+        known_at = min(ended_at, episode.at + LONGEST_S)
+        for class_ in episode.classes:
             curve = self.curves.get(class_)
             if curve is None:
-                curve = self.curves[class_] = Curve(now, moment.half_life_s)
-            curve.add(gap_s, now)
+                curve = self.curves[class_] = Curve(known_at, episode.half_life_s)
+            curve.add(lasted_s, after, known_at)
 
     def _forget(self, release: Release) -> None:
         if self._of.get(release.cluster) is release:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
@@ -25,6 +24,14 @@ def keep_until(state: State, cluster: Cluster, now: float) -> float:
     return reclaim.keep_until(cluster, state.pools[cluster.pool], now)
 
 
+def why(state: State, cluster: Cluster, now: float) -> str:
+    """Return why a cluster that nobody uses is kept as long as it is, in numbers; empty if nothing is known of it."""
+    reclaim, release = state.settings(cluster.pool).reclaim, state.gaps.of(cluster.id)
+    if release is None or release.situation is None or not reclaim.learns():
+        return ""
+    return cast("Learner", reclaim).why(release.situation, state.gaps.curves, now)
+
+
 def asked(state: State, digest: str, now: float) -> None:
     """Somebody asks for a cluster of a pool: what lies below the latest release is the next to be used."""
     if not state.settings(digest).reclaim.learns():
@@ -33,12 +40,12 @@ def asked(state: State, digest: str, now: float) -> None:
     _look(state, digest, state.gaps.top(digest), Kind.UNCOVERED, now)
 
 
-def released(state: State, digest: str, cluster_id: str, busy: int, now: float) -> None:
-    """The last lease of a cluster ended, as `busy` clusters of its pool were leased."""
+def released(state: State, digest: str, cluster_id: str, now: float) -> None:
+    """The last lease of a cluster ended."""
     if not state.settings(digest).reclaim.learns():
         return
     _look(state, digest, state.gaps.top(digest), Kind.BURIED, now)
-    _look(state, digest, state.gaps.released(digest, cluster_id, busy), Kind.FRESH, now)
+    _look(state, digest, state.gaps.released(digest, cluster_id), Kind.FRESH, now)
 
 
 def relive(state: State, leases: Iterable[Lease]) -> None:
@@ -51,22 +58,18 @@ def relive(state: State, leases: Iterable[Lease]) -> None:
             moments.append((lease.asked_at, 1 if at_once else 3, lease.id, lease))
             if lease.ended_at is not None:
                 moments.append((lease.ended_at, 2 if at_once else 0, lease.id, lease))
-    busy: Counter[str] = Counter()
     for at, order, _, lease in sorted(moments, key=lambda moment: moment[:3]):
         if order % 2:
             asked(state, lease.pool, at)
-            busy[lease.pool] += 1
         else:
-            released(state, lease.pool, lease.cluster, busy[lease.pool], at)
-            busy[lease.pool] -= 1
+            released(state, lease.pool, lease.cluster, at)
 
 
 def _look(state: State, digest: str, release: Release | None, kind: Kind, now: float) -> None:
     if release is None:
         return
     learner, gaps = cast("Learner", state.settings(digest).reclaim), state.gaps
-    chains = learner.classes(gaps.situation(digest, release, kind, now))
-    release.until = now + learner.keep_for(chains, gaps.curves, now)
-    gaps.watch(release, chains, learner.half_life_s, now)
+    situation = gaps.situation(digest, kind, state.index[digest].start_s.value_s, now)
+    gaps.watch(release, situation, learner.choose(situation, gaps.curves, now), learner.half_life_s, now)
     if release.cluster in state.evictable:
         state.timers.arm(Due.KEEP, release.cluster, release.until)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from pool.core.gaps import Chains, Class, Curve, Situation
+from pool.core.gaps import Choice, Class, Curve, Situation
 from pool.core.model import Cluster, Pool
 
 
@@ -106,8 +106,8 @@ class Learner(Reclaim, Protocol):
     def half_life_s(self) -> float:
         """A gap that long ago counts half."""
 
-    def classes(self, situation: Situation) -> Chains:
-        """Return what a situation is like."""
+    def choose(self, situation: Situation, curves: Mapping[Class, Curve], now: float) -> Choice:
+        """Return what to do in a situation, given what was seen of others."""
 
-    def keep_for(self, chains: Chains, curves: Mapping[Class, Curve], now: float) -> float:
-        """Return for how long to keep a cluster from now on, if nobody asks and its situation stays."""
+    def why(self, situation: Situation, curves: Mapping[Class, Curve], now: float) -> str:
+        """Return why that is done, in numbers."""

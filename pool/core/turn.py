@@ -9,7 +9,7 @@ from pool.core import learning
 from pool.core.events import Change, Decision, Effect, Event, Grow, Reset, Shrink, Span, Start, Stop
 from pool.core.key import ClusterKey
 from pool.core.lifecycle import ClusterMove, LeaseMove, cluster_after, lease_after
-from pool.core.model import IDLE, LEASED, QUARANTINED, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record
+from pool.core.model import IDLE, QUARANTINED, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record
 from pool.core.reasons import Reason
 from pool.core.settings import PoolSettings
 from pool.core.state import COMING_UP, UNUSED, State
@@ -226,6 +226,5 @@ class Turn:
         cluster = self.state.clusters[lease.cluster]
         left = tuple(id_ for id_ in cluster.leases if id_ != lease.id)
         if not left:
-            busy = self.state.index[cluster.pool].counts[LEASED]
-            learning.released(self.state, cluster.pool, cluster.id, busy, self.now)
+            learning.released(self.state, cluster.pool, cluster.id, self.now)
         return {"epoch": cluster.epoch + 1, "leases": left}

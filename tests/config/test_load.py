@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.auto import Auto
 from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
@@ -34,7 +35,7 @@ def name_of(text: str, asked: ClusterKey) -> str:
 def test_without_a_file_there_is_one_pool_with_sane_defaults() -> None:
     settings = build_rules(load(None), {}).settings_for(key())
     assert settings.name == "default"
-    assert settings.reclaim == FixedTTL(600.0, 0.1)
+    assert settings.reclaim == Auto()
     assert settings.sizing == FloorAndBuffer(0, 0)
     assert settings.grant_order == MostRecentlyUsed()
     assert (settings.max_uses, settings.max_lifetime_s) == (200, 86_400.0)
@@ -151,6 +152,13 @@ def test_what_a_pool_leaves_open_is_taken_from_the_defaults() -> None:
 def test_a_pools_idle_ttl_wins_over_a_default_policy() -> None:
     text = "defaults: {reclaim: never_keep}\npools: [{name: a, match: {image: a}, idle_ttl: 1m}]"
     assert rules(text).settings_for(key("a")).reclaim == FixedTTL(60.0, 0.1)
+
+
+@pytest.mark.parametrize("setting", ["idle_ttl: 10m", "idle_jitter: 0.1", "workers_idle_ttl: 0"])
+def test_whoever_says_anything_of_idle_times_gets_fixed_ones(setting: str) -> None:
+    assert rules(f"defaults: {{{setting}}}").settings_for(key()).reclaim == FixedTTL(600.0, 0.1)
+    text = f"defaults: {{{setting}}}\npools: [{{name: a, match: {{image: a}}, reclaim: auto}}]"
+    assert rules(text).settings_for(key("a")).reclaim == Auto()
 
 
 def test_the_last_pool_may_be_given_settings_of_its_own() -> None:

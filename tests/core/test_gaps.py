@@ -9,47 +9,58 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool.core import gaps
-from pool.core.gaps import LONGEST_S, TIMES_S, Curve, Gaps, Kind
+from pool.core.gaps import ASKS, BINS, LONGEST_S, TIMES_S, Choice, Curve, Gaps, Kind, Situation
 
 DAY_S = 86_400.0
-CHAIN = (("all",),)
 
 
-@given(st.lists(st.floats(0, 1e5), min_size=1, max_size=20))
-def test_a_curve_is_the_sums_of_what_each_idle_time_would_have_kept_and_missed(seen: list[float]) -> None:
+@given(st.lists(st.tuples(st.floats(0, 1e5), st.floats(0, 1)), min_size=1, max_size=20))
+def test_a_curve_has_for_each_idle_time_what_ended_by_then_and_what_that_led_to(
+    seen: list[tuple[float, float]],
+) -> None:
     curve = Curve(0.0, DAY_S)
-    for gap_s in seen:
-        curve.add(gap_s, 0.0)
+    for lasted_s, after in seen:
+        curve.add(lasted_s, after, 0.0)
     assert curve.weight == len(seen)
     for n, time_s in enumerate(TIMES_S):
-        assert math.isclose(curve.kept[n], sum(min(gap_s, time_s) for gap_s in seen), abs_tol=1e-6)
-        assert curve.missed[n] == sum(gap_s > time_s for gap_s in seen)
+        assert sum(curve.sums[: n + 1]) == sum(lasted_s <= time_s for lasted_s, _ in seen)
+        led_to = sum(after for lasted_s, after in seen if lasted_s <= time_s)
+        assert math.isclose(sum(curve.sums[BINS : BINS + n + 1]), led_to, abs_tol=1e-9)
+    assert sum(curve.sums[:BINS]) == len(seen)
 
 
-def test_a_gap_of_a_half_life_ago_counts_half() -> None:
+def test_an_episode_of_a_half_life_ago_counts_half() -> None:
     curve = Curve(0.0, DAY_S)
-    curve.add(10.0, 0.0)
-    curve.add(1000.0, DAY_S)
+    curve.add(10.0, 0.0, 0.0)
+    curve.add(1000.0, 1.0, DAY_S)
     scale = curve.scale(DAY_S)
     assert curve.weight / scale == pytest.approx(1.5)
-    assert curve.missed[0] / scale == pytest.approx(1.5)
-    assert curve.missed[TIMES_S.index(next(t for t in TIMES_S if t > 100))] / scale == pytest.approx(1.0)
+    assert sum(curve.sums[:BINS]) / scale == pytest.approx(1.5)
+    assert sum(curve.sums[BINS:]) / scale == pytest.approx(1.0)
 
 
 def test_a_curve_that_lives_for_years_stays_finite() -> None:
     curve = Curve(0.0, DAY_S)
     for day in range(3_000):
-        curve.add(60.0, day * DAY_S)
+        curve.add(60.0, 0.0, day * DAY_S)
     now = 3_000 * DAY_S
     assert curve.weight / curve.scale(now) == pytest.approx(1.0, abs=0.01), "1/2 + 1/4 + ..."
 
 
+def looked(seen: Gaps, release: gaps.Release, at: float, cost: float = 0.0) -> None:
+    seen.watch(release, Situation("p", Kind.FRESH, ()), Choice(("all",), 5.0, cost), DAY_S, at)
+
+
 def watched(seen: Gaps, cluster: str, at: float, pool: str = "p") -> None:
-    seen.watch(seen.released(pool, cluster, 1), CHAIN, DAY_S, at)
+    looked(seen, seen.released(pool, cluster), at)
 
 
 def learned(seen: Gaps) -> Curve:
     return seen.curves["all"]
+
+
+def bin_of(seconds: float) -> int:
+    return next(n for n, time_s in enumerate(TIMES_S) if time_s >= seconds)
 
 
 def test_an_arrival_ends_the_gap_of_the_latest_release() -> None:
@@ -57,11 +68,21 @@ def test_an_arrival_ends_the_gap_of_the_latest_release() -> None:
     watched(seen, "c-1", 0.0)
     watched(seen, "c-2", 100.0)
     seen.asked("p", 130.0)
-    assert learned(seen).kept[-1] == 30.0
+    assert learned(seen).sums[bin_of(30.0)] == 1.0
     assert (seen.of("c-2"), seen.top("p")) == (None, seen.of("c-1"))
     seen.asked("p", 150.0)
     assert learned(seen).weight == pytest.approx(2.0, rel=1e-3)
     assert seen.top("p") is None
+
+
+def test_a_situation_that_another_one_followed_is_learned_with_what_that_one_is_expected_to_cost() -> None:
+    seen = Gaps()
+    release = seen.released("p", "c-1")
+    looked(seen, release, 0.0)
+    looked(seen, release, 30.0, cost=0.7)
+    assert learned(seen).sums[bin_of(30.0)] == 1.0
+    assert learned(seen).sums[BINS + bin_of(30.0)] == pytest.approx(0.7)
+    assert release.until == 35.0
 
 
 def test_pools_do_not_answer_for_each_other() -> None:
@@ -76,17 +97,18 @@ def test_a_gap_that_never_ends_is_learned_as_one_that_was_too_long() -> None:
     seen = Gaps()
     watched(seen, "c-1", 0.0)
     watched(seen, "c-2", LONGEST_S + 1.0, "q")
-    assert learned(seen).missed[-1] == 1.0
+    assert learned(seen).sums[BINS - 1] == 1.0
     seen.asked("p", 2 * LONGEST_S)
     assert learned(seen).weight == 1.0, "it is learned once"
 
 
-def test_a_situation_tells_how_often_the_pool_was_asked_for_lately() -> None:
+def test_a_situation_tells_how_long_ago_the_pool_was_asked_for() -> None:
     seen = Gaps()
     for at in (0.0, 20_000.0, 21_000.0, 23_000.0):
         seen.asked("p", at)
-    release = seen.released("p", "c-1", 3)
-    assert seen.situation("p", release, Kind.FRESH, 24_000.0) == ("p", Kind.FRESH, 3, 2, 3)
+    assert seen.situation("p", Kind.FRESH, 8.0, 24_000.0) == (
+        "p", Kind.FRESH, (1_000.0, 3_000.0, 24_000.0, math.inf), 8.0
+    )  # fmt: skip
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,4 +120,4 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(seen._stacks["p"]) == gaps.DEEPEST
     assert len(seen._of) == gaps.DEEPEST
     assert len(seen._open) <= 50
-    assert len(seen._asked["q"]) == gaps.ASKED_KEPT
+    assert len(seen._asked["q"]) == ASKS[-1]

@@ -19,7 +19,7 @@ def burst(core: Core, times: int, gap_s: float) -> None:
         core.go(gap_s)
 
 
-def test_what_is_asked_for_every_minute_is_kept_for_a_minute() -> None:
+def test_what_is_asked_for_every_minute_is_kept_for_a_minute_and_not_for_longer_than_a_start_is_worth() -> None:
     core = Core(reclaim=Learned(300.0))
     burst(core, 60, 60.0)
     lease = core.lease()
@@ -27,11 +27,12 @@ def test_what_is_asked_for_every_minute_is_kept_for_a_minute() -> None:
     core.release(lease)
     (cluster,) = core.clusters(ClusterState.IDLE)
     kept_s = core.state.gaps.of(cluster.id).until - core.now  # type: ignore[union-attr]
-    assert 60.0 <= kept_s <= 120.0
+    assert 60.0 <= kept_s <= 300.0
     core.go(kept_s + 1.0)
     stopping = core.state.clusters[cluster.id]
     assert stopping.state is ClusterState.STOPPING
     assert stopping.detail.startswith("idle for ")
+    assert "with a start worth 300 s of idle time" in stopping.detail
 
 
 def test_what_nobody_comes_back_for_in_time_is_soon_not_kept_at_all() -> None:
@@ -49,13 +50,15 @@ def test_a_release_that_is_buried_and_uncovered_is_looked_at_each_time() -> None
     core.go(1.0)
     core.release(two)
     core.go(1.0)
+    kinds = {class_[0] for class_ in core.state.gaps.curves}  # type: ignore[index]
+    assert kinds == {Kind.FRESH}
     core.lease()
     release = core.state.gaps.of(one.cluster)
     assert release is not None
-    assert len(release.moments) == 3
-    assert release.busy == 2
-    kinds = {class_[0] for moment in release.moments for class_ in moment.classes if len(class_) == 4}  # type: ignore[arg-type,index]
-    assert kinds == set(Kind)
+    assert release.situation is not None
+    assert release.situation.kind is Kind.UNCOVERED
+    kinds = {class_[0] for class_ in core.state.gaps.curves}  # type: ignore[index]
+    assert kinds == {Kind.FRESH, Kind.BURIED}, "each is learned as the next one follows"
 
 
 def test_a_policy_that_does_not_learn_costs_nothing_to_remember() -> None:
@@ -87,4 +90,4 @@ def test_a_restart_begins_with_what_the_leases_that_ended_teach() -> None:
 
 
 def told(curve: Curve) -> tuple[float, ...]:
-    return (round(curve.weight, 6), *(round(value, 6) for value in curve.missed))
+    return (round(curve.weight, 6), *(round(value, 6) for value in curve.sums))
