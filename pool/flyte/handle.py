@@ -201,6 +201,8 @@ def keep_and_write_behind(handle: Resident[Any], value: Any, uri: str, write: Ca
 
     def written(durable_s: float) -> None:
         handle.durable_s = durable_s
+        if handle.record is not None:
+            handle.record.written_behind(durable_s)
         values.note_written(entry, durable_s, keep_for_s=handle.keep_for_s, pinned=handle.pinned)
 
     behind.begin(uri, write, written)

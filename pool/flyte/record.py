@@ -35,6 +35,7 @@ class TaskRecord:
         handover_s: of that, what its `Resident` inputs and outputs took, in memory and as Flyte's copies.
         durable_s: of that, Flyte's copies. Those that are written behind are not in it.
         behind: how many of Flyte's copies are written behind.
+        behind_s: how long these took to write, beside the body and after it.
         cached: Flyte caches its outputs.
         release_s: ``ray.shutdown`` and the release.
         error: type of the error that ended it; empty if none.
@@ -54,6 +55,7 @@ class TaskRecord:
     handover_s: float = 0.0
     durable_s: float = 0.0
     behind: int = 0
+    behind_s: float = 0.0
     cached: bool = False
     release_s: float = 0.0
     error: str = ""
@@ -71,6 +73,10 @@ class TaskRecord:
         """Add what an input or an output took that goes from task to task."""
         self.handover_s = round(self.handover_s + memory_s + durable_s, 4)
         self.durable_s = round(self.durable_s + durable_s, 4)
+
+    def written_behind(self, durable_s: float) -> None:
+        """Add what writing a copy behind took, once it is complete."""
+        self.behind_s = round(self.behind_s + durable_s, 4)
 
     def granted(self, lease: Lease) -> None:
         """Note the lease that the task runs on."""

@@ -337,6 +337,7 @@ import pool.flyte.handle1
 from pool.client.residency import copies_written
 from pool.flyte.connect import connected
 from pool.flyte.handle import Resident
+from pool.flyte.record import TaskRecord, current
 from pool.wire import ClusterAccess
 
 context, kind = FlyteContextManager.current_context(), Resident[pd.DataFrame]
@@ -344,7 +345,10 @@ expected = TypeEngine.to_literal_type(kind)
 frame = pd.DataFrame({"a": np.arange(1000), "b": ["x", "y"] * 500})
 with connected(ClusterAccess(id="c-1", address=os.environ["ADDRESS"], token="secret"), None, local=True):
     at_once = TypeEngine.to_literal(context, Resident(frame), kind, expected)
+    record = TaskRecord("t", 0.0)
+    current.set(record)
     handle = Resident(frame, write_behind=True)
+    current.set(None)
     later = TypeEngine.to_literal(context, handle, kind, expected)
     given_on = TypeEngine.to_python_value(context, later, kind)
     pd.testing.assert_frame_equal(given_on.get(), frame)
@@ -352,6 +356,9 @@ with connected(ClusterAccess(id="c-1", address=os.environ["ADDRESS"], token="sec
     assert copies_written() is None
     assert handle.memory_s > 0
     assert handle.durable_s > 0
+    # The task's record tells both times apart: what it waited for, and what it did not.
+    assert record.handover_s == round(handle.memory_s, 4)
+    assert (record.behind, record.behind_s) == (1, round(handle.durable_s, 4))
     one, other = (literal.scalar.structured_dataset for literal in (at_once, later))
     assert one.uri != other.uri
     assert one.metadata == other.metadata
