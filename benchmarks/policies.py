@@ -38,7 +38,7 @@ DECISIONS = 5_000
 def measure(jobs: list[Job], break_even_s: float) -> dict[str, Any]:
     """Return the figures of one replay, and what a fixed idle time and never keeping would have cost."""
     began = time.perf_counter()
-    replay = Replay(rules_of(Auto(break_even_s)), MemoryStore(), Times())
+    replay = Replay(rules_of(Auto(break_even_s)), MemoryStore(keeps_books=False), Times())
     replay.run(jobs)
     found = report(replay.ledger, jobs, break_even_s, Times())
     seconds = time.perf_counter() - began

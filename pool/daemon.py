@@ -7,6 +7,7 @@ and the culprit alone is rejected; if the store itself fails, the daemon stops, 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -53,6 +54,7 @@ from pool.core.state import State
 from pool.effects import Effects
 from pool.pulse import Pulse
 from pool.store.base import Store
+from pool.store.books import Entries
 from pool.tokens import Tokens
 
 log = structlog.get_logger("warmpool.daemon")
@@ -68,6 +70,9 @@ PAUSE_S = 5.0
 
 DUE_AGAIN_S = 1.0
 """What was due and could not be committed is tried again after so long."""
+
+ENTER_AFTER_S = 10.0
+"""What is only for the ledger waits so long at most for a commit that it can go with."""
 
 
 ACTS = (Start, Stop, Reset, Shrink, Grow, StopOrphan)
@@ -129,6 +134,9 @@ class Daemon:
         self._begun = False
         self._closing = False
         self._listeners: dict[str, list[_Listener]] = {}
+        # Moves of clusters that are not worth a commit: the ledger takes them with the next one.
+        self._moved: list[Change] = []
+        self._enter_at = math.inf
         self._observers: list[Callable[[Decision], None]] = []
         self._commit_observers: list[Callable[[int, float], None]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -339,6 +347,16 @@ class Daemon:
         found = self._store.history(Lease, since=since, until=until, after=after, limit=limit)
         return [lease async for lease in found]
 
+    async def ledger(self, since_day: int, until_day: int, *, by_day: bool) -> Entries:
+        """Return what was entered in the ledger for some days, with what lives up to now.
+
+        Args:
+            since_day: first day, counted from the epoch (UTC).
+            until_day: the day after the last.
+            by_day: False adds the days up.
+        """
+        return await self._store.ledger(since_day, until_day, self.clock.now(), by_day=by_day)
+
     async def prune(self, before: float) -> int:
         """Delete history that ended before that time; return how many rows went."""
         return await self._store.prune(before)
@@ -367,6 +385,8 @@ class Daemon:
                 items += [self._inbox.popleft() for _ in range(min(BATCH, len(self._inbox)))]
                 if items:
                     await self._process(items, now)
+                elif self._moved and (self._closing or now >= self._enter_at):
+                    await self._write([])
                 elif self._closing:
                     return
                 else:
@@ -430,21 +450,31 @@ class Daemon:
             self.state.timers.arm(item.event.kind, item.event.id, now + DUE_AGAIN_S)
 
     async def _commit(self, decisions: list[Decision]) -> None:
-        changes: list[Change] = [change for decision in decisions for change in decision.changes if change.durable]
+        every = [change for decision in decisions for change in decision.changes]
+        changes = [change for change in every if change.durable or _moves(change)]
         # What acts without a change to commit (an orphan, an effect done again) must be the writer's, too: a daemon
         # that was replaced would stop the clusters of the one that replaced it.
-        if not changes and not any(isinstance(effect, ACTS) for d in decisions for effect in d.effects):
+        acts = any(isinstance(effect, ACTS) for d in decisions for effect in d.effects)
+        if not acts and not any(change.durable for change in changes):
+            if changes:
+                self._moved += changes
+                self._enter_at = min(self._enter_at, self.clock.now() + ENTER_AFTER_S)
             return
+        seconds = await self._write(changes)
+        for observer in self._commit_observers:
+            observer(len(decisions), seconds)
+
+    async def _write(self, changes: list[Change]) -> float:
+        """Commit `changes`, and what waited for a commit; return the seconds that it took."""
         self._pulse.committing_since = self.clock.now()
         began = time.perf_counter()
         try:
-            await self._store.commit(changes)
+            await self._store.commit([*self._moved, *changes])
         finally:
             self._pulse.committing_since = None
-        seconds = time.perf_counter() - began
+        self._moved, self._enter_at = [], math.inf
         self._pulse.committed_at = self.clock.now()
-        for observer in self._commit_observers:
-            observer(len(decisions), seconds)
+        return time.perf_counter() - began
 
     async def _reject(self, item: _Item, now: float) -> None:
         event = item.event
@@ -525,6 +555,12 @@ class Daemon:
                 log.warning("reconcile was refused", error=error.detail)
             except Exception as error:
                 log.warning("the backend cannot be listed, trying again", error=f"{type(error).__name__}: {error}")
+
+
+def _moves(change: Change) -> bool:
+    """Tell whether a cluster goes into another state."""
+    old, new = change.old, change.new
+    return type(old) is Cluster and type(new) is Cluster and old.state is not new.state
 
 
 def _set_exception(item: _Item, error: BaseException) -> None:

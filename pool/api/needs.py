@@ -8,6 +8,7 @@ from pool.core.events import Acquire, Event, Granted, Queued, Rejected, Reply
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster, Lease, Waiter
 from pool.core.state import State
+from pool.store.books import Entries
 from pool.tokens import Tokens
 
 
@@ -68,3 +69,6 @@ class Daemon(Protocol):
 
     async def history(self, since: float, until: float, after: tuple[float, str] | None, limit: int) -> list[Lease]:
         """Return leases asked for from `since` to before `until`, those after the one named, `limit` at most."""
+
+    async def ledger(self, since_day: int, until_day: int, *, by_day: bool) -> Entries:
+        """Return what was entered in the ledger for some days, all as of day 0 unless `by_day`."""

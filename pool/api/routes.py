@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pool.access import Role
-from pool.api import history, leases, operate, service
+from pool.api import history, leases, ledger, operate, service
 from pool.api.core import Handler, Route
 from pool.core.reasons import Reason
 from pool.wire import (
@@ -23,6 +23,8 @@ from pool.wire import (
     LeaseList,
     LeaseProof,
     LeaseQuery,
+    LedgerList,
+    LedgerQuery,
     PoolList,
     PoolQuery,
     PoolView,
@@ -112,6 +114,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET", "/v1/history", "listHistory", history.list_history, "List what was asked for", "history",
         Role.OPERATOR, query=HistoryQuery, answer=HistoryList,
+    ),
+    Route(
+        "GET", "/v1/ledger", "getLedger", ledger.get_ledger, "What was spent, and on what", "history",
+        Role.OPERATOR, query=LedgerQuery, answer=LedgerList,
     ),
     Route(
         "GET", "/v1/waiters", "listWaiters", leases.list_waiters, "List waiters", "waiters", Role.CLIENT,

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pool import __version__
-from pool.cli import configuring, connecting, history, leasing, looking, operating, simulating
+from pool.cli import configuring, connecting, history, leasing, ledger, looking, operating, simulating
 from pool.cli.context import where
 from pool.cli.errors import Group
 from pool.cli.talk import Where
@@ -115,6 +115,7 @@ app.command()(operating.prewarm)
 app.command()(operating.resize)
 app.command()(operating.revoke)
 app.command()(simulating.simulate)
+app.command()(ledger.ledger)
 app.add_typer(configuring.app, name="config")
 app.add_typer(history.app, name="history")
 

@@ -72,7 +72,7 @@ def simulate(
     times = Times(**measured, reset_s=_seconds(reset, "--reset"), charged=not live_starts)  # type: ignore[arg-type]
     rules = _rules(reclaim_policy(policy, break_even_s), ceiling)
     jobs = demand(ctx, trace, format_, history)
-    replay = Replay(rules, MemoryStore(), times, seed=seed)
+    replay = Replay(rules, MemoryStore(keeps_books=False), times, seed=seed)
     with _progress(len(jobs)) as told:
         replay.run(jobs, told)
     outcome = report(replay.ledger, jobs, break_even_s, times, refused=replay.refused)

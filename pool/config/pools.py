@@ -7,7 +7,17 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from pool.config.choice import GrantOrderChoice, QueueOrderChoice, ReclaimChoice, SizingChoice
-from pool.config.values import Count, CountCondition, Cpu, CpuCondition, Memory, MemoryCondition, Seconds, Share
+from pool.config.values import (
+    Count,
+    CountCondition,
+    Cpu,
+    CpuCondition,
+    Memory,
+    MemoryCondition,
+    Seconds,
+    Share,
+    finite,
+)
 from pool.core.settings import Ceiling
 from pool.windows import trigger
 from pool.wire import KeySpec
@@ -39,6 +49,17 @@ class CeilingSection(Section):
     def ceiling(self) -> Ceiling:
         """Return it as the core knows it."""
         return Ceiling(clusters=self.clusters, milli_cpu=self.cpu, memory_bytes=self.memory, gpu=self.gpu)
+
+
+Price = Annotated[float, BeforeValidator(finite), Field(ge=0, le=1e9)]
+
+
+class IdleCostSection(Section):
+    """What an hour of a resource costs that nobody uses, in the currency of `waiting_cost_per_hour`."""
+
+    cpu: Price = Field(0.0, description="Of one logical CPU.")
+    memory: Price = Field(0.0, description="Of one GiB of memory, where the shape names it.")
+    gpu: Price = Field(0.0, description="Of one GPU.")
 
 
 class ShapeMatch(Section):
@@ -158,6 +179,10 @@ class PoolOptions(Section):
     resident_share: Share = Field(
         0.5, description="How much of a node's object store resident data may take, in clusters started from then on."
     )
+    idle_cost_per_hour: IdleCostSection = Field(
+        IdleCostSection(), description="What an hour of clusters that nobody uses costs, by resource."
+    )
+    waiting_cost_per_hour: Price = Field(0.0, description="What an hour of somebody's waiting costs.")
     floor_for: Seconds = Field(86_400.0, description="min_idle and buffer end when nobody asked for so long.")
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from pool.config.pools import CeilingSection, Match, PoolSection, ShapeMatch
 from pool.config.values import condition, count_quantity, cpu_quantity, memory_quantity
 from pool.core.key import ClusterKey, key_from
 from pool.core.policy import Reclaim
-from pool.core.settings import NO_CEILING, Ceiling, PoolSettings, Rules
+from pool.core.settings import NO_CEILING, Ceiling, PoolSettings, Prices, Rules
 from pool.windows import Window
 
 _MOST_CACHED = 50_000
@@ -83,6 +83,12 @@ def _reclaim(pool: PoolSection) -> Reclaim:
     return FixedTTL(pool.idle_ttl, pool.idle_jitter, pool.workers_idle_ttl)
 
 
+def prices_of(pool: PoolSection) -> Prices:
+    """Return the prices of a completed pool section."""
+    idle = pool.idle_cost_per_hour
+    return Prices(idle.cpu, idle.memory, idle.gpu, pool.waiting_cost_per_hour)
+
+
 def settings_of(pool: PoolSection) -> PoolSettings:
     """Return the settings of a completed pool section."""
     return PoolSettings(
@@ -123,6 +129,7 @@ def settings_of(pool: PoolSection) -> PoolSettings:
         serve_larger=pool.serve_larger,
         resident_share=pool.resident_share,
         floor_for_s=pool.floor_for,
+        prices=prices_of(pool),
         pinned=pool.key is not None,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pool.core.key import ClusterKey
+from pool.core.key import ClusterKey, Footprint
 
 if TYPE_CHECKING:
     from pool.core.policy import GrantOrder, QueueOrder, Reclaim, Sizing
@@ -23,6 +23,31 @@ class Ceiling:
 
 
 NO_CEILING = Ceiling()
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What an hour costs, in any one currency: of a resource that nobody uses, and of somebody who waits.
+
+    Attributes:
+        cpu: of one logical CPU.
+        memory: of one GiB.
+        gpu: of one GPU.
+        waiting: of one waiter.
+    """
+
+    cpu: float = 0.0
+    memory: float = 0.0
+    gpu: float = 0.0
+    waiting: float = 0.0
+
+    def idle(self, footprint: Footprint) -> float:
+        """Return what an hour of a cluster of this size costs."""
+        cpus, gib = footprint.milli_cpu / 1000, footprint.memory_bytes / 2**30
+        return self.cpu * cpus + self.memory * gib + self.gpu * footprint.gpu
+
+
+FREE = Prices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +101,7 @@ class PoolSettings:
         floor_for_s: `min_idle` and `buffer` of a pool nobody used for so long no longer apply, unless `pinned`.
         pinned: the configuration names this very key.
         standing: the clusters are somebody else's; None where they are started and stopped.
+        prices: what idle clusters and waiting cost; for the ledger.
     """
 
     name: str
@@ -117,6 +143,7 @@ class PoolSettings:
     floor_for_s: float = 86_400.0
     pinned: bool = False
     standing: Standing | None = None
+    prices: Prices = FREE
 
 
 @dataclass(frozen=True, slots=True)

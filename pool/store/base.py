@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from pool.core.events import Change
 from pool.core.model import Cluster, Lease, Pool, Waiter
+from pool.store.books import Entries
 
 _H = TypeVar("_H", Lease, Cluster)
 
@@ -75,7 +76,8 @@ class Store(Protocol):
     async def commit(self, changes: Sequence[Change]) -> None:
         """Persist the durable ones of `changes`, in order, in one transaction that also checks the generation.
 
-        Without any there is still the check: who is no longer the writer must not act either.
+        Without any there is still the check: who is no longer the writer must not act either. What clusters did and
+        leases were granted is entered in the ledger by the same transaction, also of changes that are not durable.
 
         Raises:
             NotTheWriter: another daemon opened the store; nothing was written.
@@ -108,8 +110,18 @@ class Store(Protocol):
         With `after`, the time and the id of the last one that was seen, those that follow it.
         """
 
+    async def ledger(self, since_day: int, until_day: int, now: float, *, by_day: bool = True) -> Entries:
+        """Return what was entered in the ledger, with the seconds of what lives up to `now`.
+
+        Args:
+            since_day: first day, counted from the epoch (UTC).
+            until_day: the day after the last.
+            now: seconds since the epoch.
+            by_day: False adds the days up, as of day 0.
+        """
+
     async def prune(self, before: float) -> int:
-        """Delete history that ended before that time; return how many rows went."""
+        """Delete history that ended before that time, and the ledger's days before it; return how many records went."""
 
     async def close(self) -> None:
         """Let go of the store."""

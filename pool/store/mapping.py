@@ -117,8 +117,8 @@ def stored(c: Cluster) -> Cluster:
     )
 
 
-def cluster_row(c: Cluster) -> tuple[Any, ...]:
-    """Return the row of a cluster."""
+def cluster_row(c: Cluster, booked_state: str = "", booked_at: float = 0.0) -> tuple[Any, ...]:
+    """Return the row of a cluster, with what of it is in the ledger."""
     footprint = c.footprint
     return (
         c.id,
@@ -153,6 +153,8 @@ def cluster_row(c: Cluster) -> tuple[Any, ...]:
         c.resizes,
         c.grow_s,
         json_of(c.evidence).decode() if c.evidence is not None else "",
+        booked_state,
+        booked_at,
     )
 
 

@@ -17,6 +17,7 @@ from pool.core.events import Change
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
 from pool.store.base import ENDED_LOADED, RESTORE_STEP, STARTS_LOADED, USED_BEFORE, Loaded
 from pool.store.batch import Batch, reduce
+from pool.store.books import DAY_S, Booked, Books, Draft, Entries, added, entries
 from pool.store.mapping import stored
 
 _H = TypeVar("_H", Lease, Cluster)
@@ -28,6 +29,8 @@ class MemoryState:
 
     Attributes:
         requests: lease id by (caller, request id): the unique constraint.
+        ledger: what was entered.
+        booked: of living clusters, what is in the ledger.
     """
 
     store_id: str = "0000000000000000"
@@ -38,6 +41,8 @@ class MemoryState:
     leases: dict[str, Lease] = field(default_factory=dict)
     waiters: dict[str, Waiter] = field(default_factory=dict)
     requests: dict[tuple[str, str], str] = field(default_factory=dict)
+    ledger: Entries = field(default_factory=entries)
+    booked: dict[str, Booked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,9 @@ class MemoryStore:
         fail_next: asked at each commit; what it returns happens to that commit.
     """
 
-    def __init__(self, state: MemoryState | None = None, *, restored: bool = False) -> None:
+    def __init__(self, state: MemoryState | None = None, *, restored: bool = False, keeps_books: bool = True) -> None:
         self.state = state if state is not None else MemoryState()
+        self._books = Books() if keeps_books else None
         self.fail_next: Callable[[Sequence[Change]], Fault | None] | None = None
         self._restored = restored
         self._generation: int | None = None
@@ -86,6 +92,8 @@ class MemoryStore:
         state.generation += 1
         previous, state.opened_at = state.opened_at, now
         self._generation = state.generation
+        if self._books is not None:
+            self._books.begin(state.booked.items())
         started = sorted(
             (c.created_at, c.id, c.pool, c.ready_at) for c in state.clusters.values() if c.ready_at is not None
         )
@@ -108,16 +116,19 @@ class MemoryStore:
         """Persist the durable ones of `changes` (see `pool.store.base.Store.commit`)."""
         batch = reduce(changes)
         self._fence()
-        if not batch:
+        draft = self._books.draft(changes) if self._books is not None else None
+        if not batch and not (draft is not None and draft.booked):
             return
         fault = self.fail_next(changes) if self.fail_next is not None else None
         if fault is not None and not fault.written:
             raise fault.error
-        self._write(batch)
+        self._write(batch, draft)
         if fault is not None:
             raise fault.error
+        if self._books is not None and draft is not None:
+            self._books.take(draft)
 
-    def _write(self, batch: Batch) -> None:
+    def _write(self, batch: Batch, draft: Draft | None) -> None:
         state = self.state
         asked: dict[tuple[str, str], str] = {}
         for lease in batch.leases.values():
@@ -133,6 +144,9 @@ class MemoryStore:
         state.leases |= batch.leases
         _replace(state.pools, batch.pools)
         _replace(state.waiters, batch.waiters)
+        if draft is not None:
+            added(state.ledger, draft.entries)
+            _replace(state.booked, draft.booked)
 
     def _fence(self) -> None:
         if self._generation is None:
@@ -175,6 +189,12 @@ class MemoryStore:
         for _, _, record in rows[:limit]:
             yield record  # type: ignore[misc]
 
+    async def ledger(self, since_day: int, until_day: int, now: float, *, by_day: bool = True) -> Entries:
+        """Return what was entered in the ledger for some days (see `pool.store.base.Store.ledger`)."""
+        found = added(entries(), self.state.ledger, since_day, until_day, by_day=by_day)
+        living = self._books.unbooked(now) if self._books is not None else {}
+        return added(found, living, since_day, until_day, by_day=by_day)
+
     async def prune(self, before: float) -> int:
         """Delete leases that ended and clusters that stopped before that time; return how many."""
         self._fence()
@@ -185,6 +205,8 @@ class MemoryStore:
             del state.leases[lease.id], state.requests[lease.caller, lease.request_id]
         for cluster in stopped:
             del state.clusters[cluster.id]
+        for account in [account for account in state.ledger if account.day < before // DAY_S]:
+            del state.ledger[account]
         return len(leases) + len(stopped)
 
     async def close(self) -> None:

@@ -21,6 +21,7 @@ from pool.core.model import Cluster, Lease
 from pool.store import loading, schema, tables
 from pool.store.base import RESTORE_STEP, USED_BEFORE, Loaded
 from pool.store.batch import Batch, reduce
+from pool.store.books import DAY_S, Account, Books, Draft, Entries, Sum, added, booked, entries
 from pool.store.faults import translate
 from pool.store.link import Link, Tx
 from pool.store.lock import WriterLock
@@ -64,6 +65,9 @@ class SqlStore:
         self._turn: Turn | None = None
         self._sql: Statements
         self._generation = 0
+        self._books = Books()
+        # What a commit enters is read with what is booked by it, or without either.
+        self._entering = asyncio.Lock()
 
     def __repr__(self) -> str:
         state = f"generation {self._generation}" if self._link else "closed"
@@ -162,20 +166,24 @@ class SqlStore:
                 tx.write(statement, RESTORE_STEP)
         who = f"process {os.getpid()} on {os.uname().nodename}"
         tx.write(sql.take_over, generation, who, now, self._key_id or key_id)
+        self._books.begin((id_, booked(*what)) for id_, *what in tx.rows(sql.live_booked))
         return loading.load(tx, sql, self._where, Loaded(store_id, generation, previous_opened_at))
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Persist the durable ones of `changes` (see `pool.store.base.Store.commit`)."""
         batch = reduce(changes)
-        writes = self._writes(batch)
+        async with self._entering:
+            draft = self._books.draft(changes)
+            writes = self._writes(batch, draft)
 
-        def write(tx: Tx) -> None:
-            self._fence(tx)
-            self._refuse_used(tx, batch)
-            for statement, rows in writes:
-                tx.write_all(statement, rows)
+            def write(tx: Tx) -> None:
+                self._fence(tx)
+                self._refuse_used(tx, batch)
+                for statement, rows in writes:
+                    tx.write_all(statement, rows)
 
-        await self._run(write)
+            await self._run(write)
+            self._books.take(draft)
 
     def _refuse_used(self, tx: Tx, batch: Batch) -> None:
         # A request id that is used up is refused as it queues: as it was granted, the conflict would be of the event
@@ -186,13 +194,16 @@ class SqlStore:
                 if any(lease.id != waiter.id for lease in leases_of(found)):
                     raise StoreConflict(USED_BEFORE)
 
-    def _writes(self, batch: Batch) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    def _writes(self, batch: Batch, draft: Draft) -> list[tuple[str, list[tuple[Any, ...]]]]:
         sql = self._sql
+        marks = {id_: (was.state.value, was.since) for id_, was in draft.booked.items() if was is not None}
         every = (
             (sql.delete_waiter, [(id_,) for id_, w in batch.waiters.items() if w is None]),
             (sql.delete_pool, [(digest,) for digest, p in batch.pools.items() if p is None]),
             (sql.upserts[tables.pools], [pool_row(p) for p in batch.pools.values() if p is not None]),
-            (sql.upserts[tables.clusters], [cluster_row(c) for c in batch.clusters.values()]),
+            (sql.upserts[tables.clusters], [cluster_row(c, *marks.get(id_, ())) for id_, c in batch.clusters.items()]),
+            (sql.book, [(*mark, id_) for id_, mark in marks.items() if id_ not in batch.clusters]),
+            (sql.enter, [(*account, *added) for account, added in draft.entries.items()]),
             (sql.upserts[tables.leases], [lease_row(lease) for lease in batch.leases.values()]),
             (sql.upserts[tables.waiters], [waiter_row(w) for w in batch.waiters.values() if w is not None]),
         )
@@ -246,8 +257,21 @@ class SqlStore:
                 return
             place = (record.asked_at if isinstance(record, Lease) else record.created_at, record.id)
 
+    async def ledger(self, since_day: int, until_day: int, now: float, *, by_day: bool = True) -> Entries:
+        """Return what was entered in the ledger for some days (see `pool.store.base.Store.ledger`)."""
+        statement = self._sql.ledger_days if by_day else self._sql.ledger_total
+        async with self._entering:
+            rows = await self._rows(statement, since_day, until_day)
+            living = self._books.unbooked(now)
+        found = entries()
+        for *account, count, seconds in rows:
+            found[Account(*account)] = Sum(count, seconds)
+        return added(found, living, since_day, until_day, by_day=by_day)
+
     async def prune(self, before: float) -> int:
         """Delete leases that ended and clusters that stopped before that time; return how many.
+
+        With them go the ledger's days that ended before it.
 
         Goes in steps of a few hundred rows, so that commits go on between them.
         """
@@ -257,6 +281,7 @@ class SqlStore:
             while gone == CHUNK_ROWS:
                 gone = await self._run(partial(self._prune_some, statement, before))
                 total += gone
+        await self._run(partial(self._prune_some, self._sql.prune_ledger, before // DAY_S))
         return total
 
     def _prune_some(self, statement: str, before: float, tx: Tx) -> int:

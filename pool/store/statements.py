@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Dialect,
     Select,
     Table,
     asc,
     bindparam,
+    cast,
     delete,
     desc,
+    func,
     insert,
     literal_column,
     select,
@@ -28,7 +31,7 @@ from sqlalchemy.sql.expression import ClauseElement, ColumnElement
 
 from pool.core.model import ClusterState, LeaseState
 from pool.store.base import ENDED_LOADED, STARTS_LOADED
-from pool.store.tables import clusters, leases, meta, pools, waiters
+from pool.store.tables import clusters, leases, ledger, meta, pools, waiters
 
 _IDENTITY = {"id", "digest", "key", "caller", "request_id", "pool", "tenant", "asked_at", "created_at"}
 """Columns that a record never changes; naming them in an update would rewrite their indexes at each one."""
@@ -93,6 +96,13 @@ class Statements:
         self.live_pools = text(select(pools).order_by(pools.c.created_at, pools.c.digest))
         self.live_waiters = text(select(waiters).order_by(waiters.c.rank, waiters.c.asked_at, waiters.c.id))
         self.live_clusters = text(select(clusters).where(_LIVE_CLUSTER).order_by(clusters.c.changed_at, clusters.c.id))
+        self.live_booked = text(
+            select(
+                *(clusters.c[name] for name in ("id", "pool", "tenant", "state", "changed_at")),
+                clusters.c.booked_state,
+                clusters.c.booked_at,
+            ).where(_LIVE_CLUSTER)
+        )
         self.live_leases = text(select(leases).where(_LIVE_LEASE))
         self.last_ended = text(
             _at_most(
@@ -114,6 +124,16 @@ class Statements:
             select(leases).where(leases.c.caller == bindparam("who"), leases.c.request_id == bindparam("request"))
         )
 
+        self.book = text(  # state, until when, id
+            update(clusters)
+            .values(booked_state=bindparam("state_"), booked_at=bindparam("at"))
+            .where(clusters.c.id == bindparam("booked"))
+        )
+        self.enter = self._enter()  # the columns of the ledger
+        self.ledger_days = self._ledger(ledger.c.day)  # first day, day after the last
+        self.ledger_total = self._ledger(literal_column("0"))  # likewise
+        self.prune_ledger = text(delete(ledger).where(ledger.c.day < bindparam("before")))  # first day kept
+
         self.lease_pages = self._pages(leases, leases.c.asked_at)
         self.cluster_pages = self._pages(clusters, clusters.c.created_at)
         self.prune_leases = self._prune(leases, _ENDED_LEASE & (leases.c.ended_at < bindparam("before")))
@@ -127,6 +147,20 @@ class Statements:
         statement = maker(table)
         changing = {c.name: statement.excluded[c.name] for c in table.c if c.name not in _IDENTITY}
         return self._text(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changing))
+
+    def _enter(self) -> str:
+        maker = sqlite.insert if self._dialect.name == "sqlite" else postgresql.insert
+        statement = maker(ledger)
+        more = {name: ledger.c[name] + statement.excluded[name] for name in ("count", "seconds")}
+        return self._text(statement.on_conflict_do_update(index_elements=list(ledger.primary_key), set_=more))
+
+    def _ledger(self, day: ColumnElement[Any]) -> str:
+        columns = ledger.c.pool, ledger.c.tenant, ledger.c.kind, ledger.c.what, ledger.c.reason
+        # A sum of whole numbers is a decimal in PostgreSQL.
+        sums = cast(func.sum(ledger.c["count"]), BigInteger), func.sum(ledger.c.seconds)
+        days = (ledger.c.day >= bindparam("since")) & (ledger.c.day < bindparam("until"))
+        by = columns if day is not ledger.c.day else (day, *columns)
+        return self._text(select(day, *columns, *sums).where(days).group_by(*by))
 
     def _pages(self, table: Table, time: ColumnElement[float]) -> Page:
         place = tuple_(time, table.c.id)

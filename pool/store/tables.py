@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The newest Alembic revision: the schema that this version of the code reads and writes."""
 
 USABLE_FROM = "0002"
@@ -110,6 +110,9 @@ clusters = Table(
     _int("resizes"),
     _seconds("grow_s", null=True),
     Column("evidence", Text, nullable=False, server_default=""),
+    # In which state it was, and until when its seconds are in the ledger.
+    Column("booked_state", Text, nullable=False, server_default=""),
+    Column("booked_at", Double, nullable=False, server_default="0"),
     # Serves what lives (a few states) and what to prune (stopped, by age).
     Index(None, "state", "changed_at"),
     # Never updated, so it costs a write only when a cluster is new. Serves history and the latest starts.
@@ -169,4 +172,18 @@ waiters = Table(
     _seconds("hold_s"),
     _text("miss"),
     _seconds("local_until"),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    # Days since the epoch (UTC). First in the key: entries are read and deleted by the day.
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    Column("pool", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("what", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    _int("count"),
+    _seconds("seconds"),
 )

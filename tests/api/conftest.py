@@ -40,6 +40,7 @@ from pool.core.key import ClusterKey
 from pool.core.model import Cluster, ClusterState, Lease, Waiter
 from pool.core.settings import PoolSettings, Rules
 from pool.core.state import State
+from pool.store.books import Books, Entries, added, entries
 from pool.tokens import Tokens
 
 Json = dict[str, Any]
@@ -72,6 +73,8 @@ class Hands:
         self.events: list[Event] = []
         self.gone_clusters: dict[str, Cluster] = {}
         self.gone_leases: dict[str, Lease] = {}
+        self.books = Books()
+        self.entered = entries()
         self._now = 1_700_000_000.0
         self._listeners: dict[str, asyncio.Future[Granted | Rejected | Queued]] = {}
 
@@ -105,6 +108,9 @@ class Hands:
         return decision.reply
 
     def _carry_out(self, decision: Decision) -> None:
+        draft = self.books.draft(decision.changes)
+        added(self.entered, draft.entries)
+        self.books.take(draft)
         for effect in decision.effects:
             if isinstance(effect, Answer) and effect.lease_id in self._listeners:
                 listener = self._listeners.pop(effect.lease_id)
@@ -148,6 +154,10 @@ class Hands:
         leases = [*self.gone_leases.values(), *self.state.ended.values(), *self.state.leases.values()]
         found = sorted(((x.asked_at, x.id), x) for x in leases if since <= x.asked_at < until)
         return [lease for place, lease in found if after is None or place > after][:limit]
+
+    async def ledger(self, since_day: int, until_day: int, *, by_day: bool) -> Entries:
+        found = added(entries(), self.entered, since_day, until_day, by_day=by_day)
+        return added(found, self.books.unbooked(self._now), since_day, until_day, by_day=by_day)
 
     def start_all(self) -> None:
         """Every starting cluster becomes ready."""

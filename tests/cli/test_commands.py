@@ -224,3 +224,19 @@ def test_history_that_there_is_not_is_said(daemon: Served) -> None:
     done = daemon.run("history", "export", "--since", "soon")
     assert done.returncode == 1
     assert done.stderr.startswith("error: --since: 'soon' is no time of the past.")
+
+
+def test_the_ledger_is_a_table_json_or_csv(daemon: Served) -> None:
+    assert daemon.run("lease", "--tenant", "books/d", "--", sys.executable, "-c", "").returncode == 0
+    table = daemon.run("ledger", "--by", "day,pool", "--tenant", "books/d")
+    assert table.returncode == 0, table.stderr
+    assert table.stdout.split()[:3] == ["DAY", "POOL", "LIFE"]
+    shown = json.loads(daemon.run("ledger", "--tenant", "books/d", "--json").stdout)
+    (line,) = shown["items"]
+    assert (line["leases"], line["misses_by_reason"], line["cost"]) == (1, {"no_cluster": 1}, 0.0)
+    assert line["starting_s"] >= 0.05
+    rows = daemon.run("ledger", "--tenant", "books/d", "--csv", "--since", "last-2d").stdout.splitlines()
+    assert len(rows) == 2
+    cells = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
+    assert (cells["pool"], cells["leases"], cells["misses_by_reason"]) == (line["pool"], "1", "no_cluster=1")
+    assert daemon.run("ledger", "--by", "holder").stderr.startswith("error: --by: 'holder' is not what lines can be")

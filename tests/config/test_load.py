@@ -17,7 +17,7 @@ from pool.config import build_rules, load, load_text, windows_of
 from pool.config.model import default_state_dir
 from pool.config.values import duration_text, seconds
 from pool.core.key import ClusterKey, key_from
-from pool.core.settings import Ceiling, PoolSettings, Rules
+from pool.core.settings import Ceiling, PoolSettings, Prices, Rules
 
 
 def rules(text: str) -> Rules:
@@ -88,11 +88,14 @@ def test_every_setting_of_the_core_can_be_set() -> None:
         max_leases_per_cluster: 31
         serve_larger: true
         floor_for: 32
+        idle_cost_per_hour: {cpu: 0.5, gpu: 33}
+        waiting_cost_per_hour: 34
         key: {image: local, tenant: p/d}
     """
     found = rules(text)
     set_to = found.settings_for(key())
     assert set_to.ceiling == Ceiling(9, 500, 2 * 2**30, 3)
+    assert set_to.prices == Prices(cpu=0.5, gpu=33.0, waiting=34.0)
     assert found.pinned == (key(),)
     default = build_rules(load(None), {}).settings_for(key())
     same = [

@@ -22,6 +22,7 @@ from pool.daemon import Daemon
 from pool.store.base import Loaded
 from pool.store.memory import MemoryState
 from pool.tokens import Tokens
+from tests.books import check_books
 from tests.invariants import BY_RELEASE, Watch, check
 from tests.simulation.faults import HEALTHY, Faults, make_behaviour
 from tests.simulation.holders import Holder, Unreachable
@@ -302,6 +303,7 @@ class Simulation:
         assert all(lease.state is LeaseState.ENDED for lease in self.disk.leases.values())
         left = [c for c in self.disk.clusters.values() if c.state is not ClusterState.STOPPED]
         assert not left, f"the store still has {left}"
+        check_books(self.disk)
 
     def _at_rest(self) -> bool:
         host = self.host

@@ -163,7 +163,7 @@ async def test_clusters_of_the_first_schema_are_idle_since_they_changed_last(fil
         old = [
             name
             for name in (c.name for c in tables.clusters.columns)
-            if name not in ("idle_since", "resizes", "grow_s", "evidence")
+            if name not in ("idle_since", "resizes", "grow_s", "evidence", "booked_state", "booked_at")
         ]
         values: dict[str, object] = dict.fromkeys(old, 0) | {
             "id": "c-x-1", "pool": "x", "tenant": "p/d", "state": "idle", "cause": "miss", "leases": "[]",
@@ -176,6 +176,8 @@ async def test_clusters_of_the_first_schema_are_idle_since_they_changed_last(fil
     try:
         [cluster] = (await store.open(100.0)).clusters
         assert (cluster.idle_since, cluster.grow_s, cluster.changed_at) == (70.0, None, 70.0)
+        # Its ledger begins there.
+        assert [(a.what, found.seconds) for a, found in (await store.ledger(0, 1, 100.0)).items()] == [("idle", 30.0)]
     finally:
         await store.close()
 
