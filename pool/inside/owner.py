@@ -141,6 +141,24 @@ class ResidentOwner:
 
         return [ray.put(ray.get(ref)) for ref in refs]
 
+    def lying(self, refs: list[Any]) -> list[tuple[str, int]]:
+        """Return for each object, which is there, on which node its owner shall be, and its size in bytes."""
+        import ray
+
+        here = ray.get_runtime_context().get_node_id()
+        known = ray.experimental.get_object_locations(refs)
+        found = []
+        for ref in refs:
+            nodes = known[ref]["node_ids"]
+            # A small object is in no store, but with its owner.
+            found.append((here if here in nodes or not nodes else nodes[0], known[ref]["object_size"] or 0))
+        return found
+
+    def copied(self, held: list[Any]) -> list[Any]:
+        """Return a value's packed form as plain bytes: Ray Client cannot send what lies in shared memory."""
+        pickled, views = held
+        return [bytes(pickled), [bytes(view) for view in views]]
+
     def keep_part(self, part: str, refs: list[Any], size_bytes: int) -> list[Any]:
         """Own what lies here of a value that another node's owner has; it goes when that one says so."""
         owned = self.own(refs)

@@ -17,6 +17,10 @@ CALLS_AT_ONCE = 8
 class Owners:
     """The owners of the cluster that this process is connected to.
 
+    Attributes:
+        here: the node of this process, or of the one that speaks for it.
+        afar: it is connected by Ray Client, and shares no memory with any node.
+
     Raises:
         NotConnected: if it is connected to none.
     """
@@ -32,6 +36,8 @@ class Owners:
         self._ray = ray
         context = ray.get_runtime_context()
         self.here: str = context.get_node_id()
+        through: Any = ray.util.client.ray
+        self.afar: bool = through.is_connected()
         # Handles and references are of one connection: another job has others, also one of another cluster with its id.
         job = (context.get_job_id(), self.here)
         if _known.get("job") != job:

@@ -169,9 +169,11 @@ def get(name: str, durable: str | None = None) -> Any:
             entry, refs = found
             durable = durable or entry["durable"] or None
             if refs:
-                pickled, buffers = ray.get(refs[0], timeout=LOST_AFTER_S)
+                held = owners.of(entry["node"]).copied.remote(refs[0]) if owners.afar else refs[0]
+                pickled, buffers = ray.get(held, timeout=LOST_AFTER_S)
                 value = unpack(pickled, buffers, refs[1:])
-                _count(ReadFrom.LOCAL if entry["node"] == owners.here else ReadFrom.REMOTE)
+                near = entry["node"] == owners.here and not owners.afar
+                _count(ReadFrom.LOCAL if near else ReadFrom.REMOTE)
                 return value
     except NotConnected:
         if durable is None:
@@ -278,7 +280,10 @@ def _adopt(owners: Owners, name: str, packed: Packed, about: dict[str, Any]) -> 
     used = remembered.forget()
     if used:
         owners.ask(owners.of(here), "used", used)
-    lying = _nodes_of(packed.refs, here)
+    lying: builtins.list[tuple[str, int]] = []
+    if packed.refs:
+        ray.wait(packed.refs, num_returns=len(packed.refs), fetch_local=False)
+        lying = owners.ask(owners.of(here), "lying", packed.refs)
     sizes = {here: packed.size_bytes}
     for node, size_bytes in lying:
         sizes[node] = sizes.get(node, 0) + size_bytes
@@ -303,23 +308,6 @@ def _adopt(owners: Owners, name: str, packed: Packed, about: dict[str, Any]) -> 
     entry: dict[str, Any] = owners.ask(owners.of(here), "adopt", name, [held, *refs], about)
     owners.result([owner.drop.remote([name]) for owner in owners.others(here)])
     return entry | {"bytes": sum(sizes.values())}
-
-
-def _nodes_of(refs: builtins.list[Any], here: str) -> builtins.list[tuple[str, int]]:
-    """Return for each object on which node its owner shall be, and its size in bytes."""
-    if not refs:
-        return []
-    import ray
-
-    ray.wait(refs, num_returns=len(refs), fetch_local=False)
-    known = ray.experimental.get_object_locations(refs)
-    found = []
-    for ref in refs:
-        nodes = known[ref]["node_ids"]
-        # A small object is in no store, but with its owner.
-        node = here if here in nodes or not nodes else nodes[0]
-        found.append((node, known[ref]["object_size"] or 0))
-    return found
 
 
 def _full(name: str, size_bytes: int, there: dict[str, int]) -> ResidentFull:

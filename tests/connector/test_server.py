@@ -19,6 +19,7 @@ from flyteidl2.connector import connector_pb2, service_pb2_grpc
 
 from pool.connector.errors import NotServed
 from pool.connector.server import Environment, Options, credentials_of
+from tests.certificates import certificates
 from tests.connector.requests import recorded1
 from tests.serving import environment
 
@@ -65,25 +66,8 @@ def test_certificates_are_given_together(tmp_path: Path) -> None:
         credentials_of(Options("http://127.0.0.1:1", "t", **files))
 
 
-def openssl(directory: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-
-def certificates(directory: Path) -> None:
-    """Make an authority, a server and a client of it, and a stranger."""
-    (directory / "san").write_text("subjectAltName=DNS:connector\n")
-    for ca in ("ca", "other"):
-        openssl(directory, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                "-days", "2", "-keyout", f"{ca}.key", "-out", f"{ca}.crt", "-subj", f"/CN={ca}")  # fmt: skip
-    for name, ca in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
-        openssl(directory, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")  # fmt: skip
-        openssl(directory, "x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.crt", "-CAkey", f"{ca}.key",
-                "-CAcreateserial", "-days", "2", "-extfile", "san", "-out", f"{name}.crt")  # fmt: skip
-
-
 def test_with_tls_only_a_client_with_a_certificate_of_the_authority_is_answered(tmp_path: Path) -> None:
-    certificates(tmp_path)
+    certificates(tmp_path, "connector")
     read = lambda name: (tmp_path / name).read_bytes()  # noqa: E731
     arguments = [f"--{option}={tmp_path / file}" for option, file in
                  (("tls-cert", "server.crt"), ("tls-key", "server.key"), ("client-ca", "ca.crt"))]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import ray
 
 from pool.flyte.connect import connected
 from pool.wire import ClusterAccess
+from tests.kube.registered import container
 
 pytestmark = [
     pytest.mark.ray,
@@ -56,6 +58,21 @@ def twice(x: int) -> list[int]:
 @workflow
 def chain(x: int) -> list[int]:
     return map_task(on_ray)(x=twice(x=on_ray(x=x)))
+"""
+
+IN_A_CONTAINER = """
+import ray
+from flytekit import task
+from flytekitplugins.ray import RayJobConfig, WorkerNodeConfig
+from pool.flyte import Pooled
+
+@ray.remote
+def product(x: int, y: int) -> int:
+    return x * y
+
+@task(task_config=Pooled(RayJobConfig(worker_node_config=[WorkerNodeConfig("w", 1)])))
+def on_ray() -> int:
+    return ray.get(product.remote(6, 7))
 """
 
 FLYTE2 = """
@@ -163,6 +180,26 @@ def test_pyflyte_run_gives_the_lease_of_a_raising_body_back(real_daemon: Any, pr
     assert done.returncode != 0
     assert "the body is broken" in done.stdout + done.stderr
     assert [kind for kind, _ in real_daemon.events] == ["grant", "release"]
+
+
+def test_a_containers_command_is_connected_by_ray_client_before_its_task_is_there(
+    real_daemon: Any, tmp_path: Path, task_log: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Clusters that are elsewhere: only Ray Client reaches them.
+    real_daemon.clusters = [{**cluster, "address": "192.0.2.1:6379"} for cluster in real_daemon.clusters]
+    made = container("an/image:1", "in_a_container", IN_A_CONTAINER, "on_ray")
+    (tmp_path / "in_a_container.py").write_text(IN_A_CONTAINER)
+    (tmp_path / "inputs.pb").touch()
+    (tmp_path / "out").mkdir()
+    ids = {"PROJECT": "p", "DOMAIN": "d", "ID": "execution-1"}
+    for name, value in {**made, **{f"FLYTE_INTERNAL_EXECUTION_{name}": value for name, value in ids.items()}}.items():
+        monkeypatch.setenv(name, value)
+    command = shlex.split(made["COMMAND"].replace("/tmp/run", str(tmp_path)))
+    done = flyte(tmp_path, *command)
+    assert (tmp_path / "out" / "outputs.pb").exists(), done.stdout + done.stderr
+    assert [kind for kind, _ in real_daemon.events] == ["grant", "release"]
+    (line,) = task_log()
+    assert (line["error"], line["connect_s"]) == ("", 0.0)
 
 
 def test_flyte_2s_local_run_shares_the_lease_of_nested_tasks(

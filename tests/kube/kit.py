@@ -9,6 +9,9 @@ from typing import Any
 
 import aiohttp
 
+from pool.backends.kuberay.backend import KuberayBackend
+from pool.core.errors import PoolError
+from pool.core.events import Shrunk
 from pool.core.key import ClusterKey, key_from
 from pool.core.model import Cluster, ClusterState
 from pool.core.reasons import Reason
@@ -44,6 +47,20 @@ async def until(look: Callable[[], Any], what: str, bound_s: float = 60.0) -> An
         assert asyncio.get_running_loop().time() < end, f"waited {bound_s:.0f} s for {what}"
         await asyncio.sleep(0.05)
     return found
+
+
+async def shrunk(backend: KuberayBackend, cluster: Cluster, key: ClusterKey, *, empty: bool = False) -> Shrunk:
+    """Let workers go, as often as the daemon would ask: the nodes' statistics come late, also of what was freed."""
+    async with asyncio.timeout(90):
+        while True:
+            try:
+                found = await backend.shrink(cluster, key)
+            except PoolError as error:
+                print(error.detail)
+            else:
+                if not (empty and found.left):
+                    return found
+            await asyncio.sleep(2)
 
 
 async def submit(dashboard_url: str, token: str, entrypoint: str) -> str:

@@ -126,9 +126,10 @@ async def states(served: Served) -> list[str]:
 
 async def comes(served: Served, *wanted: str, bound_s: float = 40.0) -> None:
     """Wait until the clusters are in these states."""
-    async with asyncio.timeout(bound_s):
-        while sorted(await states(served)) != sorted(wanted):  # noqa: ASYNC110 - another process changes it
-            await asyncio.sleep(0.1)
+    end = asyncio.get_running_loop().time() + bound_s
+    while sorted(clusters := await states(served)) != sorted(wanted):
+        assert asyncio.get_running_loop().time() < end, f"waited {bound_s:.0f} s for {wanted}, not {clusters}"
+        await asyncio.sleep(0.1)
 
 
 async def idle(served: Served) -> None:

@@ -26,7 +26,8 @@ NEEDS = pytest.mark.skipif(not DAEMON or not shutil.which("helm"), reason=WITHOU
 
 TASK = """
 import os, time, pool, sys
-with pool.lease(image=sys.argv[1], tenant=sys.argv[2], holder=os.uname().nodename, shape=eval(sys.argv[3])) as lease:
+asked = dict(image=sys.argv[1], tenant=sys.argv[2], holder=os.uname().nodename, shape=eval(sys.argv[3]))
+with pool.lease(**asked, progress=lambda told: print("waits", told.phase, flush=True)) as lease:
     print("granted", lease.cluster.id, lease.outcome, flush=True)
     while not os.path.exists("/tmp/done"):
         lease.check()
@@ -128,20 +129,34 @@ class Release:
     async def _as_root(self, name: str, code: str) -> None:
         volume = {"name": "state", "persistentVolumeClaim": {"claimName": "state"}}
         container = {"securityContext": {"runAsUser": 0}, "volumeMounts": [{"name": "state", "mountPath": "/state"}]}
-        await self._run_once(name, [code], container, {"volumes": [volume]})
+        await self.run_once(name, [code], container, {"volumes": [volume]})
 
     async def on_the_node(self, name: str, code: str, *arguments: str) -> None:
         """Run code as root among the node's processes."""
         privileged = {"securityContext": {"runAsUser": 0, "privileged": True}}
-        await self._run_once(name, [code, *arguments], privileged, {"hostPID": True})
+        await self.run_once(name, [code, *arguments], privileged, {"hostPID": True})
 
-    async def _run_once(self, name: str, code: list[str], more: dict[str, Any], of_pod: dict[str, Any]) -> None:
-        container = {"name": "c", "image": DAEMON, "command": ["python", "-c", *code], **more}
+    async def run_once(
+        self,
+        name: str,
+        code: list[str],
+        of_container: dict[str, Any],
+        of_pod: dict[str, Any],
+        *,
+        namespace: str = "",
+        labels: dict[str, str] | None = None,
+        bound_s: float = 60,
+    ) -> str:
+        """Run code in a pod of the daemon's image, in the release's namespace or another; return what it printed."""
+        namespace = namespace or self.namespace
+        container = {"name": "c", "image": DAEMON, "command": ["python", "-c", *code], **of_container}
         spec = {"restartPolicy": "Never", "containers": [container], **of_pod}
-        path = f"{CORE}/namespaces/{self.namespace}/pods"
-        await self.api.create(path, {"metadata": {"name": name}, "spec": spec})
-        await self.until_pod(self.namespace, name, "Succeeded")
+        path = f"{CORE}/namespaces/{namespace}/pods"
+        await self.api.create(path, {"metadata": {"name": name, "labels": labels or {}}, "spec": spec})
+        await self.until_pod(namespace, name, "Succeeded", bound_s)
+        said = await self.said(namespace, name)
         await self.api.delete(f"{path}/{name}")
+        return said
 
     async def until_pod(self, namespace: str, name: str, phase: str, bound_s: float = 60) -> None:
         async def look() -> bool:

@@ -100,7 +100,7 @@ async def test_a_standby_takes_over_from_a_writer_that_is_deleted_or_killed_and_
     await release.task("first")
     await release.until_said("first", "granted")
     await release.task("second")
-    await release.until_pod(release.tenants, "second", "Running")
+    await release.until_said("second", "waits")
     cluster = await release.clusters()
 
     # The pod is gone at once, without a word to its process.

@@ -17,7 +17,7 @@ from pool.core.errors import PoolError
 from pool.core.events import Shrunk
 from pool.kube.api import CORE, Api
 from tests.homes import listed
-from tests.kube.kit import IMAGE, SMALL, cluster_of, small, submit
+from tests.kube.kit import IMAGE, SMALL, cluster_of, shrunk, small, submit
 from tests.serving import Served
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
@@ -109,12 +109,12 @@ async def test_a_worker_that_holds_objects_is_not_let_go_and_a_late_decision_und
     token = f"token-of-{cluster.id}-{'x' * 20}"
     assert await submit(started.dashboard_url, token, OWNER) == "SUCCEEDED"
     writes = backend.writes
-    kept = await _shrunk(backend, cluster, key)
+    kept = await shrunk(backend, cluster, key)
     assert (kept.left, backend.writes) == ((("w", 1),), writes)
     assert " holds " in kept.detail
     clean = await backend.reset(cluster, key)
     assert clean.clean, clean
-    gone = await _shrunk(backend, cluster, key, empty=True)
+    gone = await shrunk(backend, cluster, key, empty=True)
     assert (gone, backend.writes) == (Shrunk(cluster.id), writes + 1)
     assert (await heads_and_workers(api, namespace))[1] == []
     phases: list[str] = []
@@ -125,17 +125,3 @@ async def test_a_worker_that_holds_objects_is_not_let_go_and_a_late_decision_und
         await backend.shrink(cluster, key)
     assert [one for one in told if getattr(one, "lasting", True)] == []
     await backend.stop(cluster.id)
-
-
-async def _shrunk(backend: KuberayBackend, cluster: Any, key: Any, *, empty: bool = False) -> Shrunk:
-    """Let workers go, as often as the daemon would ask: the nodes' statistics come late, also of what was freed."""
-    async with asyncio.timeout(90):
-        while True:
-            try:
-                found = await backend.shrink(cluster, key)
-            except PoolError as error:
-                print(error.detail)
-            else:
-                if not (empty and found.left):
-                    return found
-            await asyncio.sleep(2)
