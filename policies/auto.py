@@ -11,13 +11,15 @@ from pool.core.model import Cluster, Pool
 
 SUPPOSED_START_S = 60.0
 """What a start is supposed to take before one was seen: about what KubeRay takes."""
+LEAST_S = 60.0
+"""A start is worth so many idle seconds at least: a task and the next are often that far apart, and a stop is no gift."""
 
 
 @dataclass(frozen=True, slots=True)
 class Auto(Learned):
     """`Learned`, with the break-even time from what starts of the pool were seen to take, unless it is given.
 
-    ``T* = start_worth * (median of the last starts)``.
+    ``T* = start_worth * (median of the last starts)``, and at least `LEAST_S`.
 
     Attributes:
         break_even_s: T*, the idle seconds that cost as much as a start; 0 takes it from the starts.
@@ -38,10 +40,12 @@ class Auto(Learned):
 
     def break_even_in(self, situation: Situation) -> float:
         """Return T* in a situation, in seconds."""
-        start_s = SUPPOSED_START_S if situation.start_s is None else situation.start_s
-        return self.break_even_s or self.start_worth * start_s
+        return self._of(SUPPOSED_START_S if situation.start_s is None else situation.start_s)
 
     def keep_until(self, cluster: Cluster, pool: Pool, now: float) -> float:
         """Return when to stop a cluster of whose demand nothing is known: at its break-even time."""
         start_s = SUPPOSED_START_S if cluster.ready_at is None else cluster.ready_at - cluster.created_at
-        return cluster.idle_since + (self.break_even_s or self.start_worth * start_s)
+        return cluster.idle_since + self._of(start_s)
+
+    def _of(self, start_s: float) -> float:
+        return self.break_even_s or max(LEAST_S, self.start_worth * start_s)

@@ -26,9 +26,11 @@ from pool.config.values import address
 from pool.config.watch import Watch
 from pool.core.errors import PoolError
 from pool.core.events import Reconfigure
+from pool.core.groups import held_groups
 from pool.core.reasons import Reason
 from pool.core.settings import Rules
 from pool.daemon import Daemon
+from pool.holds.early import EarlyEnds
 from pool.interpreter import answer_promptly, long_lived_objects
 from pool.journal import Journal
 from pool.logs import configure
@@ -43,13 +45,17 @@ if TYPE_CHECKING:
     from pool.backends.existing.backend import ExistingBackend
     from pool.backends.existing.options import Entry
     from pool.backends.kuberay.options import KuberayOptions
+    from pool.holds.flyte import Flyte
     from pool.kube.review import Reviewer
     from pool.kube.role import RoleLabel
 
 log = structlog.get_logger("warmpool")
 T = TypeVar("T")
 
-NEEDS_RESTART = ("listen", "listen_publicly", "state_dir", "tokens_dir", "store", "backend", "reconcile_interval")
+NEEDS_RESTART = (
+    *("listen", "listen_publicly", "state_dir", "tokens_dir"),
+    *("store", "backend", "reconcile_interval", "flyte"),
+)
 """Settings that a reload cannot change."""
 
 
@@ -217,6 +223,25 @@ def make_reviewer(config: Config) -> Reviewer | None:
     return made
 
 
+def make_flyte(config: Config) -> Flyte | None:
+    """Return what asks Flyte's own API; None if the configuration names none."""
+    section = config.flyte
+    if section is None:
+        return None
+    from pool.holds.flyte import Flyte, FlyteAccess
+
+    return Flyte(
+        FlyteAccess(
+            section.url,
+            section.version,
+            section.token_file,
+            section.client_id,
+            section.client_secret_file,
+            tuple(section.scopes),
+        )
+    )
+
+
 def make_role(config: Config) -> RoleLabel | None:
     """Return what labels this process's pod as writer or standby; None if nothing says that it is in one."""
     if not os.environ.get("WARMPOOL_POD_UID"):
@@ -288,6 +313,7 @@ class Service:
         self.access = Access.load_or_create(config.tokens / "tokens.yaml")
         self._review = make_reviewer(config)
         self._role = make_role(config)
+        self._flyte = make_flyte(config)
         self._waits = True
         self._watch: Watch | None = None
         self._rosters: set[asyncio.Task[None]] = set()
@@ -412,6 +438,13 @@ class Service:
             if not await signals.unless_told_to_end(self._become_writer()):
                 return 0
             self._schedule.start()
+            if self._flyte is not None and self.config.flyte is not None:
+                ends = EarlyEnds(
+                    self._flyte,
+                    lambda: held_groups(self.daemon.state, self.daemon.clock.now()),
+                    self.daemon.submit,
+                )
+                self._schedule.every(self.config.flyte.ask_every, ends.look, "ask after held workflows")
             home.announce(server.url, self.config.tokens)
             say(f"warmpool {__version__} listens on {server.url} (its API as a page: {server.url}/docs)")
             say(f"tokens: {self.access.path}; commands use {self.config.tokens / OPERATOR_TOKEN_FILE}")
@@ -423,6 +456,8 @@ class Service:
             await self.daemon.stop(stop_clusters=self._options.stop_clusters)
             if self._review is not None:
                 await self._review.close()
+            if self._flyte is not None:
+                await self._flyte.close()
             if self._role is not None:
                 await self._role.close()
             await signals.close()

@@ -58,8 +58,8 @@ class Schedule:
         """Begin; an event loop must run."""
         self._scheduler.start()
         self._plan()
-        self._every(LOOK_S, self.look, "look at windows")
-        self._every(PRUNE_S, self.prune, "prune history")
+        self.every(LOOK_S, self.look, "look at windows")
+        self.every(PRUNE_S, self.prune, "prune history")
 
     def close(self) -> None:
         """End. Jobs that run are left to end by themselves."""
@@ -94,6 +94,7 @@ class Schedule:
             at = datetime.fromtimestamp(change, UTC)
             self._scheduler.add_job(self.look, "date", run_date=at, id="next change", replace_existing=True)
 
-    def _every(self, every_s: float, job: Callable[[], Awaitable[None]], name: str) -> None:
+    def every(self, every_s: float, job: Callable[[], Awaitable[None]], name: str) -> None:
+        """Have something done at intervals; a round that takes longer is not overtaken by the next."""
         first: Any = datetime.now(UTC) + timedelta(seconds=every_s)
         self._scheduler.add_job(job, "interval", seconds=every_s, next_run_time=first, id=name)

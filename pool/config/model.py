@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Discriminator, Field
 
 from pool.config.access import AccessSection
 from pool.config.existing import ExistingSection
+from pool.config.flyte import FlyteSection
 from pool.config.pools import CeilingSection, PoolOptions, PoolSection, Section
 from pool.config.values import Address, Count, Cpu, Directory, Listen, Memory, Seconds, Share, finite
 
@@ -151,6 +152,7 @@ class Config(Section):
     reconcile_interval: Annotated[Seconds, Field(ge=1)] = Field(
         10.0, description="How often the clusters that exist are compared with those that should."
     )
+    flyte: FlyteSection | None = Field(None, description="Flyte's own API: holds end as workflows do.")
     log: LogSection = LogSection()
     defaults: PoolOptions = Field(PoolOptions(), description="Settings of every pool that does not say otherwise.")
     pools: list[PoolSection] = Field([], description="Pools; the first that matches a key is its pool.")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pool.core import capacity, clusters, grant, leases, operate, quarantine, reconcile, warm_heads
+from pool.core import capacity, clusters, grant, groups, leases, operate, quarantine, reconcile, warm_heads
 from pool.core.events import (
     Acquire,
     Cancel,
@@ -20,6 +20,7 @@ from pool.core.events import (
     Degraded,
     Detached,
     Event,
+    GroupEnded,
     Listing,
     Lost,
     Paused,
@@ -195,6 +196,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Reply]] = {
     Cordon: operate.cordon,
     Prewarm: operate.prewarm,
     Resize: operate.resize,
+    GroupEnded: groups.group_ended,
     Progress: clusters.progress,
     Started: clusters.started,
     StartFailed: clusters.start_failed,

@@ -118,6 +118,14 @@ class Prewarm:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupEnded:
+    """A group's workflow has ended: it asks for nothing any more."""
+
+    tenant: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resize:
     """Set a pool's `min_idle` and ceiling over its configuration; None leaves one as it is."""
 
@@ -308,7 +316,7 @@ class Shutdown:
 
 
 Event = (
-    Acquire | Renew | Release | Cancel | Detached | Undelivered | Revoke | Cordon | Prewarm | Resize
+    Acquire | Renew | Release | Cancel | Detached | Undelivered | Revoke | Cordon | Prewarm | Resize | GroupEnded
     | Progress | Started | StartFailed | ResetDone | Shrunk | ShrinkFailed | Stopped | StopFailed | Lost | Degraded
     | Readmit | Listing
     | Tick | Paused | Reconfigure | Shutdown

@@ -125,6 +125,8 @@ def test_auto_takes_what_a_start_is_worth_from_the_starts_it_saw() -> None:
     assert Auto(start_worth=2.0).break_even_in(seen) == 104.0
     assert Auto(break_even_s=300.0).break_even_in(seen) == 300.0
     assert Auto().break_even_in(SITUATION) == 1800.0, "before any was seen"
+    # A cluster that starts at once is worth keeping from one task to the next all the same.
+    assert Auto().break_even_in(SITUATION._replace(start_s=0.1)) == 60.0
 
 
 def test_auto_keeps_a_cluster_of_whose_demand_nothing_is_known_for_its_own_break_even_time() -> None:

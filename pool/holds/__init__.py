@@ -1,0 +1,1 @@
+"""Holds that end early: Flyte says that the workflow has ended for which something is held."""
