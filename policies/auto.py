@@ -12,7 +12,7 @@ from pool.core.model import Cluster, Pool
 SUPPOSED_START_S = 60.0
 """What a start is supposed to take before one was seen: about what KubeRay takes."""
 LEAST_S = 60.0
-"""A start is worth so many idle seconds at least: a task and the next are often that far apart, and a stop is no gift."""
+"""A start is worth so many idle seconds at least: a task and the next are often that far apart."""
 
 
 @dataclass(frozen=True, slots=True)
