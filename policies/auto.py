@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies.learned import Learned
 from pool.core.gaps import Situation
@@ -11,6 +11,8 @@ from pool.core.model import Cluster, Pool
 
 SUPPOSED_START_S = 60.0
 """What a start is supposed to take before one was seen: about what KubeRay takes."""
+UNPRICED = 30.0
+"""What a second of starting is worth where no prices say it, in idle seconds."""
 LEAST_S = 60.0
 """A start is worth so many idle seconds at least: a task and the next are often that far apart."""
 
@@ -24,19 +26,24 @@ class Auto(Learned):
     Attributes:
         break_even_s: T*, the idle seconds that cost as much as a start; 0 takes it from the starts.
         start_worth: how many idle seconds cost as much as a second of starting: that of the cluster itself, and of who
-            waits for it. Where an hour of a cluster costs 2 and one of a person 58, it is 30.
+            waits for it. Where an hour of a cluster costs 2 and one of a person 58, it is 30. 0 takes it from the
+            pool's prices, and `UNPRICED` where there are none.
 
     Raises:
         ValueError: if one is out of range.
     """
 
     break_even_s: float = 0.0
-    start_worth: float = 30.0
+    start_worth: float = 0.0
 
     def __post_init__(self) -> None:
         Learned.__post_init__(self)
-        if not (self.start_worth > 0 and math.isfinite(self.start_worth)):
-            raise ValueError(f"start_worth is {self.start_worth:g}; it must be more than 0")
+        if not (self.start_worth >= 0 and math.isfinite(self.start_worth)):
+            raise ValueError(f"start_worth is {self.start_worth:g}; it must be 0 or more")
+
+    def priced(self, start_worth: float) -> Auto:
+        """Return the same where prices say what a second of starting is worth; what was given to it counts."""
+        return self if self.break_even_s or self.start_worth else replace(self, start_worth=start_worth)
 
     def break_even_in(self, situation: Situation) -> float:
         """Return T* in a situation, in seconds."""
@@ -48,4 +55,4 @@ class Auto(Learned):
         return cluster.idle_since + self._of(start_s)
 
     def _of(self, start_s: float) -> float:
-        return self.break_even_s or max(LEAST_S, self.start_worth * start_s)
+        return self.break_even_s or max(LEAST_S, (self.start_worth or UNPRICED) * start_s)

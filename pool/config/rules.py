@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
+from policies.auto import Auto
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
 from pool.config.model import Config
@@ -152,10 +153,16 @@ def _settings_for(config: Config) -> Callable[[ClusterKey], PoolSettings]:
         if found is None:
             if len(known) >= _MOST_CACHED:
                 known.clear()
-            found = known[key.digest] = next(settings for matches, settings in pools if matches(key))
+            found = known[key.digest] = _priced(next(settings for matches, settings in pools if matches(key)), key)
         return found
 
     return settings_for
+
+
+def _priced(settings: PoolSettings, key: ClusterKey) -> PoolSettings:
+    """Return the settings of a key: what its clusters cost tells the default policy what a start is worth."""
+    worth, reclaim = settings.prices.start_worth(key.footprint), settings.reclaim
+    return replace(settings, reclaim=reclaim.priced(worth)) if worth and isinstance(reclaim, Auto) else settings
 
 
 def _tenant_ceiling(config: Config) -> Callable[[str], Ceiling]:

@@ -46,6 +46,15 @@ class Prices:
         cpus, gib = footprint.milli_cpu / 1000, footprint.memory_bytes / 2**30
         return self.cpu * cpus + self.memory * gib + self.gpu * footprint.gpu
 
+    def start_worth(self, footprint: Footprint) -> float:
+        """Return how many idle seconds of such a cluster cost as much as a second of its start, with who waits for it.
+
+        Returns:
+            0 where there are no prices to tell.
+        """
+        idle = self.idle(footprint)
+        return (idle + self.waiting) / idle if idle and self.waiting else 0.0
+
 
 FREE = Prices()
 

@@ -164,6 +164,19 @@ def test_whoever_says_anything_of_idle_times_gets_fixed_ones(setting: str) -> No
     assert rules(text).settings_for(key("a")).reclaim == Auto()
 
 
+def test_prices_say_what_a_start_is_worth_by_the_size_of_the_cluster() -> None:
+    prices = "idle_cost_per_hour: {cpu: 2}, waiting_cost_per_hour: 58"
+    found = rules(f"defaults: {{{prices}}}")
+    one, four = key(cpu=1), key(cpu=4)
+    assert found.settings_for(one).reclaim == Auto(start_worth=(2 + 58) / 2)
+    assert found.settings_for(four).reclaim == Auto(start_worth=(8 + 58) / 8)
+    # What the policy itself was given counts.
+    assert rules(f"defaults: {{{prices}, reclaim: {{type: auto, start_worth: 3}}}}").settings_for(one).reclaim == Auto(
+        start_worth=3.0
+    )
+    assert rules("defaults: {waiting_cost_per_hour: 58}").settings_for(one).reclaim == Auto()
+
+
 def test_the_last_pool_may_be_given_settings_of_its_own() -> None:
     text = "pools: [{name: a, match: {image: a}}, {name: default, max_uses: 3}]"
     assert rules(text).settings_for(key("b")).max_uses == 3

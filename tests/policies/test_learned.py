@@ -143,8 +143,8 @@ def test_auto_keeps_a_cluster_of_whose_demand_nothing_is_known_for_its_own_break
 
 
 def test_what_a_start_is_worth_is_more_than_nothing() -> None:
-    with pytest.raises(ValueError, match="start_worth is 0; it must be more than 0"):
-        Auto(start_worth=0.0)
+    with pytest.raises(ValueError, match="start_worth is -1; it must be 0 or more"):
+        Auto(start_worth=-1.0)
 
 
 @pytest.mark.parametrize(("break_even_s", "half_life_s"), [(-1.0, 1.0), (1.0, 0.0), (1.0, math.inf), (math.nan, 1.0)])
