@@ -15,9 +15,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from policies.grant_order import MostRecentlyUsed
@@ -26,6 +26,7 @@ from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
 from pool.backends.local.backend import LocalBackend
 from pool.backends.local.options import LocalOptions
+from pool.backends.local.processes import command, owned
 from pool.backends.local.trail import Files, Trail
 from pool.clock import WallClock
 from pool.core.events import Acquire, Decision, Granted, Release, Renew
@@ -56,7 +57,7 @@ class Counter:
         return self.n
 
 for line in sys.stdin:
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.process_time()
     ray.init(address=json.loads(line), log_to_driver=False, configure_logging=False)
     connected = time.perf_counter()
     assert ray.get([ray.remote(work).remote(n) for n in range(4)]) == [0, 1, 4, 9]
@@ -67,7 +68,7 @@ for line in sys.stdin:
     ray.shutdown()
     ended = time.perf_counter()
     print(json.dumps({"connect_s": connected - begun, "tasks_s": tasks - connected, "actor_s": actor - tasks,
-                      "shutdown_s": ended - actor}), flush=True)
+                      "shutdown_s": ended - actor, "cpu_s": time.process_time() - worked}), flush=True)
 """
 
 
@@ -80,6 +81,7 @@ class Used:
         wait_s: from the acquire to the grant.
         driver_s: of the driver, connecting and leaving included.
         reset_s: from the release until the cluster was idle again, or was given up.
+        cpu_s: time of a core that the driver, the GCS and the raylets took, whatever else ran on the machine.
         kept: whether it was not given up.
         head_memory_bytes, open_files: as the reset measured them; 0 if it did not.
     """
@@ -90,6 +92,7 @@ class Used:
     driver_s: float
     parts_s: dict[str, float]
     reset_s: float
+    cpu_s: float
     kept: bool
     head_memory_bytes: int
     open_files: int
@@ -102,6 +105,15 @@ def rules_of(**fields: Any) -> Rules:
         **({"pickup_s": 600.0, "reset_timeout_s": 60.0, "group_rest_s": 0.0} | fields),
     )  # fmt: skip
     return Rules(lambda key: settings, max_starting=1)
+
+
+def cpu_s(pid: int) -> float:
+    """Return the time of a core that a process has taken so far; 0 if it is gone."""
+    with suppress(OSError):
+        # utime and stime, see proc_pid_stat(5).
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 class Leases:
@@ -134,10 +146,12 @@ class Leases:
         granted = await self.acquire()
         granted_at = time.perf_counter()
         cluster = granted.cluster
+        worked_s = self._ray_cpu_s(cluster.id)
         parts_s = await self.drive(cluster)
         driven_at = time.perf_counter()
         after = await self.release(granted.lease)
         reset_at = time.perf_counter()
+        ray_s = self._ray_cpu_s(cluster.id) - worked_s
         wear = after.wear if after is not None else None
         return Used(
             cluster=cluster.id,
@@ -146,10 +160,17 @@ class Leases:
             driver_s=driven_at - granted_at,
             parts_s=parts_s,
             reset_s=reset_at - driven_at,
+            cpu_s=parts_s.pop("cpu_s") + ray_s,
             kept=after is not None and after.state is ClusterState.IDLE,
             head_memory_bytes=wear.head_memory_bytes if wear is not None else 0,
             open_files=wear.open_files if wear is not None else 0,
         )
+
+    def _ray_cpu_s(self, cluster_id: str) -> float:
+        """Return the time of a core that the GCS and the raylets of a cluster have taken so far."""
+        every = owned(self.daemon.store_id).get(cluster_id, {})
+        names = {pid: PurePath(words[0]).name for pid in every if (words := command(pid))}
+        return sum(cpu_s(pid) for pid, name in names.items() if name in ("gcs_server", "raylet"))
 
     async def acquire(self) -> Granted:
         """Return a lease, active, that need not be renewed."""

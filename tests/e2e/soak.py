@@ -19,7 +19,7 @@ from pool.core.reasons import Reason
 
 RECYCLED = {Reason.MAX_USES, Reason.MAX_LIFETIME, Reason.HEAD_MEMORY, Reason.OPEN_FILES}
 SLOWER = 3.0
-"""Leases may become slower by so much on one cluster: other work on the machine shows as well."""
+"""Leases may come to cost so many times what they cost at first, on one cluster."""
 
 
 async def soak(count: int, **settings: Any) -> list[Used]:
@@ -57,14 +57,15 @@ def _nothing_left(store_id: str, directories: list[str]) -> None:
 
 
 def _flat(used: list[Used]) -> None:
-    """See that the last leases of a cluster are not much slower than its first, by their medians."""
+    """See that the last leases of a cluster cost not much more than its first, by their medians.
+
+    In time of a core: how long they take depends on what else the machine does.
+    """
     part = len(used) // 3
     if part < 5:
         return
-    first, last = (
-        statistics.median(one.driver_s + one.reset_s for one in some) for some in (used[:part], used[-part:])
-    )
-    assert last < SLOWER * first, f"leases take {last:.2f} s after {len(used)} of them, and took {first:.2f} s at first"
+    first, last = (statistics.median(one.cpu_s for one in some) for some in (used[:part], used[-part:]))
+    assert last < SLOWER * first, f"leases cost {last:.2f} s after {len(used)} of them, and {first:.2f} s at first"
 
 
 def main() -> None:
