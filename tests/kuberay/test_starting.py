@@ -87,3 +87,26 @@ async def test_a_start_waits_for_a_kubernetes_that_is_away_and_fails_only_by_its
         "waiting for Kubernetes: connection refused",
         "waiting for Kubernetes: connection refused",
     ]
+
+
+async def test_a_start_is_looked_at_when_it_changes_or_its_own_time_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, phases, waits = Seen(), list[str](), list[tuple[float, str]]()
+
+    async def changed(timeout_s: float, cluster_id: str = "") -> None:
+        waits.append((timeout_s, cluster_id))
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(seen.view, "changed", changed)
+    full = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    for pods, due_s in (
+        ([], ready.UNTAKEN_S),
+        ([pod(state=WAITING, conditions=[full])], 30.0),
+        ([pod(state=WAITING)], 60.0),
+    ):
+        seen.cluster(cluster())
+        for one in pods:
+            seen.pod(one)
+        with pytest.raises(asyncio.CancelledError):
+            await starting(seen, phases, patience_s=30.0).wait()
+        waited_s, cluster_id = waits.pop()
+        assert (round(waited_s), cluster_id) == (round(due_s), ID)

@@ -187,3 +187,18 @@ async def test_a_list_is_looked_at_as_a_whole_and_only_while_the_watches_stand()
 async def test_a_cluster_that_somebody_edited_does_not_become_whole(seen: Seen) -> None:
     seen.cluster({**cluster(), "edited": "spec.suspend is true"})
     assert await seen.degraded() == [(f"{ID}: somebody changed its RayCluster: spec.suspend is true.", True)]
+
+
+async def test_who_waits_for_one_cluster_is_woken_by_it_alone() -> None:
+    seen = Seen()
+    seen.cluster(cluster())
+    waiting = asyncio.create_task(seen.view.changed(60.0, ID))
+    await asyncio.sleep(0)
+    other = cluster(uid="other", labels={"warmpool/store": STORE, "warmpool/cluster": "c-1-2"})
+    seen.cluster(other)
+    seen.view._on_event({"metadata": {"uid": "e1"}, "about": "other", "said": "Said: of the other"}, False)
+    await seen.degraded()
+    assert not waiting.done()
+    seen.view._on_event({"metadata": {"uid": "e2"}, "about": "rc", "said": "Said: of this one"}, False)
+    await waiting
+    assert seen.view._awaited == {}

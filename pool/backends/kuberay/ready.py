@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from pool.core.reasons import Reason
 from pool.kube.api import ApiError
 
 LOOK_S = 0.25
+UNCHANGED_S = 60.0
+"""A start that nothing is told of is looked at so often, besides when its own time has come."""
+PAST_S = 0.05
 UNTAKEN_S = 5.0
 """KubeRay makes pods within a second: without any for so long, it is away."""
 PROTECTED = ("/api/version", "/api/jobs/", "/api/v0/nodes")
@@ -69,6 +73,8 @@ class Starting:
         self._seen_at = 0.0
         self._patience_s = patience_s
         self._troubled_since = 0.0
+        # When time alone changes what there is to say.
+        self._due_at = math.inf
         self._past = frozenset(past)
 
     async def wait(self) -> Ready:
@@ -82,7 +88,8 @@ class Starting:
             head = self._view.head(self._cluster_id)
             boot_id = pods.boot_id(head) if head is not None else ""
             if head is None or not boot_id or not head["status"].get("podIP"):
-                await self._view.changed(1.0)
+                due_s = max(self._due_at - asyncio.get_running_loop().time(), 0.0) + PAST_S
+                await self._view.changed(min(due_s, UNCHANGED_S), self._cluster_id)
                 continue
             host = str(head["status"]["podIP"])
             version = await self._answers(Dashboard(self._http, f"http://{host}:8265", self._token, 5.0))
@@ -111,9 +118,12 @@ class Starting:
         if item["metadata"].get("deletionTimestamp"):
             raise StartFailed(f"{self._cluster_id}: its RayCluster was deleted while it started.")
         self._warned()
+        self._due_at = math.inf
         self._hint = self._blocked(pods.trouble(found) or self._refused(found), now)
-        if not found and now - self._seen_at > UNTAKEN_S:
+        if not found and now > self._seen_at + UNTAKEN_S:
             self._hint = "KubeRay has not made its pods yet"
+        elif not found:
+            self._due_at = min(self._due_at, self._seen_at + UNTAKEN_S)
         head = self._view.head(self._cluster_id)
         if head is None or not pods.boot_id(head):
             self._say(pods.phase(found, self._workers))
@@ -144,7 +154,8 @@ class Starting:
             self._troubled_since = 0.0
             return ""
         self._troubled_since = self._troubled_since or now
-        if trouble.lasting or now - self._troubled_since > self._patience_s:
+        self._due_at = self._troubled_since + self._patience_s
+        if trouble.lasting or now > self._due_at:
             raise StartFailed(f"{self._cluster_id}: {trouble.detail}", reason=trouble.reason)
         return trouble.detail.rstrip(".")
 

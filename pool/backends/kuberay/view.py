@@ -54,6 +54,9 @@ class View:
         self._clusters: dict[str, dict[str, Any]] = {}
         self._pods: dict[str, dict[str, dict[str, Any]]] = {}
         self._changed = asyncio.Condition()
+        # Who waits for one cluster alone: thousands of starts must not wake each other.
+        self._awaited: dict[str, set[asyncio.Future[None]]] = {}
+        self._named: dict[str, str] = {}
         self._waking: asyncio.Task[None] | None = None
         where = f"/namespaces/{self.namespace}" if self.namespace else ""
         bounds: Any = {"watch_s": options.watch_s, "silence_s": options.silence_s}
@@ -149,13 +152,28 @@ class View:
             self.unfollow(doubt.cluster_id)
             self._tell(Lost(doubt.cluster_id, doubt.boot_id, Reason.UNHEALTHY, f"{doubt.cluster_id}: {why}."))
 
-    async def changed(self, timeout_s: float) -> None:
-        """Wait until anything changes, at most for `timeout_s`."""
+    async def changed(self, timeout_s: float, cluster_id: str = "") -> None:
+        """Wait until anything changes, of one cluster if it is named, at most for `timeout_s`."""
         try:
-            async with asyncio.timeout(timeout_s), self._changed:
-                await self._changed.wait()
+            async with asyncio.timeout(timeout_s):
+                if cluster_id:
+                    await self._changed_of(cluster_id)
+                else:
+                    async with self._changed:
+                        await self._changed.wait()
         except TimeoutError:
             return
+
+    async def _changed_of(self, cluster_id: str) -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        self._awaited.setdefault(cluster_id, set()).add(waiting)
+        try:
+            await waiting
+        finally:
+            left = self._awaited.get(cluster_id, set())
+            left.discard(waiting)
+            if not left:
+                self._awaited.pop(cluster_id, None)
 
     async def gone(self, cluster_id: str) -> None:
         """Wait until nothing of the cluster is there any more, as far as a standing watch tells."""
@@ -168,13 +186,16 @@ class View:
             return
         if not deleted:
             self._clusters[cluster_id] = item
-        elif self._clusters.get(cluster_id, item)["metadata"]["uid"] == item["metadata"]["uid"]:
-            self._clusters.pop(cluster_id, None)
-            self._told.pop(item["metadata"]["uid"], None)
+            self._named[item["metadata"]["uid"]] = cluster_id
+        else:
+            self._named.pop(item["metadata"]["uid"], None)
+            if self._clusters.get(cluster_id, item)["metadata"]["uid"] == item["metadata"]["uid"]:
+                self._clusters.pop(cluster_id, None)
+                self._told.pop(item["metadata"]["uid"], None)
         if _ending(item, deleted):
             self._look(cluster_id, "somebody deleted its RayCluster")
         self._unlooked.setdefault(cluster_id)
-        self._wake()
+        self._wake(cluster_id)
 
     def _on_pod(self, item: dict[str, Any], deleted: bool) -> None:
         cluster_id = item["metadata"]["labels"].get(spec.CLUSTER, "")
@@ -196,7 +217,7 @@ class View:
         if (deleted or pods.going(item)) and self._unlooked.get(cluster_id) is None:
             self._unlooked[cluster_id] = item
         self._unlooked.setdefault(cluster_id)
-        self._wake()
+        self._wake(cluster_id)
 
     def _on_event(self, item: dict[str, Any], deleted: bool) -> None:
         if deleted:
@@ -206,7 +227,7 @@ class View:
         told = self._told.setdefault(item["about"], deque(maxlen=WARNINGS))
         if item["said"] not in told:
             told.append(item["said"])
-        self._wake()
+        self._wake(self._named.get(item["about"], ""))
 
     def _is_going(self, cluster_id: str) -> bool:
         item = self._clusters.get(cluster_id)
@@ -260,7 +281,10 @@ class View:
             self._wrong[cluster_id] = now
             self._tell(Degraded(cluster_id, boot_id, now, lasting=bool(edited)))
 
-    def _wake(self) -> None:
+    def _wake(self, cluster_id: str = "") -> None:
+        for waiting in self._awaited.get(cluster_id, ()):
+            if not waiting.done():
+                waiting.set_result(None)
         if self._waking is None or self._waking.done():
             self._waking = asyncio.get_running_loop().create_task(self._notify())
             self._waking.add_done_callback(self._wake_again)
