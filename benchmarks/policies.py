@@ -5,7 +5,7 @@ tests hold the replay to that), as do the optimum and the best fixed idle times 
 repository: TRACES names the directory that has ``philly_jobs.csv`` and ``openb_pods.csv``.
 
 The parameters of ``auto`` are the same for both traces, and its defaults. They were chosen on the first 60 % of the
-jobs of each (`first`); `rest` is a replay of the others alone, `whole` of the whole file, each from nothing learned.
+jobs of each; `rest` is a replay of the others alone, `whole` of the whole file, each from nothing learned.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def main() -> None:
             summary |= {"decision_us_p50": round(took[len(took) // 2], 1), "decision_us_p99": round(took[-50], 1)}
         cut = int(CHOSEN_ON * len(jobs))
         rows[name] = {}
-        for part, those in (("first", jobs[:cut]), ("rest", jobs[cut:]), ("whole", jobs)):
+        for part, those in (("rest", jobs[cut:]), ("whole", jobs)):
             rows[name][part] = []
             for break_even_s in BREAK_EVENS_S:
                 row = measure(those, break_even_s)

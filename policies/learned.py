@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from policies.ski_rental import BreakEven
-from pool.core.gaps import BINS, TIMES_S, Choice, Class, Curve, Situation
+from pool.core.gaps import BINS, TIMES_S, Choice, Class, Curve, Situation, epoch, scale
 
 _CHAINS = (3, 1, 2, 0), (5, 1, 4, 0)
 """Of the six classes of a situation: which borrows from which, narrowest first."""
@@ -99,7 +99,7 @@ class Learned(BreakEven):
         situation leads to depends on it.
         """
         pool, kind, ago, _ = situation
-        last, second, fourth, eighth = (int(min(ago_s, LONGEST_AGO_S)).bit_length() for ago_s in ago[:4])
+        last, second, fourth, eighth = [int(min(ago_s, LONGEST_AGO_S)).bit_length() for ago_s in ago]
         alike = int(self.break_even_in(situation)).bit_length()
         return (
             (kind, alike),
@@ -114,24 +114,24 @@ class Learned(BreakEven):
         """Return for how long to keep a cluster from now on, in a situation, and what that is expected to cost."""
         classes, break_even_s = self.classes(situation), self.break_even_in(situation)
         best = self._best(self._mixed(classes, curves, break_even_s, now), break_even_s)
-        return Choice(classes, best.keep_s, best.cost)
-
-    def why(self, situation: Situation, curves: Mapping[Class, Curve], now: float) -> str:
-        """Return why a cluster is kept for so long, in numbers."""
-        classes, break_even_s = self.classes(situation), self.break_even_in(situation)
-        best = self._best(self._mixed(classes, curves, break_even_s, now), break_even_s)
         own = curves.get(classes[1])
         seen = own.weight / own.scale(now) if own is not None else 0.0
+        return Choice(classes, best.keep_s, best.cost, best.ended, seen)
+
+    def why(self, situation: Situation, chosen: Choice) -> str:
+        """Return why a cluster is kept for so long, in numbers."""
         return (
-            f"of idle times like this one ({seen:.0f} of its pool count, old ones less) {best.ended:.0%} end within "
-            f"{best.keep_s:.0f} s, and to keep it longer would cost more than it saves, with a start worth "
-            f"{break_even_s:.0f} s of idle time"
+            f"of idle times like this one ({chosen.seen:.0f} of its pool count, old ones less) {chosen.ended:.0%} end "
+            f"within {chosen.keep_s:.0f} s, and to keep it longer would cost more than it saves, with a start worth "
+            f"{self.break_even_in(situation):.0f} s of idle time"
         )
 
     def _mixed(
         self, classes: tuple[Class, ...], curves: Mapping[Class, Curve], break_even_s: float, now: float
     ) -> list[float]:
         """Return the sums of a curve: the mean of what both narrow classes say, each with what it borrows."""
+        since = epoch(now, self.half_life_s)
+        grown = scale(now, since, self.half_life_s)
         rows = [_supposed(break_even_s), *(_NOTHING,) * 6]
         shares = [0.0] * 7
         for chain in _CHAINS:
@@ -140,7 +140,9 @@ class Learned(BreakEven):
                 curve = curves.get(classes[at])
                 if curve is None:
                     continue
-                borrows = borrowed * curve.scale(now)
+                borrows = borrowed * (
+                    grown if curve.since == since and curve.half_life_s == self.half_life_s else curve.scale(now)
+                )
                 whole = curve.weight + borrows
                 rows[at + 1] = curve.sums
                 shares[at + 1] += left / whole

@@ -151,13 +151,13 @@ def idle_target(state: State, pool: Pool, now: float) -> int:
         return 0
     counts = index.counts
     demand = Demand(
-        leased=counts[LEASED],
-        idle=counts[IDLE] + counts[RESETTING],
-        starting=counts[STARTING] + counts[GROWING],
-        floor=state.rules.floors.get(pool.name, 0),
-        last_asked_at=index.last_asked_at,
-        min_idle=pool.min_idle,
-        warm_heads=counts[WARM_HEAD],
+        counts[LEASED],
+        counts[IDLE] + counts[RESETTING],
+        counts[STARTING] + counts[GROWING],
+        state.rules.floors.get(pool.name, 0),
+        index.last_asked_at,
+        pool.min_idle,
+        counts[WARM_HEAD],
     )
     return settings.sizing.idle_target(demand, now)
 
@@ -220,27 +220,32 @@ def plan(turn: Turn, digest: str) -> None:
                 return
         state.blocked.pop(digest, None)
         return
-    for need in (grows_needed, starts_needed):
-        needed, promised = need(state, pool, now)
-        if promised:
-            state.timers.arm(Kind.POOL, digest, now + LOOK_AGAIN_S)
-        for _ in range(needed):
-            if not _bring_one(turn, digest, Reason.MISS):
-                return
     index = state.index[digest]
-    counts = index.counts
-    spare = max(0, len(index.free) + len(index.resting) + index.coming - index.creators)
+    if index.queue:
+        for need in (grows_needed, starts_needed):
+            needed, promised = need(state, pool, now)
+            if promised:
+                state.timers.arm(Kind.POOL, digest, now + LOOK_AGAIN_S)
+            for _ in range(needed):
+                if not _bring_one(turn, digest, Reason.MISS):
+                    return
     target = idle_target(state, pool, now)
-    cause = Reason.FLOOR if counts[LEASED] == 0 else Reason.BUFFER
-    if target > spare and _room_is_waited_for(state, pool, now):
+    if not target or _bring_spare(turn, pool, target):
+        state.blocked.pop(digest, None)
+
+
+def _bring_spare(turn: Turn, pool: Pool, target: int) -> bool:
+    """Start what is missing of so many idle clusters; tell whether nothing was in the way."""
+    state, now, digest = turn.state, turn.now, pool.digest
+    index = state.index[digest]
+    missing = target - max(0, len(index.free) + len(index.resting) + index.coming - index.creators)
+    if missing > 0 and _room_is_waited_for(state, pool, now):
         # Its start would take the room, be evicted for the waiter, and begin again: for ever.
         state.blocked[digest] = None
         state.timers.arm(Kind.POOL, digest, now + LOOK_AGAIN_S)
-        return
-    for _ in range(target - spare):
-        if not _bring_one(turn, digest, cause):
-            return
-    state.blocked.pop(digest, None)
+        return False
+    cause = Reason.FLOOR if index.counts[LEASED] == 0 else Reason.BUFFER
+    return all(_bring_one(turn, digest, cause) for _ in range(missing))
 
 
 def _room_is_waited_for(state: State, pool: Pool, now: float) -> bool:

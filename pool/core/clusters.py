@@ -297,7 +297,7 @@ def keep_due(turn: Turn, cluster_id: str) -> float | None:
     if capacity.floor_needs(state, cluster, now):
         return now + capacity.FLOOR_LOOK_S
     idle_s, kept_s = now - cluster.idle_since, max(0.0, due - cluster.idle_since)
-    learned = learning.why(state, cluster, now)
+    learned = learning.why(state, cluster)
     detail = f"idle for {idle_s:.0f} s, over its {kept_s:.0f} s" + (f": {learned}" if learned else "")
     turn.stop_cluster(cluster, Reason.IDLE_TTL, detail)
     return None

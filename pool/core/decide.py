@@ -44,7 +44,8 @@ from pool.core.events import (
     Tick,
     Undelivered,
 )
-from pool.core.state import UNUSED, State
+from pool.core.model import ClusterState
+from pool.core.state import COMING_UP, UNUSED, State
 from pool.core.timers import Kind
 from pool.core.turn import Turn
 
@@ -90,8 +91,29 @@ def due_events(state: State, now: float, limit: int = 1_000) -> list[Due]:
         due = state.timers.pop(now)
         if due is None:
             break
+        states = _MATTERS_IN.get(due[0])
+        if states is not None:
+            cluster = state.clusters.get(due[1])
+            if cluster is None or cluster.state not in states:
+                # What it was armed for is over: most of these promises to look are.
+                continue
         out.append(Due(*due))
     return out
+
+
+_MATTERS_IN: dict[Kind, tuple[ClusterState, ...]] = {
+    Kind.START: COMING_UP,
+    Kind.RESET: (ClusterState.RESETTING,),
+    Kind.SLOW: (ClusterState.RESETTING,),
+    Kind.KEEP: UNUSED,
+    Kind.WORKERS: (ClusterState.IDLE,),
+    Kind.SHRINK: (ClusterState.SHRINKING,),
+    Kind.HOLD: (ClusterState.IDLE,),
+    Kind.REST: (ClusterState.IDLE,),
+    Kind.RETIRE: UNUSED,
+    Kind.QUARANTINE: (ClusterState.QUARANTINED,),
+}
+"""In which states of its cluster something may be due: in another one, whoever looks finds nothing to do."""
 
 
 def _settle(turn: Turn) -> None:
@@ -107,8 +129,9 @@ def _settle(turn: Turn) -> None:
         turn.touched.clear()
         for digest in touched:
             if digest in state.index:
-                grant.serve(turn, digest)
-                grant.serve_smaller(turn, digest)
+                if state.waiting_pools:
+                    grant.serve(turn, digest)
+                    grant.serve_smaller(turn, digest)
                 capacity.plan(turn, digest)
         if turn.idled:
             if any(id_ in state.evictable for id_ in turn.idled):

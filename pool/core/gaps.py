@@ -22,8 +22,8 @@ from typing import NamedTuple
 LONGEST_S = 21_600.0
 """An episode that lasted so long is learned as one in which nobody came."""
 
-TIMES_S: tuple[float, ...] = (0.0, *(2.0 * 10_800.0 ** (n / 23) for n in range(24)))
-"""The idle times that are told apart: none, and from 2 s to `LONGEST_S`, each 1.5 times the one before."""
+TIMES_S: tuple[float, ...] = (0.0, *(2.0 * 10_800.0 ** (n / 15) for n in range(16)))
+"""The idle times that are told apart: none, and from 2 s to `LONGEST_S`, each 1.86 times the one before."""
 
 BINS = len(TIMES_S) + 1
 """What ended by each of these times and not by the one before, and what lasted longer than all."""
@@ -37,7 +37,8 @@ OPEN = 20_000
 ASKS = (1, 2, 4, 8)
 """What a situation knows of demand: how long ago its pool was asked for the last time, the second last time..."""
 
-HEAVY = 2.0**40
+EPOCH = 20
+"""After so many half-lives weights are made small again."""
 
 
 class Kind(StrEnum):
@@ -64,10 +65,20 @@ class Situation(NamedTuple):
     start_s: float | None = None
 
 
+def epoch(now: float, half_life_s: float) -> float:
+    """Return when the weights of now began to grow: curves of one half-life share it, so it is computed once."""
+    return now - now % (EPOCH * half_life_s)
+
+
+def scale(now: float, since: float, half_life_s: float) -> float:
+    """Return the weight of an episode that ends now, in a curve whose weights grow since then."""
+    return float(2.0 ** ((now - since) / half_life_s))
+
+
 class Curve:
     """Weighted episodes of one class.
 
-    Weights grow with time instead of shrinking the past: `scale` is by how much one of now outweighs one at `since`.
+    Weights grow with time instead of shrinking the past: an episode of now outweighs one at `since` by `scale`.
 
     Attributes:
         weight: of all.
@@ -77,27 +88,28 @@ class Curve:
 
     __slots__ = ("half_life_s", "since", "sums", "weight")
 
-    def __init__(self, now: float, half_life_s: float) -> None:
+    def __init__(self, since: float, half_life_s: float) -> None:
         self.half_life_s = half_life_s
-        self.since = now
+        self.since = since
         self.weight = 0.0
         self.sums = [0.0] * (2 * BINS)
 
     def scale(self, now: float) -> float:
         """Return the weight of an episode that ends now."""
-        return float(2.0 ** ((now - self.since) / self.half_life_s))
+        return scale(now, self.since, self.half_life_s)
 
-    def add(self, lasted_s: float, after: float, now: float) -> None:
-        """Learn one episode, and the expected cost of what followed it."""
-        weight = self.scale(now)
-        if weight > HEAVY:
-            self.weight /= weight
-            self.sums = [value / weight for value in self.sums]
-            self.since, weight = now, 1.0
+    def add(self, bin_: int, weight: float, cost: float) -> None:
+        """Learn an episode that ended in a bin, of this weight, and what it led to, of this weighted cost."""
         self.weight += weight
-        bin_ = bisect_left(TIMES_S, lasted_s)
         self.sums[bin_] += weight
-        self.sums[BINS + bin_] += weight * after
+        self.sums[BINS + bin_] += cost
+
+    def rebase(self, since: float) -> None:
+        """Have weights grow from `since` on."""
+        shrinks = scale(self.since, since, self.half_life_s)
+        self.weight *= shrinks
+        self.sums = [value * shrinks for value in self.sums]
+        self.since = since
 
 
 Class = Hashable
@@ -111,11 +123,15 @@ class Choice(NamedTuple):
         keep_s: for how long to keep the cluster from now on, if nobody asks and its situation stays.
         cost: what is expected of that (idle time, and a start if it is stopped too early), as a share of the
             break-even time, from 0 to 1.
+        ended: how many of the episodes of such situations ended within `keep_s`, as a share.
+        seen: how many episodes of its pool and kind that rests on, old ones counting less.
     """
 
     classes: Sequence[Class]
     keep_s: float
     cost: float
+    ended: float = 0.0
+    seen: float = 0.0
 
 
 class _Episode:
@@ -135,15 +151,16 @@ class Release:
 
     Attributes:
         cluster: id of the cluster that was released.
-        situation: the last one, None before the first.
-        until: until when its cluster is kept, as was decided in it.
+        situation, chosen: the last one, and what was decided in it; None before the first.
+        until: until when its cluster is kept by that.
     """
 
-    __slots__ = ("cluster", "episode", "situation", "until")
+    __slots__ = ("chosen", "cluster", "episode", "situation", "until")
 
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
         self.situation: Situation | None = None
+        self.chosen: Choice | None = None
         self.until = 0.0
         self.episode: _Episode | None = None
 
@@ -200,7 +217,7 @@ class Gaps:
                 self._learn(first, first.at + 2 * LONGEST_S, 0.0)
         if release.episode is not None:
             self._learn(release.episode, now, chosen.cost)
-        release.situation = situation
+        release.situation, release.chosen = situation, chosen
         release.until = now + chosen.keep_s
         release.episode = _Episode(now, chosen.classes, half_life_s)
         self._open.append(release.episode)
@@ -209,14 +226,25 @@ class Gaps:
         if episode.learned:
             return
         episode.learned = True
-        lasted_s = ended_at - episode.at
+        bin_ = bisect_left(TIMES_S, ended_at - episode.at)
         # One that nobody ended is known as such since it became too long.
-        known_at = min(ended_at, episode.at + LONGEST_S)
+        known_at, half_life_s = min(ended_at, episode.at + LONGEST_S), episode.half_life_s
+        since = epoch(known_at, half_life_s)
+        weight = scale(known_at, since, half_life_s)
+        cost = weight * after
         for class_ in episode.classes:
             curve = self.curves.get(class_)
             if curve is None:
-                curve = self.curves[class_] = Curve(known_at, episode.half_life_s)
-            curve.add(lasted_s, after, known_at)
+                curve = self.curves[class_] = Curve(since, half_life_s)
+            elif curve.since != since or curve.half_life_s != half_life_s:
+                self._renew(curve, known_at, half_life_s)
+            curve.add(bin_, weight, cost)
+
+    def _renew(self, curve: Curve, now: float, half_life_s: float) -> None:
+        """Have a curve of an earlier epoch, or of another half-life, weigh as those do that are learned now."""
+        curve.rebase(now)
+        curve.half_life_s = half_life_s
+        curve.rebase(epoch(now, half_life_s))
 
     def _forget(self, release: Release) -> None:
         if self._of.get(release.cluster) is release:

@@ -24,12 +24,12 @@ def keep_until(state: State, cluster: Cluster, now: float) -> float:
     return reclaim.keep_until(cluster, state.pools[cluster.pool], now)
 
 
-def why(state: State, cluster: Cluster, now: float) -> str:
+def why(state: State, cluster: Cluster) -> str:
     """Return why a cluster that nobody uses is kept as long as it is, in numbers; empty if nothing is known of it."""
     reclaim, release = state.settings(cluster.pool).reclaim, state.gaps.of(cluster.id)
-    if release is None or release.situation is None or not reclaim.learns():
+    if release is None or release.situation is None or release.chosen is None or not reclaim.learns():
         return ""
-    return cast("Learner", reclaim).why(release.situation, state.gaps.curves, now)
+    return cast("Learner", reclaim).why(release.situation, release.chosen)
 
 
 def asked(state: State, digest: str, now: float) -> None:

@@ -144,7 +144,8 @@ def _enqueue(turn: Turn, ask: Acquire, pool: Pool, miss: Reason, local: bool) ->
     if waiter.local_until:
         timers.arm(Kind.LOCAL, waiter.id, waiter.local_until)
     turn.touch(pool.digest)
-    return queued(turn.state, waiter, now)
+    # How it stands is said once the queues were served.
+    return Queued(waiter, 0, miss, "", None, "")
 
 
 def settle_reply(turn: Turn, ask: Acquire, reply: Reply) -> Reply:

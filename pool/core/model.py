@@ -337,6 +337,11 @@ class Waiter(NamedTuple):
 Record = Pool | Cluster | Lease | Waiter
 R = TypeVar("R", Pool, Cluster, Lease, Waiter)
 
+PLACES: dict[type, dict[str, int]] = {
+    kind: {name: place for place, name in enumerate(kind._fields)} for kind in (Pool, Cluster, Lease, Waiter)
+}
+"""Where each field of a record stands."""
+
 
 def record_id(record: Record) -> str:
     """Return the id of any record (the digest of a pool)."""

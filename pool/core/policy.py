@@ -109,5 +109,5 @@ class Learner(Reclaim, Protocol):
     def choose(self, situation: Situation, curves: Mapping[Class, Curve], now: float) -> Choice:
         """Return what to do in a situation, given what was seen of others."""
 
-    def why(self, situation: Situation, curves: Mapping[Class, Curve], now: float) -> str:
-        """Return why that is done, in numbers."""
+    def why(self, situation: Situation, chosen: Choice) -> str:
+        """Return why that was chosen in a situation, in numbers."""

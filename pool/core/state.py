@@ -40,8 +40,23 @@ ENDED_KEPT = 5_000
 UNUSED = (IDLE, WARM_HEAD)
 """States in which nobody uses a cluster and nothing is done to it: it may be evicted."""
 
+ASIDE = (STOPPING, SHRINKING, QUARANTINED)
+"""States in which a cluster counts for the ceilings and serves nobody."""
+
 COMING_UP = (STARTING, GROWING)
 """States in which a cluster takes one of the slots for starts."""
+
+
+class _Settings(dict[str, PoolSettings]):
+    """The settings of each pool, found once: every decision looks at them a dozen times."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self._state = state
+
+    def __missing__(self, digest: str) -> PoolSettings:
+        found = self[digest] = self._state.rules.settings_for(self._state.pools[digest].key)
+        return found
 
 
 class State:
@@ -77,7 +92,7 @@ class State:
         self.no_room_until = 0.0
         self.timers = Timers()
         self.gaps = Gaps()
-        self._settings: dict[str, PoolSettings] = {}
+        self._settings = _Settings(self)
 
     def __repr__(self) -> str:
         counts = dict.fromkeys(ClusterState, 0)
@@ -91,10 +106,7 @@ class State:
 
     def settings(self, digest: str) -> PoolSettings:
         """Return the settings of a known pool."""
-        found = self._settings.get(digest)
-        if found is None:
-            found = self._settings[digest] = self.rules.settings_for(self.pools[digest].key)
-        return found
+        return self._settings[digest]
 
     def set_rules(self, rules: Rules) -> None:
         """Replace the rules as a whole."""
@@ -171,14 +183,14 @@ class State:
             self._replace(change.new, change.old)
 
     def _replace(self, old: object, new: object) -> None:
-        record = new if new is not None else old
-        if isinstance(record, Cluster):
+        kind = type(new if new is not None else old)
+        if kind is Cluster:
             self._replace_cluster(old, new)  # type: ignore[arg-type]
-        elif isinstance(record, Lease):
+        elif kind is Lease:
             self._replace_lease(old, new)  # type: ignore[arg-type]
-        elif isinstance(record, Waiter):
+        elif kind is Waiter:
             self._replace_waiter(old, new)  # type: ignore[arg-type]
-        elif isinstance(record, Pool):
+        elif kind is Pool:
             self._replace_pool(old, new)  # type: ignore[arg-type]
 
     def _replace_pool(self, old: Pool | None, new: Pool | None) -> None:
@@ -195,34 +207,38 @@ class State:
         is_live = new is not None and new.state is not STOPPED
         if old is not None and was_live:
             self.index[old.pool].drop_cluster(old)
-            self.stopping.pop(old.id, None)
-            self.shrinking.pop(old.id, None)
-            self.quarantined.pop(old.id, None)
-            self.starting -= old.state in COMING_UP
-            if not is_live or (new is not None and new.state not in UNUSED):
-                self._drop_evictable(old)
+            if old.state in UNUSED:
+                if not is_live or (new is not None and new.state not in UNUSED):
+                    self._drop_evictable(old)
+            elif old.state in COMING_UP:
+                self.starting -= 1
+            elif old.state in ASIDE:
+                self._set_aside(old.state).pop(old.id, None)
             if not is_live:
                 del self.clusters[old.id]
         if new is not None and is_live:
             self.clusters[new.id] = new
-            shares = self.settings(new.pool).max_leases_per_cluster
+            shares = self._settings[new.pool].max_leases_per_cluster
             self.index[new.pool].take_cluster(new, shares)
-            self.starting += new.state in COMING_UP
-            if new.state in UNUSED and new.id not in self.evictable:
-                self.evictable[new.id] = None
-                self.evictable_by_tenant.setdefault(new.tenant, OrderedDict())[new.id] = None
-            elif new.state is STOPPING:
-                self.stopping[new.id] = None
-            elif new.state is SHRINKING:
-                self.shrinking[new.id] = None
-            elif new.state is QUARANTINED:
-                self.quarantined[new.id] = None
+            if new.state in UNUSED:
+                if new.id not in self.evictable:
+                    self.evictable[new.id] = None
+                    self.evictable_by_tenant.setdefault(new.tenant, OrderedDict())[new.id] = None
+            elif new.state in COMING_UP:
+                self.starting += 1
+            elif new.state in ASIDE:
+                self._set_aside(new.state)[new.id] = None
         before = old.footprint if old is not None and was_live else None
         after = new.footprint if new is not None and is_live else None
         if before is not after:
             record = new if new is not None else old
             assert record is not None  # noqa: S101 one of them is
             self._use(record, (after or Footprint()) - (before or Footprint()))
+
+    def _set_aside(self, state: ClusterState) -> Ids:
+        if state is STOPPING:
+            return self.stopping
+        return self.shrinking if state is SHRINKING else self.quarantined
 
     def _drop_evictable(self, cluster: Cluster) -> None:
         if self.evictable.pop(cluster.id, self) is None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from typing import Any, cast
 
 from pool.core import learning
 from pool.core.events import Change, Decision, Effect, Event, Grow, Reset, Shrink, Span, Start, Stop
 from pool.core.key import ClusterKey
 from pool.core.lifecycle import ClusterMove, LeaseMove, cluster_after, lease_after
-from pool.core.model import IDLE, QUARANTINED, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record
+from pool.core.model import IDLE, PLACES, QUARANTINED, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record
 from pool.core.reasons import Reason
-from pool.core.settings import PoolSettings
 from pool.core.state import COMING_UP, UNUSED, State
 from pool.core.timers import Kind
 
@@ -25,16 +24,18 @@ class Turn:
     """The state, the event's time, and the decision that grows.
 
     Attributes:
+        settings: of a pool, by its digest.
         touched: digests of pools whose queue or idle clusters changed: they are served at the end.
         freed: room under a ceiling or a slot for a start came free: pools that were blocked by it are
             looked at again.
         idled: ids of clusters that came idle: one that nobody took may be evicted for a blocked pool.
     """
 
-    __slots__ = ("decision", "freed", "idled", "now", "state", "touched")
+    __slots__ = ("decision", "freed", "idled", "now", "settings", "state", "touched")
 
     def __init__(self, state: State, event: Event, now: float) -> None:
         self.state = state
+        self.settings = state.settings
         self.now = now
         self.decision = Decision(event, now)
         self.touched: dict[str, None] = {}
@@ -51,7 +52,11 @@ class Turn:
 
     def update(self, old: R, *, durable: bool = True, **fields: Any) -> R:
         """Replace fields of a record and return the new one."""
-        new = old._replace(**fields)
+        # As `_replace` does, in half the time: every decision alters a few records of dozens of fields.
+        places, values = PLACES[type(old)], list(old)
+        for name, value in fields.items():
+            values[places[name]] = value
+        new = cast(R, tuple.__new__(type(old), values))
         self.change(old, new, durable=durable)
         return new
 
@@ -62,10 +67,6 @@ class Turn:
     def touch(self, digest: str) -> None:
         """Serve this pool's queue before the decision ends."""
         self.touched[digest] = None
-
-    def settings(self, digest: str) -> PoolSettings:
-        """Return a pool's settings."""
-        return self.state.settings(digest)
 
     # --- pools -----------------------------------------------------------------------------------------------------
 
@@ -142,12 +143,13 @@ class Turn:
 
     def begin_reset(self, cluster: Cluster, *, full: bool = True) -> None:
         """Have the backend reset a cluster, and watch how long it takes."""
-        timeout_s = self.settings(cluster.pool).reset_timeout_s
+        settings = self.settings(cluster.pool)
+        timeout_s = settings.reset_timeout_s
         key, span = self.state.key_of(cluster), self._last_span(cluster)
         self.effect(Reset(cluster, key, cluster.epoch, timeout_s, full, span))
         # The shell gives up first; this is for the case that the shell forgot.
         self.state.timers.arm(Kind.RESET, cluster.id, self.now + timeout_s + 10.0)
-        self.state.timers.arm(Kind.SLOW, cluster.id, self.now + self.settings(cluster.pool).reset_wait_s)
+        self.state.timers.arm(Kind.SLOW, cluster.id, self.now + settings.reset_wait_s)
 
     def _last_span(self, cluster: Cluster) -> Span | None:
         """Return the time of the cluster's last lease, where a reset must tell what began in it."""
@@ -193,16 +195,16 @@ class Turn:
     def watch_unused(self, cluster: Cluster) -> None:
         """See to it that somebody looks when something is due of a cluster that nobody uses."""
         pool = self.state.pools[cluster.pool]
-        reclaim = self.settings(cluster.pool).reclaim
+        settings = self.settings(cluster.pool)
         timers = self.state.timers
         timers.arm(Kind.KEEP, cluster.id, learning.keep_until(self.state, cluster, self.now))
         price = pool.key.warm_head_price
         if price < 1 and cluster.state is IDLE:
-            timers.arm(Kind.WORKERS, cluster.id, reclaim.workers_until(cluster, pool, price, self.now))
+            timers.arm(Kind.WORKERS, cluster.id, settings.reclaim.workers_until(cluster, pool, price, self.now))
         if cluster.hold_until:
             timers.arm(Kind.HOLD, cluster.id, cluster.hold_until)
         if cluster.group_only:
-            timers.arm(Kind.REST, cluster.id, self.now + self.settings(cluster.pool).group_rest_s)
+            timers.arm(Kind.REST, cluster.id, self.now + settings.group_rest_s)
         if cluster.retires_at:
             timers.arm(Kind.RETIRE, cluster.id, cluster.retires_at)
 

