@@ -20,6 +20,7 @@ import tenacity
 
 from pool.backends.base import Backend
 from pool.clock import Clock
+from pool.core import snapshot
 from pool.core.decide import Due, decide, due_events
 from pool.core.errors import NotTheWriter, PoolError, StoreConflict, StoreFailed
 from pool.core.events import (
@@ -67,6 +68,9 @@ HEARTBEAT_S = 1.0
 
 PAUSE_S = 5.0
 """A loop later than this was paused: holders could not renew meanwhile, and the time does not count."""
+
+LEARNED_AT_ONCE = 500
+"""So many classes of what was learned are kept at once: some milliseconds."""
 
 DUE_AGAIN_S = 1.0
 """What was due and could not be committed is tried again after so long."""
@@ -187,6 +191,7 @@ class Daemon:
             waiters=loaded.waiters,
             ended=loaded.ended,
             starts=loaded.starts,
+            learned=loaded.learned,
         )
         known = [(cluster, self.state.key_of(cluster)) for cluster in self.state.clusters.values()]
         await self._backend.open(loaded.store_id, self.tokens.cluster_token, self.tell, known)
@@ -249,6 +254,8 @@ class Daemon:
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        while not self.failed and self._begun and await self.keep_learned():
+            pass
         await self._backend.close()
         await self._store.close()
         self.stopped.set()
@@ -357,8 +364,28 @@ class Daemon:
         """
         return await self._store.ledger(since_day, until_day, self.clock.now(), by_day=by_day)
 
+    async def keep_learned(self) -> int:
+        """Have the store keep some of what was learned since it last did; return how much.
+
+        A failure is told, and what it concerns is tried again: the daemon goes on without.
+        """
+        rows = snapshot.changed(self.state.gaps, self.clock.now(), LEARNED_AT_ONCE)
+        if not rows:
+            return 0
+        try:
+            await self._store.keep_learned(rows)
+        except PoolError as error:
+            snapshot.again(self.state.gaps, rows)
+            log.warning("what was learned could not be kept, trying again", error=error.detail)
+            return 0
+        return len(rows)
+
     async def prune(self, before: float) -> int:
-        """Delete history that ended before that time; return how many rows went."""
+        """Delete history that ended before that time; return how many rows went.
+
+        With it goes what was learned so long ago that it no longer counts.
+        """
+        self.state.gaps.forget(self.clock.now())
         return await self._store.prune(before)
 
     # --- the writer ------------------------------------------------------------------------------------------------

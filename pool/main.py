@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger("warmpool")
 T = TypeVar("T")
 
+KEEP_LEARNED_S = 15.0
+"""What was learned goes to the store so often, some of it at a time."""
+
 NEEDS_RESTART = (
     *("listen", "listen_publicly", "state_dir", "tokens_dir"),
     *("store", "backend", "reconcile_interval", "flyte"),
@@ -438,6 +441,7 @@ class Service:
             if not await signals.unless_told_to_end(self._become_writer()):
                 return 0
             self._schedule.start()
+            self._schedule.every(KEEP_LEARNED_S, self.daemon.keep_learned, "keep what was learned")
             if self._flyte is not None and self.config.flyte is not None:
                 ends = EarlyEnds(
                     self._flyte,

@@ -94,7 +94,7 @@ class Schedule:
             at = datetime.fromtimestamp(change, UTC)
             self._scheduler.add_job(self.look, "date", run_date=at, id="next change", replace_existing=True)
 
-    def every(self, every_s: float, job: Callable[[], Awaitable[None]], name: str) -> None:
+    def every(self, every_s: float, job: Callable[[], Awaitable[object]], name: str) -> None:
         """Have something done at intervals; a round that takes longer is not overtaken by the next."""
         first: Any = datetime.now(UTC) + timedelta(seconds=every_s)
         self._scheduler.add_job(job, "interval", seconds=every_s, next_run_time=first, id=name)

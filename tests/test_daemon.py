@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from policies.learned import Learned
 from policies.sizing import FloorAndBuffer
 from pool.backends.simulated import Behaviour, SimulatedBackend, SimulatedCluster, SimulatedWorld
 from pool.core.errors import PoolError, StoreConflict, StoreFailed
@@ -272,6 +273,40 @@ async def test_clusters_and_leases_outlive_their_daemon() -> None:
         assert daemon.state.leases[lease.id].expires_at == pytest.approx(setup.clock.now() + 30.0, abs=1)
         assert isinstance(await daemon.submit(Renew(lease.id, lease.epoch)), Renewed)
         assert setup.world.boots == boots
+
+
+@in_virtual_time
+async def test_what_a_daemon_learned_is_known_to_the_next_one() -> None:
+    setup = Setup(make_rules(reclaim=Learned(300.0)))
+    async with setup.daemon() as daemon:
+        for name in "abc":
+            lease = await setup.lease(daemon, name)
+            await daemon.submit(Release(lease.id, lease.epoch))
+            await asyncio.sleep(40.0)
+        learned = {class_: curve.weight for class_, curve in daemon.state.gaps.curves.items()}
+        assert learned
+    assert setup.disk.learned
+    setup.disk.leases.clear()
+    async with setup.daemon() as daemon:
+        assert {class_: curve.weight for class_, curve in daemon.state.gaps.curves.items()} == learned
+
+
+@in_virtual_time
+async def test_a_store_that_cannot_keep_what_was_learned_is_asked_again() -> None:
+    setup = Setup(make_rules(reclaim=Learned(300.0)))
+    async with setup.daemon() as daemon:
+        lease = await setup.lease(daemon, "a")
+        await daemon.submit(Release(lease.id, lease.epoch))
+        store = setup.stores[-1]
+
+        async def fails(rows: object) -> None:
+            raise StoreFailed("full")
+
+        store.keep_learned = fails  # type: ignore[method-assign]
+        assert await daemon.keep_learned() == 0
+        del store.keep_learned  # type: ignore[method-assign]
+        assert await daemon.keep_learned() > 0
+        assert await daemon.keep_learned() == 0
 
 
 @in_virtual_time

@@ -6,8 +6,8 @@ not. What is known of a gap while it lasts is its *situation*, which changes whe
 one and when it is on top again. Each situation is one *episode*, learned once somebody came, or another situation
 followed, or after `LONGEST_S`.
 
-Estimates: they live in memory, are bounded, and are not undone with a decision. A restart makes them anew from the
-leases that ended last.
+Estimates: they live in memory, are bounded, and are not undone with a decision. `pool.core.snapshot` makes rows of them
+that a restart takes over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -36,6 +36,9 @@ OPEN = 20_000
 
 ASKS = (1, 2, 4, 8)
 """What a situation knows of demand: how long ago its pool was asked for the last time, the second last time..."""
+
+FORGOTTEN = 0.01
+"""A class whose episodes all together count for less is forgotten."""
 
 EPOCH = 20
 """After so many half-lives weights are made small again."""
@@ -81,16 +84,18 @@ class Curve:
     Weights grow with time instead of shrinking the past: an episode of now outweighs one at `since` by `scale`.
 
     Attributes:
+        as_of: what was known by then is in it; 0 for one that was not read from a snapshot.
         weight: of all.
         sums: for each of `BINS` the weight of the episodes that ended in it, then for each what they led to: the
             expected cost of the situation that followed, 0 where somebody came, as a share of the break-even time.
     """
 
-    __slots__ = ("half_life_s", "since", "sums", "weight")
+    __slots__ = ("as_of", "half_life_s", "since", "sums", "weight")
 
     def __init__(self, since: float, half_life_s: float) -> None:
         self.half_life_s = half_life_s
         self.since = since
+        self.as_of = 0.0
         self.weight = 0.0
         self.sums = [0.0] * (2 * BINS)
 
@@ -112,7 +117,8 @@ class Curve:
         self.since = since
 
 
-Class = Hashable
+Class = tuple[str | int, ...]
+"""What a situation is like: such as the pool, and how long ago it was asked for."""
 
 
 class Choice(NamedTuple):
@@ -166,10 +172,16 @@ class Release:
 
 
 class Gaps:
-    """The gaps of all pools."""
+    """The gaps of all pools.
+
+    Attributes:
+        unsaved, unsaved_asks: classes that learned, and pools that were asked for, since the last snapshot of them.
+    """
 
     def __init__(self) -> None:
         self.curves: dict[Class, Curve] = {}
+        self.unsaved: dict[Class, None] = {}
+        self.unsaved_asks: dict[str, None] = {}
         self._stacks: dict[str, deque[Release]] = {}
         self._asked: dict[str, deque[float]] = {}
         self._of: dict[str, Release] = {}
@@ -196,12 +208,34 @@ class Gaps:
     def asked(self, pool: str, now: float) -> None:
         """Note that somebody asks: the gap of the latest release is over."""
         self._asked.setdefault(pool, deque(maxlen=ASKS[-1])).append(now)
+        self.unsaved_asks[pool] = None
         stack = self._stacks.get(pool)
         if stack:
             release = stack.pop()
             if release.episode is not None:
                 self._learn(release.episode, now, 0.0)
             self._forget(release)
+
+    def asks_of(self, pool: str) -> list[float]:
+        """Return when a pool was asked for lately, oldest first."""
+        return list(self._asked.get(pool, ()))
+
+    def recall_asks(self, pool: str, times: Sequence[float]) -> None:
+        """Take over when a pool was asked for, oldest first."""
+        self._asked[pool] = deque(times, maxlen=ASKS[-1])
+
+    def forget_asks_from(self, pool: str, at: float) -> None:
+        """Drop that a pool was asked for at a time or later: it is told anew."""
+        asked = self._asked.get(pool)
+        while asked and asked[-1] >= at:
+            asked.pop()
+
+    def forget(self, now: float) -> None:
+        """Drop classes of which nothing that counts was seen for long."""
+        gone = [class_ for class_, curve in self.curves.items() if curve.weight < FORGOTTEN * curve.scale(now)]
+        for class_ in gone:
+            del self.curves[class_]
+            self.unsaved[class_] = None
 
     def situation(self, pool: str, kind: Kind, start_s: float | None, now: float) -> Situation:
         """Return what is known of a release of a pool now."""
@@ -238,7 +272,9 @@ class Gaps:
                 curve = self.curves[class_] = Curve(since, half_life_s)
             elif curve.since != since or curve.half_life_s != half_life_s:
                 self._renew(curve, known_at, half_life_s)
-            curve.add(bin_, weight, cost)
+            if known_at > curve.as_of:
+                curve.add(bin_, weight, cost)
+                self.unsaved[class_] = None
 
     def _renew(self, curve: Curve, now: float, half_life_s: float) -> None:
         """Have a curve of an earlier epoch, or of another half-life, weigh as those do that are learned now."""

@@ -49,7 +49,7 @@ def released(state: State, digest: str, cluster_id: str, now: float) -> None:
 
 
 def relive(state: State, leases: Iterable[Lease]) -> None:
-    """Learn from leases that were, as far as the store still told of them: a restart begins with what they teach."""
+    """Learn from leases that were, as far as the store still told of them, what no snapshot has yet."""
     moments: list[tuple[float, int, str, Lease]] = []
     for lease in leases:
         if lease.pool in state.index and state.settings(lease.pool).reclaim.learns():
@@ -60,6 +60,7 @@ def relive(state: State, leases: Iterable[Lease]) -> None:
                 moments.append((lease.ended_at, 2 if at_once else 0, lease.id, lease))
     for at, order, _, lease in sorted(moments, key=lambda moment: moment[:3]):
         if order % 2:
+            state.gaps.forget_asks_from(lease.pool, at)
             asked(state, lease.pool, at)
         else:
             released(state, lease.pool, lease.cluster, at)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
-from pool.core import learning
+from pool.core import learning, snapshot
 from pool.core.events import Change
 from pool.core.model import Cluster, ClusterState, Lease, Pool, Record, Waiter
 from pool.core.settings import Rules
@@ -27,6 +28,7 @@ def restore(
     waiters: Iterable[Waiter] = (),
     ended: Sequence[Lease] = (),
     starts: Iterable[tuple[str, float]] = (),
+    learned: Mapping[str, str] = MappingProxyType({}),
 ) -> State:
     """Return the state as of a restart at `now`.
 
@@ -70,6 +72,7 @@ def restore(
         if lease.pool in state.index:
             take(lease)
             _learn(state, lease)
+    snapshot.restore(state.gaps, learned, now)
     learning.relive(state, [*ended, *state.leases.values()])
     for digest, start_s in starts:
         if digest in state.index:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, cast
+from typing import Any
 
 from pool.core import learning
 from pool.core.events import Change, Decision, Effect, Event, Grow, Reset, Shrink, Span, Start, Stop
@@ -56,7 +56,7 @@ class Turn:
         places, values = PLACES[type(old)], list(old)
         for name, value in fields.items():
             values[places[name]] = value
-        new = cast(R, tuple.__new__(type(old), values))
+        new = tuple.__new__(type(old), values)
         self.change(old, new, durable=durable)
         return new
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -33,6 +33,7 @@ class Loaded:
         waiters: by `rank`.
         ended: recently ended leases, oldest first (for request ids, `explain`, and estimates of lease times).
         starts: (pool digest, seconds from created to ready) of recent starts, oldest first.
+        learned: what `Store.keep_learned` was given.
     """
 
     store_id: str
@@ -44,6 +45,7 @@ class Loaded:
     waiters: list[Waiter] = field(default_factory=list)
     ended: list[Lease] = field(default_factory=list)
     starts: list[tuple[str, float]] = field(default_factory=list)
+    learned: dict[str, str] = field(default_factory=dict)
 
 
 class Store(Protocol):
@@ -118,6 +120,14 @@ class Store(Protocol):
             until_day: the day after the last.
             now: seconds since the epoch.
             by_day: False adds the days up, as of day 0.
+        """
+
+    async def keep_learned(self, rows: Mapping[str, str | None]) -> None:
+        """Keep what was learned, by name, in place of what was kept before; None deletes.
+
+        Raises:
+            NotTheWriter: another daemon opened the store; nothing was written.
+            StoreFailed: the store itself failed.
         """
 
     async def prune(self, before: float) -> int:

@@ -23,6 +23,7 @@ def load(tx: Tx, sql: Statements, where: str, into: Loaded) -> Loaded:
             into.leases = leases_of(tx.rows(sql.live_leases))
             into.waiters = waiters_of(tx.rows(sql.live_waiters))
             into.ended = leases_of(tx.rows(sql.last_ended))[::-1]
+            into.learned = {name: told for name, told in tx.rows(sql.learned)}  # noqa: C416 rows are any sequences
             into.starts = [(pool, seconds) for pool, seconds in reversed(tx.rows(sql.last_starts))]
     except (KeyError, TypeError, ValueError, PoolError) as error:
         raise StoreFailed(

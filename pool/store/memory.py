@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ class MemoryState:
         requests: lease id by (caller, request id): the unique constraint.
         ledger: what was entered.
         booked: of living clusters, what is in the ledger.
+        learned: what was learned, by name.
     """
 
     store_id: str = "0000000000000000"
@@ -43,6 +44,7 @@ class MemoryState:
     requests: dict[tuple[str, str], str] = field(default_factory=dict)
     ledger: Entries = field(default_factory=entries)
     booked: dict[str, Booked] = field(default_factory=dict)
+    learned: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class MemoryStore:
             waiters=sorted(state.waiters.values(), key=lambda w: (w.rank, w.asked_at, w.id)),
             ended=ended[-ENDED_LOADED:],
             starts=[(pool, ready_at - created_at) for created_at, _, pool, ready_at in started[-STARTS_LOADED:]],
+            learned=dict(state.learned),
         )
 
     async def commit(self, changes: Sequence[Change]) -> None:
@@ -195,6 +198,11 @@ class MemoryStore:
         living = self._books.unbooked(now) if self._books is not None else {}
         return added(found, living, since_day, until_day, by_day=by_day)
 
+    async def keep_learned(self, rows: Mapping[str, str | None]) -> None:
+        """Keep what was learned (see `pool.store.base.Store.keep_learned`)."""
+        self._fence()
+        _replace(self.state.learned, rows)
+
     async def prune(self, before: float) -> int:
         """Delete leases that ended and clusters that stopped before that time; return how many."""
         self._fence()
@@ -222,7 +230,7 @@ def _refuse_used(waiter: Waiter, lease_id: str | None) -> None:
 _T = TypeVar("_T")
 
 
-def _replace(rows: dict[str, _T], changed: dict[str, _T | None]) -> None:
+def _replace(rows: dict[str, _T], changed: Mapping[str, _T | None]) -> None:
     for id_, record in changed.items():
         if record is None:
             rows.pop(id_, None)

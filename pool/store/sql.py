@@ -7,7 +7,7 @@ import math
 import os
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -267,6 +267,19 @@ class SqlStore:
         for *account, count, seconds in rows:
             found[Account(*account)] = Sum(count, seconds)
         return added(found, living, since_day, until_day, by_day=by_day)
+
+    async def keep_learned(self, rows: Mapping[str, str | None]) -> None:
+        """Keep what was learned (see `pool.store.base.Store.keep_learned`)."""
+        gone = [(name,) for name, told in rows.items() if told is None]
+        kept = [(name, told) for name, told in rows.items() if told is not None]
+
+        def write(tx: Tx) -> None:
+            self._fence(tx)
+            for statement, values in ((self._sql.delete_learned, gone), (self._sql.upserts[tables.learned], kept)):
+                if values:
+                    tx.write_all(statement, values)
+
+        await self._run(write)
 
     async def prune(self, before: float) -> int:
         """Delete leases that ended and clusters that stopped before that time; return how many.

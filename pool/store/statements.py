@@ -31,7 +31,7 @@ from sqlalchemy.sql.expression import ClauseElement, ColumnElement
 
 from pool.core.model import ClusterState, LeaseState
 from pool.store.base import ENDED_LOADED, STARTS_LOADED
-from pool.store.tables import clusters, leases, ledger, meta, pools, waiters
+from pool.store.tables import clusters, learned, leases, ledger, meta, pools, waiters
 
 _IDENTITY = {"id", "digest", "key", "caller", "request_id", "pool", "tenant", "asked_at", "created_at"}
 """Columns that a record never changes; naming them in an update would rewrite their indexes at each one."""
@@ -89,10 +89,14 @@ class Statements:
         self.raise_renewals = text(update(leases).values(renewed_in=leases.c.renewed_in + bindparam("step")))  # step
         self.raise_seqs = text(update(pools).values(next_seq=pools.c.next_seq + bindparam("step")))  # step
 
-        self.upserts = {t: self._upsert(t) for t in (pools, clusters, leases, waiters)}  # the columns of the table
+        kept = pools, clusters, leases, waiters, learned
+        self.upserts = {table: self._upsert(table) for table in kept}  # the columns of the table
         self.delete_waiter = text(delete(waiters).where(waiters.c.id == bindparam("gone")))  # id
         self.delete_pool = text(delete(pools).where(pools.c.digest == bindparam("gone")))  # digest
 
+        self.delete_learned = text(delete(learned).where(learned.c.name == bindparam("gone")))  # name
+
+        self.learned = text(select(learned.c.name, learned.c.told))
         self.live_pools = text(select(pools).order_by(pools.c.created_at, pools.c.digest))
         self.live_waiters = text(select(waiters).order_by(waiters.c.rank, waiters.c.asked_at, waiters.c.id))
         self.live_clusters = text(select(clusters).where(_LIVE_CLUSTER).order_by(clusters.c.changed_at, clusters.c.id))

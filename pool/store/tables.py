@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The newest Alembic revision: the schema that this version of the code reads and writes."""
 
 USABLE_FROM = "0002"
@@ -187,3 +187,5 @@ ledger = Table(
     _int("count"),
     _seconds("seconds"),
 )
+
+learned = Table("learned", metadata, Column("name", Text, primary_key=True), _text("told"))

@@ -196,6 +196,8 @@ async def test_a_daemon_whose_store_was_opened_by_another_writes_nothing(handle,
     with pytest.raises(NotTheWriter):
         await paused.commit([])
     with pytest.raises(NotTheWriter):
+        await paused.keep_learned({"a": "1"})
+    with pytest.raises(NotTheWriter):
         await paused.prune(1e12)
     assert await other.find_lease(lost.id) is None
     await other.commit(new(lost))
@@ -374,3 +376,12 @@ async def test_history_goes_on_after_the_one_that_was_seen_last(handle, make, ne
         seen += found
         after = found[-1].asked_at, found[-1].id
     assert seen == sorted(leases, key=lambda x: (x.asked_at, x.id), reverse=newest_first)
+
+
+async def test_what_was_learned_is_kept_by_name_until_it_is_deleted(handle) -> None:
+    store = handle()
+    assert (await store.open(0.0)).learned == {}
+    await store.keep_learned({"a": "1", "b": "2"})
+    await store.keep_learned({"b": "3", "a": None, "never": None})
+    await store.close()
+    assert (await handle().open(1.0)).learned == {"b": "3"}
