@@ -22,6 +22,7 @@ from pool.config import Config, build_rules, load, windows_of
 from pool.config.existing import ExistingSection
 from pool.config.load import public_address
 from pool.config.model import KuberaySection, SimulatedSection
+from pool.config.show import effective
 from pool.config.values import address
 from pool.config.watch import Watch
 from pool.core.errors import PoolError
@@ -430,6 +431,7 @@ class Service:
             self.metrics.registry,
             refused=self.metrics.observe_refusal,
             review=self._review,
+            config=lambda: effective(self.config),
         )
         server = await listen(app, where.host, where.port, allow_remote=self.config.listen_publicly)
         signals = Signals(self.reload)

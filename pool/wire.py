@@ -550,6 +550,12 @@ class DoneAnswer(Message):
     ids: list[str] = Field(default_factory=list)
 
 
+class ConfigAnswer(Message):
+    """The configuration in force, with every default filled in, and without secrets."""
+
+    config: dict[str, Any] = Field(description="As the configuration file says it.")
+
+
 class Health(Message):
     """The daemon's health."""
 

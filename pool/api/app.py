@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
@@ -36,6 +37,7 @@ def create_app(
     *,
     refused: Callable[[Reason], None] = lambda reason: None,
     review: Review | None = None,
+    config: Callable[[], dict[str, Any]] = dict,
 ) -> web.Application:
     """Return the application.
 
@@ -46,9 +48,10 @@ def create_app(
         refused: called with the reason of each refused request, but for acquires that the daemon itself rejected:
             those are in its decisions.
         review: knows callers whom `access` does not; None if there are no others.
+        config: returns the configuration in force as plain data, without secrets.
     """
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    api = app[API] = Api(daemon, access, registry, refused, review)
+    api = app[API] = Api(daemon, access, registry, refused, review, config)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _bound(api, route), name=route.name)
     app.router.add_route("GET", "/openapi.json", _openapi_handler())

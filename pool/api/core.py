@@ -33,6 +33,7 @@ class Api:
         review: knows callers whose tokens somebody else made.
         registry: of the metrics, None if there are none.
         refused: told the reason of each request that was refused.
+        config: returns the configuration in force as plain data, without secrets.
         keys: normalised keys, remembered.
         listening: the connections that wait for a grant.
     """
@@ -44,12 +45,14 @@ class Api:
         registry: CollectorRegistry | None,
         refused: Callable[[Reason], None] = lambda reason: None,
         review: Review | None = None,
+        config: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self.daemon = daemon
         self.access = access
         self.registry = registry
         self.refused = refused
         self.review = review
+        self.config = config
         self.keys = Keys()
         self.listening = Listening(daemon)
 

@@ -13,6 +13,7 @@ from pool.wire import (
     ClusterList,
     ClusterQuery,
     ClusterView,
+    ConfigAnswer,
     DoneAnswer,
     EndedAnswer,
     Explanation,
@@ -163,6 +164,10 @@ ROUTES: tuple[Route, ...] = (
         Reason.UNKNOWN_CLUSTER,
     ),
     _verb("/v1/clusters/{id}/drain", "drainCluster", operate.drain_cluster, "Drain a cluster", Reason.UNKNOWN_CLUSTER),
+    Route(
+        "GET", "/v1/config", "getConfig", service.config, "Get the configuration in force", "service", Role.OPERATOR,
+        answer=ConfigAnswer,
+    ),
     Route(
         "GET", "/healthz", "healthz", service.healthz, "Is it alive?", "service", None,
         answer=Health, reasons=(Reason.STORE_FAILED,), needs_ready=False,

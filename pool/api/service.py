@@ -14,7 +14,7 @@ from pool import __version__
 from pool.api.core import Api, Ask
 from pool.api.problems import ApiError
 from pool.core.reasons import Reason
-from pool.wire import Health
+from pool.wire import ConfigAnswer, Health
 
 
 async def healthz(api: Api, ask: Ask) -> Health:
@@ -61,6 +61,11 @@ async def metrics(api: Api, ask: Ask) -> web.Response:
         raise ApiError(Reason.UNKNOWN_PATH, "This daemon has no metrics.")
     encode, content_type = choose_encoder(ask.request.headers.get("Accept", ""))
     return web.Response(body=encode(api.registry), headers={"Content-Type": content_type})
+
+
+async def config(api: Api, ask: Ask) -> ConfigAnswer:
+    """Return the configuration in force, without secrets; it can be read back."""
+    return ConfigAnswer(config=api.config())
 
 
 async def docs(api: Api, ask: Ask) -> web.Response:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json as json_
 import time
-from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pool.cli.comparing import compare, is_configuration
 from pool.cli.context import JSON
 from pool.cli.demand import Format, History, Trace, demand
 from pool.cli.errors import CommandError, tell
+from pool.cli.replaying import play, progress
 from pool.cli.show import span, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Sequence
 
     from pool.core.policy import Reclaim
     from pool.core.settings import Rules
-    from pool.replay import Report
+    from pool.replay import Job, Replay, Report, Times
 
 LAST = ("hit_rate", "wait_p95_s", "idle_s", "misses", "objective", "optimum", "ratio_to_optimum", "ratio_of_hindsight")
 
@@ -30,8 +32,15 @@ def simulate(
     format_: Format = "requests",
     history: History = None,
     policy: Annotated[
-        str, typer.Option("--policy", "-p", help="Reclaim policy: its name, or '{type: ..., option: ...}'.")
+        str,
+        typer.Option(
+            "--policy", "-p", help="Reclaim policy: its name, '{type: ..., option: ...}', or a configuration FILE.yaml."
+        ),
     ] = "break_even",
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="With a configuration: another FILE.yaml, or `current` for the daemon's."),
+    ] = None,
     break_even: Annotated[
         str, typer.Option("--break-even", help="Idle time that costs as much as one miss: 600, 10m.")
     ] = "600",
@@ -44,6 +53,9 @@ def simulate(
     reset: Annotated[str, typer.Option("--reset", help="How long a reset takes.")] = "0",
     ceiling: Annotated[int | None, typer.Option("--ceiling", min=1, help="Clusters that may exist at once.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of what is drawn: the same seed gives the same figures.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw it: FILE.svg, or FILE.html. Needs warmpool[plots].")
+    ] = None,
     json: JSON = False,
 ) -> None:
     """Replay demand through the daemon's own decisions in simulated time.
@@ -56,27 +68,40 @@ def simulate(
       arrival_s,duration_s,key,group,tenant
     Starts are charged: jobs run when the trace says, and who missed is said to have waited for a start. --live-starts
     has them take their time, so that jobs end later and a release may come before the start.
+    A configuration is tried as a whole, with all its pools, ceilings and schedules; --against says beside what.
 
     \b
     Examples:
       warmpool simulate --trace demand.csv --format requests --policy break_even --break-even 10m
       warmpool simulate --history last-7d --policy learned --break-even 10m
+      warmpool simulate --history last-7d --policy candidate.yaml --against current --plot whatif.html
       warmpool simulate -t philly_jobs.csv -f philly -p '{type: fixed_ttl, ttl: 5m}' --json
     """
-    from pool.replay import Replay, Times, report
-    from pool.store.memory import MemoryStore
+    from pool.replay import Times, report
 
     began = time.perf_counter()
     break_even_s = _seconds(break_even, "--break-even")
     measured = {"starts_s": tuple(_seconds(text, "--start") for text in start)} if start else {}
     times = Times(**measured, reset_s=_seconds(reset, "--reset"), charged=not live_starts)  # type: ignore[arg-type]
+    if against is not None or is_configuration(policy):
+        if against is None or not is_configuration(policy):
+            raise CommandError(
+                "--policy FILE.yaml and --against go together.",
+                remedy="Give both, as in --policy candidate.yaml --against current.",
+            )
+        if ceiling is not None:
+            raise CommandError("--ceiling: a configuration has its own.", remedy="Write it into the file.")
+        asked = demand(ctx, trace, format_, history)
+        compare(ctx, policy, against, asked, times, break_even_s=break_even_s, seed=seed, json=json, plot=plot)
+        return
     rules = _rules(reclaim_policy(policy, break_even_s), ceiling)
     jobs = demand(ctx, trace, format_, history)
-    replay = Replay(rules, MemoryStore(keeps_books=False), times, seed=seed)
-    with _progress(len(jobs)) as told:
-        replay.run(jobs, told)
+    with progress(len(jobs)) as told:
+        replay = play(rules, (), jobs, times, seed=seed, told=told, timeline=plot is not None)
     outcome = report(replay.ledger, jobs, break_even_s, times, refused=replay.refused)
     took_s = round(time.perf_counter() - began, 3)
+    if plot is not None:
+        _plot(plot, policy, replay, jobs, break_even_s, times, ceiling)
     if not json:
         _show(outcome, policy)
         return
@@ -153,23 +178,50 @@ def _rules(reclaim: Reclaim, clusters: int | None) -> Rules:
     return Rules(lambda key: settings, daemon=Ceiling(clusters=clusters), max_starting=10**9)
 
 
-@contextmanager
-def _progress(jobs: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _plot(
+    plot: Path,
+    policy: str,
+    replay: Replay,
+    jobs: Sequence[Job],
+    break_even_s: float,
+    times: Times,
+    ceiling: int | None,
+) -> None:
+    """Draw a replay, and where it stands among other policies of the same demand."""
+    from pool.replay import report
+    from pool.replay.frontier import best, fixed_times, point
+    from pool.replay.plots import Picture, draw
+    from pool.replay.timeline import Timeline
 
-    console = Console(stderr=True)
-    columns = TextColumn("jobs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("jobs", total=jobs)
-        yield lambda done: progress.update(task, completed=done)
+    # Under a ceiling, or where starts take their time, gaps alone do not say what a fixed idle time costs.
+    free = ceiling is None and times.charged
+    others = [name for name in ("break_even", "auto", "never_keep") if name != policy]
+    points = [point(policy, replay.ledger.total())]
+    with progress(len(jobs), len(others)) as told:
+        for name in others:
+            rules = _rules(reclaim_policy(name, break_even_s), ceiling)
+            points.append(point(name, play(rules, (), jobs, times, told=told).ledger.total()))
+    if free:
+        points.append(best(jobs, break_even_s, times))
+    picture = Picture(
+        title=f"{policy}, a miss is {span(break_even_s)} idle",
+        spells=replay.ledger.spells if isinstance(replay.ledger, Timeline) else (),
+        fixed=fixed_times(jobs, times) if free else (),
+        points=points,
+        figures=_rows(report(replay.ledger, jobs, break_even_s, times, refused=replay.refused)),
+    )
+    draw(picture, plot)
+    tell(f"drew {plot}")
 
 
 def _show(outcome: Report, policy: str) -> None:
     if outcome.refused:
         tell(f"{outcome.refused} jobs got no lease: a single cluster is over the ceiling.")
-    rows = [
+    table((policy, ">FIGURE"), _rows(outcome), "")
+
+
+def _rows(outcome: Report) -> list[tuple[str, str]]:
+    return [
         ("leases", f"{outcome.leases:,}"),
         ("hits", f"{outcome.hits:,} ({outcome.hit_rate:.1%})"),
         ("wait p50, p95, p99", ", ".join(map(span, (outcome.wait_p50_s, outcome.wait_p95_s, outcome.wait_p99_s)))),
@@ -180,4 +232,3 @@ def _show(outcome: Report, policy: str) -> None:
         ("objective / optimum", f"{outcome.ratio_to_optimum:.3f}"),
         ("the best fixed idle times in hindsight / optimum", f"{outcome.ratio_of_hindsight:.3f}"),
     ]
-    table((policy, ">FIGURE"), rows, "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -26,6 +26,7 @@ from pool.core.events import (
     Event,
     Granted,
     Grow,
+    Reconfigure,
     Rejected,
     Release,
     Reset,
@@ -68,6 +69,7 @@ class Replay:
         store: takes what the decisions change, one commit for all that happens at one time.
         times: how long clusters take.
         seed: of the times that are drawn.
+        ledger: makes what counts; given, by cluster id, what starts are charged.
 
     Attributes:
         ledger: what was counted.
@@ -75,19 +77,36 @@ class Replay:
         refused: how many jobs were refused a lease.
     """
 
-    def __init__(self, rules: Rules, store: Store, times: Times, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        store: Store,
+        times: Times,
+        *,
+        seed: int = 0,
+        ledger: Callable[[Mapping[str, float]], Ledger] = Ledger,
+    ) -> None:
         self._rules = replace(rules, settings_for=_undisturbed(rules.settings_for))
         self._store = store
         self._times = times
         self._rng = random.Random(seed)  # noqa: S311 a simulation, not a secret
         self._charged_s: dict[str, float] = {}
-        self.ledger = Ledger(self._charged_s)
+        self.ledger = ledger(self._charged_s)
         self.refused = 0
         self.state = State(self._rules)
         self._coming: list[tuple[float, int, Event]] = []
         self._order = count()
         self._jobs: dict[str, Job] = {}
         self._ends_s = 0.0
+
+    def want(self, floors: Mapping[str, int], at_s: float) -> None:
+        """Have schedule windows open or close.
+
+        Args:
+            floors: `min_idle` by configured pool name from the windows that are open from then on.
+            at_s: when, in the time of the jobs, which must be later than a week after the epoch.
+        """
+        self._later(at_s, Reconfigure(replace(self._rules, floors=floors)))
 
     def run(self, jobs: Sequence[Job], tell: Callable[[int], None] = lambda done: None) -> None:
         """Replay jobs, first come first.

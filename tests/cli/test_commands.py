@@ -240,3 +240,16 @@ def test_the_ledger_is_a_table_json_or_csv(daemon: Served) -> None:
     cells = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
     assert (cells["pool"], cells["leases"], cells["misses_by_reason"]) == (line["pool"], "1", "no_cluster=1")
     assert daemon.run("ledger", "--by", "holder").stderr.startswith("error: --by: 'holder' is not what lines can be")
+
+
+def test_a_candidate_is_tried_on_the_daemons_history_against_its_configuration(daemon: Served, tmp_path: Path) -> None:
+    assert daemon.run("lease", "--tenant", "tried/d", "--", sys.executable, "-c", "").returncode == 0
+    candidate = tmp_path / "candidate.yaml"
+    candidate.write_text("defaults: {reclaim: never_keep}\n")
+    done = daemon.run(
+        "simulate", "--history", "last-1h", "--policy", str(candidate), "--against", "current", "--json"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["candidate"]["hits"] == 0
+    assert last["candidate"]["leases"] == last["against"]["leases"] >= 1

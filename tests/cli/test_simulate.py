@@ -100,3 +100,60 @@ def test_demand_is_a_file_or_a_daemons_history_and_not_both(trace: Path) -> None
         "error: There is no demand. Give either --trace FILE with its --format, or --history last-7d.\n",
     )
     assert run("--trace", trace, "--history", "7d")[2].startswith("error: There are two demands.")
+
+
+CANDIDATE = """\
+defaults: {idle_cost_per_hour: {cpu: 36}, waiting_cost_per_hour: 360}
+pools: [{name: kept, match: {image: a}, idle_ttl: 60s, idle_jitter: 0}]
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text("defaults: {reclaim: never_keep}\n")
+    new.write_text(CANDIDATE)
+    return old, new
+
+
+def test_a_configuration_is_tried_beside_another(trace: Path, files: tuple[Path, Path], tmp_path: Path) -> None:
+    old, new = files
+    picture = tmp_path / "whatif.html"
+    code, out, err = run(
+        "--trace", trace, "--policy", new, "--against", old, "--start", "10", "--json", "--plot", picture
+    )
+    assert (code, err) == (0, f"drew {picture}\n")
+    first, last = map(json.loads, out.splitlines())
+    (pool,) = first["pools"]
+    assert (last["against"]["hits"], last["candidate"]["hits"]) == (0, 1)
+    # Idle for 20, 60 and 60 s; two starts of 10 s and the waiting for them, instead of three.
+    assert last["candidate"]["cost"] == pytest.approx(1.4 + 0.2 + 2.0)
+    assert last["against"]["cost"] == pytest.approx(0.3 + 3.0)
+    assert pool["worth"] == pytest.approx(0.3)
+    assert (pool["pool_name"], pool["tenant"], first["unit"]) == ("kept", "t", "cost")
+    assert "new.yaml against" in picture.read_text()
+    table = run("--trace", trace, "--policy", new, "--against", old, "--start", "10")[1]
+    assert "1 (33.3%)" in table
+    assert "+0.30" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--policy", "never_keep", "--against", "current"), "error: --policy FILE.yaml and --against go together."),
+        (("--policy", "new.yaml"), "error: --policy FILE.yaml and --against go together."),
+        (("--policy", "new.yaml", "--against", "old.yaml", "--ceiling", "3"), "error: --ceiling: a configuration has"),
+        (("--policy", "none.yaml", "--against", "none.yaml"), "error: none.yaml"),
+    ],
+)
+def test_a_configuration_needs_another_beside_it(trace: Path, arguments: tuple[str, ...], said: str) -> None:
+    code, out, err = run("--trace", trace, *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith(said)
+
+
+def test_a_replay_is_drawn(trace: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "one.svg"
+    code, _, err = run("--trace", trace, "--policy", "fixed_ttl", "--break-even", "1m", "--plot", picture)
+    assert (code, err) == (0, f"drew {picture}\n")
+    assert "the optimum" in picture.read_text()

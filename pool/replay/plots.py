@@ -1,0 +1,254 @@
+"""Pictures of a replay: what its clusters did, and how policies trade idle time against waiting.
+
+They are drawn with matplotlib (`pip install 'warmpool[plots]'`), as SVG, or as one HTML page that holds it. The same
+replay gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pool.core.errors import PoolError
+from pool.core.model import ClusterState
+from pool.core.reasons import Reason
+from pool.replay.frontier import Point
+from pool.replay.timeline import Spell
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROWS = 40
+"""So many clusters at once are shown one by one."""
+
+BINS = 400
+
+SHOWN: Mapping[str, tuple[tuple[ClusterState, ...], str]] = {
+    "leased": ((ClusterState.LEASED,), "#1b6ca8"),
+    "idle": ((ClusterState.IDLE, ClusterState.SHRINKING, ClusterState.WARM_HEAD), "#f2b134"),
+    "starting": ((ClusterState.STARTING, ClusterState.GROWING), "#c8553d"),
+    "resetting, stopping": (
+        (ClusterState.RESETTING, ClusterState.QUARANTINED, ClusterState.STOPPING),
+        "#9a9a9a",
+    ),
+}
+"""What clusters do, in the order of stacking, and its colour (told apart in grey and by who sees no red)."""
+
+_LOOK: Any = {
+    "svg.hashsalt": "warmpool",
+    "svg.fonttype": "none",
+    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What another policy changes for one pool: cost, or cluster hours where there are no prices; less is better."""
+
+    name: str
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is drawn.
+
+    Attributes:
+        title: over all of it.
+        spells: of the clusters, for the timeline.
+        fixed: the curve of fixed idle times; may be empty.
+        points: other policies; the first is the one that was asked about.
+        changes: of the pools that gain or lose most; may be empty.
+        unit: of these changes.
+        figures: of the page's table, name and value.
+    """
+
+    title: str
+    spells: Sequence[Spell]
+    fixed: Sequence[Point]
+    points: Sequence[Point]
+    changes: Sequence[Change] = ()
+    unit: str = ""
+    figures: Sequence[tuple[str, str]] = ()
+
+
+def draw(picture: Picture, path: Path) -> None:
+    """Write a picture: a page if the file's name ends with ``.html``, else SVG.
+
+    Raises:
+        PoolError: matplotlib is not installed, or the name ends otherwise.
+        OSError: the file cannot be written.
+    """
+    svg = _svg(picture) if path.suffix in (".svg", ".html") else None
+    if svg is None:
+        raise PoolError(
+            f"A picture is .svg or .html, and {path.name} is neither.",
+            reason=Reason.INVALID_REQUEST,
+            remedy="Name the file otherwise.",
+        )
+    path.write_text(svg if path.suffix == ".svg" else _page(picture, svg), encoding="utf-8")
+
+
+def _svg(picture: Picture) -> str:
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PoolError(
+            f"Pictures need a package that is not installed: {error.name}.",
+            reason=Reason.INVALID_REQUEST,
+            remedy="Install warmpool[plots].",
+        ) from None
+    heights = [2.2, 3.6, 3.4] + ([0.5 + 0.25 * len(picture.changes)] if picture.changes else [])
+    with rc_context(_LOOK):
+        figure = Figure(figsize=(10.5, sum(heights) + 0.9 * len(heights)), layout="constrained")
+        figure.suptitle(picture.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+        axes = figure.subplots(len(heights), 1, height_ratios=heights)
+        _stacked(axes[0], picture.spells)
+        _clusters(axes[1], picture.spells)
+        _frontier(axes[2], picture)
+        if picture.changes:
+            _changes(axes[3], picture)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def _stacked(axes: Axes, spells: Sequence[Spell]) -> None:
+    """Draw how many clusters did what, on average over each of many short times."""
+    import numpy as np
+
+    axes.set_title("Clusters, by what they did")
+    begins, ends = _span(spells)
+    edges = np.linspace(begins, ends, BINS + 1)
+    layers = [_mean_count([s for s in spells if s.state in states], edges) for states, _ in SHOWN.values()]
+    colours = [colour for _, colour in SHOWN.values()]
+    axes.stackplot((edges[:-1] + edges[1:]) / 2, layers, colors=colours, labels=list(SHOWN), linewidth=0)
+    axes.set_ylabel("clusters")
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=len(SHOWN), frameon=False, fontsize=8)
+    axes.set_ylim(top=1.25 * max(1.0, float(np.sum(layers, axis=0).max())))
+    _in_time(axes, begins, ends)
+
+
+def _mean_count(spells: Sequence[Spell], edges: Any) -> Any:
+    import numpy as np
+
+    if not spells:
+        return np.zeros(len(edges) - 1)
+    at = np.array([s.begins_s for s in spells] + [s.ends_s for s in spells])
+    step = np.array([1.0] * len(spells) + [-1.0] * len(spells))
+    order = np.argsort(at, kind="stable")
+    at, count = at[order], np.cumsum(step[order])
+    # Cluster seconds until each instant; between two of them they grow evenly.
+    spent = np.concatenate(([0.0], np.cumsum(count[:-1] * np.diff(at))))
+    return np.diff(np.interp(edges, at, spent)) / np.diff(edges)
+
+
+def _clusters(axes: Axes, spells: Sequence[Spell]) -> None:
+    """Draw what each cluster did, on the first row that is free while it lives."""
+    rows, left_out = _rows(spells)
+    of_all = f" ({left_out:,} of {left_out + len(rows):,} find no room here)" if left_out else ""
+    axes.set_title(f"Each cluster and its leases{of_all}")
+    for states, colour in SHOWN.values():
+        here = [spell for spell in spells if spell.cluster in rows and spell.state in states]
+        axes.barh(
+            [rows[spell.cluster] for spell in here],
+            [spell.ends_s - spell.begins_s for spell in here],
+            left=[spell.begins_s for spell in here],
+            height=0.8,
+            color=colour,
+            linewidth=0,
+        )
+    axes.set_ylim(max(rows.values(), default=0) + 1, -1)
+    axes.set_yticks([])
+    axes.set_ylabel("one row for each that lives")
+    _in_time(axes, *_span(spells))
+
+
+def _rows(spells: Sequence[Spell]) -> tuple[dict[str, int], int]:
+    """Return a row for each cluster that finds one, and how many do not."""
+    lives: dict[str, tuple[float, float]] = {}
+    for spell in spells:
+        begins, ends = lives.get(spell.cluster, (spell.begins_s, spell.ends_s))
+        lives[spell.cluster] = min(begins, spell.begins_s), max(ends, spell.ends_s)
+    free_at = [-math.inf] * ROWS
+    rows: dict[str, int] = {}
+    for id_, (begins, ends) in sorted(lives.items(), key=lambda life: (*life[1], life[0])):
+        row = next((n for n, at in enumerate(free_at) if at <= begins), None)
+        if row is not None:
+            rows[id_] = row
+            free_at[row] = ends
+    return rows, len(lives) - len(rows)
+
+
+def _frontier(axes: Axes, picture: Picture) -> None:
+    axes.set_title("Idle time against waiting: down and left is better")
+    # What is far from every policy would leave no room for what lies between them.
+    most_s = 2 * max(shown.idle_s for shown in picture.points)
+    fixed = [shown for shown in picture.fixed if shown.idle_s <= most_s]
+    if fixed:
+        hours = [shown.idle_s / 3600 for shown in fixed]
+        axes.plot([shown.waited_s for shown in fixed], hours, "-o", color="#9a9a9a", ms=3, lw=1, label="a fixed time")
+    for shown in fixed[1:]:
+        where = shown.waited_s, shown.idle_s / 3600
+        axes.annotate(shown.name, where, (5, 3), textcoords="offset points", color="#6f6f6f", fontsize=7)
+    for n, shown in enumerate(picture.points):
+        said = f"{shown.name}: {shown.hit_rate:.1%} hits, {shown.idle_s / 3600:,.1f} h idle"
+        colour, marker = _POINTS[n % len(_POINTS)]
+        axes.plot([shown.waited_s], [shown.idle_s / 3600], marker, color=colour, ms=9, label=said, clip_on=False)
+    axes.set_xlabel("what a lease waited on average, in seconds")
+    axes.set_ylabel("idle cluster hours")
+    every = [*fixed, *picture.points]
+    axes.set_xlim(0, 1.1 * max(shown.waited_s for shown in every) or 1)
+    axes.set_ylim(0, 1.1 * max(shown.idle_s for shown in every) / 3600 or 1)
+    axes.legend(loc="best", framealpha=0.8, edgecolor="none", fontsize=8)
+    axes.grid(alpha=0.25)
+
+
+_POINTS = (("#c8553d", "D"), ("#1b6ca8", "s"), ("#2a7f62", "^"), ("#7a4f9a", "v"), ("#111111", "*"))
+"""Colour and marker of each policy."""
+
+
+def _changes(axes: Axes, picture: Picture) -> None:
+    changes = list(picture.changes)[::-1]
+    axes.set_title(f"The pools that gain or lose most ({picture.unit}; less is better)")
+    colours = ["#c8553d" if change.amount > 0 else "#2a7f62" for change in changes]
+    axes.barh([change.name for change in changes], [change.amount for change in changes], color=colours, height=0.7)
+    axes.axvline(0, color="#333333", lw=0.8)
+    axes.grid(axis="x", alpha=0.25)
+
+
+def _span(spells: Sequence[Spell]) -> tuple[float, float]:
+    if not spells:
+        return 0.0, 1.0
+    begins = min(spell.begins_s for spell in spells)
+    return begins, max(begins + 1.0, max(spell.ends_s for spell in spells))
+
+
+def _in_time(axes: Axes, begins: float, ends: float) -> None:
+    """Write the times of a span below it: clock and date, as far as they differ."""
+    axes.set_xlim(begins, ends)
+    marks = [begins + (ends - begins) * n / 6 for n in range(7)]
+    form = "%H:%M:%S" if ends - begins < 900 else "%H:%M" if ends - begins < 86_400 else "%m-%d %H:%M"
+    axes.set_xticks(marks, [datetime.fromtimestamp(at, UTC).strftime(form) for at in marks])
+
+
+def _page(picture: Picture, svg: str) -> str:
+    rows = "".join(f"<tr><td>{html.escape(name)}<td>{html.escape(value)}" for name, value in picture.figures)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(picture.title)}</title>'
+        "<style>body{font:14px sans-serif;max-width:72em;margin:2em auto}svg{width:100%;height:auto}"
+        "td{padding:.2em 1.5em .2em 0;border-bottom:1px solid #ddd}</style>"
+        f"<h1>{html.escape(picture.title)}</h1><table>{rows}</table>{svg[svg.index('<svg') :]}</html>\n"
+    )
