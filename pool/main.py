@@ -26,7 +26,7 @@ from pool.config.show import effective
 from pool.config.values import address
 from pool.config.watch import Watch
 from pool.core.errors import PoolError
-from pool.core.events import Reconfigure
+from pool.core.events import Decision, Reconfigure
 from pool.core.groups import held_groups
 from pool.core.reasons import Reason
 from pool.core.settings import Rules
@@ -41,6 +41,7 @@ from pool.signals import Signals
 from pool.statedir import OPERATOR_TOKEN_FILE, StateDir
 from pool.store.sql import SqlStore
 from pool.tokens import Tokens, UnsafeFile, read_private
+from pool.wire import ShadowAnswer
 
 if TYPE_CHECKING:
     from pool.backends.existing.backend import ExistingBackend
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from pool.holds.flyte import Flyte
     from pool.kube.review import Reviewer
     from pool.kube.role import RoleLabel
+    from pool.replay.shadow import Shadow
 
 log = structlog.get_logger("warmpool")
 T = TypeVar("T")
@@ -313,6 +315,9 @@ class Service:
         self.daemon.observe(_guarded(self.metrics.observe, "metrics"))
         self._journal = Journal(lambda: self.daemon.state, debug=config.log.level == "debug")
         self.daemon.observe(_guarded(self._journal.observe, "journal"))
+        self._shadow: Shadow | None = None
+        self._shadow_failed = False
+        self.daemon.observe(self._follow)
         self.daemon.observe_commits(self.metrics.observe_commit)
         self.access = Access.load_or_create(config.tokens / "tokens.yaml")
         self._review = make_reviewer(config)
@@ -325,6 +330,26 @@ class Service:
     def _rules(self, config: Config, floors: dict[str, int]) -> Rules:
         rules = build_rules(config, floors, machine_milli_cpu=self._machine_milli_cpu)
         return rules if self._existing is None else self._existing.roster.over(rules)
+
+    def _follow(self, decision: Decision) -> None:
+        """Have the policy in the shadow follow a decision; one that fails is out of it until the next reload."""
+        section = self.config.shadow
+        if section is None or self._shadow_failed or not self.daemon.ready:
+            return
+        try:
+            if self._shadow is None:
+                from pool.replay.shadow import Shadow
+
+                rules = build_rules(self.config.shadowed(), self.daemon.state.rules.floors)
+                told = self.metrics.observe_shadow
+                self._shadow = Shadow(section.reclaim.type, rules, lambda: self.daemon.state, decision.now, told)
+            self._shadow.observe(decision)
+        except Exception:
+            log.exception("the policy in the shadow failed, and is followed no more")
+            self._shadow, self._shadow_failed = None, True
+
+    def _compare(self) -> ShadowAnswer | None:
+        return self._shadow.told(self.daemon.clock.now()) if self._shadow is not None else None
 
     def _on_roster(self) -> None:
         """A cluster of somebody else's told what it is: the rules follow."""
@@ -371,7 +396,7 @@ class Service:
             self.metrics.observe_reload(ok=False)
             log.error(f"the configuration was not reloaded, the old one stays in force: {error}")
             return
-        self.config = config
+        self.config, self._shadow, self._shadow_failed = config, None, False
         if self._existing is not None:
             self._existing.announce()
         self._watch_tokens()
@@ -432,6 +457,7 @@ class Service:
             refused=self.metrics.observe_refusal,
             review=self._review,
             config=lambda: effective(self.config),
+            shadow=self._compare,
         )
         server = await listen(app, where.host, where.port, allow_remote=self.config.listen_publicly)
         signals = Signals(self.reload)

@@ -493,6 +493,43 @@ class LedgerList(Message):
     next: str | None = Field(None, description="There are more: ask again with `after` set to this.")
 
 
+class ShadowItem(Message):
+    """What the live policy and the one in its shadow came to."""
+
+    pool: str = Field(description="Digest of the key; empty for all of them together.")
+    pool_name: str
+    tenant: str
+    leases: int
+    both: int = Field(description="Leases that were a hit, and would have been.")
+    live_only: int = Field(description="That were a hit, and would not have been.")
+    shadow_only: int = Field(description="That were none, and would have been.")
+    neither: int
+    live_idle_s: float = Field(description="Cluster seconds that stood idle.")
+    shadow_idle_s: float = Field(description="That would have.")
+    live_starts: int
+    shadow_starts: int
+
+
+class ShadowDifference(Message):
+    """A lease that was a hit and would not have been, or the other way."""
+
+    at: float
+    lease: str
+    pool: str
+    live: Outcome
+    shadow: Outcome
+
+
+class ShadowAnswer(Message):
+    """A candidate policy on live demand, beside the live one; nothing that it decides is done."""
+
+    policy: str
+    since: float = Field(description="From when on it was followed: the daemon's start, or the last reload.")
+    items: list[ShadowItem] = Field(description="The pools in which most differs, 200 at most.")
+    total: ShadowItem
+    differences: list[ShadowDifference] = Field(description="The latest leases in which both differ, the last first.")
+
+
 class LeaseAnswer(RootModel[LeaseView | WaiterView]):
     """A lease; while it is queued, the waiter that has its id."""
 

@@ -23,6 +23,7 @@ from pool.api.routes import ROUTES
 from pool.api.service import check_ready
 from pool.core.errors import PoolError
 from pool.core.reasons import Reason
+from pool.wire import ShadowAnswer
 
 MAX_BODY_BYTES = 1024 * 1024
 API: web.AppKey[Api] = web.AppKey("api", Api)
@@ -38,6 +39,7 @@ def create_app(
     refused: Callable[[Reason], None] = lambda reason: None,
     review: Review | None = None,
     config: Callable[[], dict[str, Any]] = dict,
+    shadow: Callable[[], ShadowAnswer | None] = lambda: None,
 ) -> web.Application:
     """Return the application.
 
@@ -49,9 +51,10 @@ def create_app(
             those are in its decisions.
         review: knows callers whom `access` does not; None if there are no others.
         config: returns the configuration in force as plain data, without secrets.
+        shadow: returns how a candidate policy compares, None if there is none.
     """
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    api = app[API] = Api(daemon, access, registry, refused, review, config)
+    api = app[API] = Api(daemon, access, registry, refused, review, config, shadow)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _bound(api, route), name=route.name)
     app.router.add_route("GET", "/openapi.json", _openapi_handler())

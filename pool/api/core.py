@@ -19,7 +19,7 @@ from pool.core.events import Done, Ended, Event, Rejected, Renewed
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster, Lease, Pool, Waiter
 from pool.core.reasons import Reason
-from pool.wire import KeySpec, Request
+from pool.wire import KeySpec, Request, ShadowAnswer
 
 R = TypeVar("R", Renewed, Ended, Done)
 
@@ -34,6 +34,7 @@ class Api:
         registry: of the metrics, None if there are none.
         refused: told the reason of each request that was refused.
         config: returns the configuration in force as plain data, without secrets.
+        shadow: returns how a candidate policy compares, None if there is none.
         keys: normalised keys, remembered.
         listening: the connections that wait for a grant.
     """
@@ -46,6 +47,7 @@ class Api:
         refused: Callable[[Reason], None] = lambda reason: None,
         review: Review | None = None,
         config: Callable[[], dict[str, Any]] = dict,
+        shadow: Callable[[], ShadowAnswer | None] = lambda: None,
     ) -> None:
         self.daemon = daemon
         self.access = access
@@ -53,6 +55,7 @@ class Api:
         self.refused = refused
         self.review = review
         self.config = config
+        self.shadow = shadow
         self.keys = Keys()
         self.listening = Listening(daemon)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pool.core import learning
 from pool.core.events import Queued
+from pool.core.explain import worth
 from pool.core.key import describe
 from pool.core.model import Cluster, ClusterState, Evidence, Lease, LeaseState, Mode, Outcome, Waiter
-from pool.core.state import State
+from pool.core.state import UNUSED, State
 
 _MODES = {
     Mode.WARM_ONLY: "It wanted an idle cluster at once or none.",
@@ -95,11 +97,25 @@ def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
         out.append(f"It is granted to nobody new: {_lower(cluster.degraded)}")
     elif cluster.cordoned:
         out.append("It is cordoned: it is granted to nobody new.")
+    out += _kept(state, cluster, now)
     if cluster.state is ClusterState.WARM_HEAD:
         out.append("It gets its workers back when somebody asks, which takes less time than a start.")
     if cluster.retires_at and cluster.state in (ClusterState.IDLE, ClusterState.WARM_HEAD, ClusterState.LEASED):
         out.append(_retires(cluster, now))
     return out
+
+
+def _kept(state: State, cluster: Cluster, now: float) -> list[str]:
+    """Return how long a cluster that nobody uses is kept, and why, in the policy's numbers."""
+    if cluster.state not in UNUSED or state.settings(cluster.pool).standing is not None:
+        return []
+    until = max(learning.keep_until(state, cluster, now), cluster.hold_until)
+    if until > now:
+        out = [f"Unless somebody asks for it, it is stopped in {span(until - now)}."]
+    else:
+        out = ["It is over its idle time, and kept as long as the pool wants so many idle clusters."]
+    numbers = (learning.why(state, cluster), worth(state, cluster.pool))
+    return [*out, *(_sentence(said) for said in numbers if said)]
 
 
 def _evidence(evidence: Evidence) -> list[str]:

@@ -36,6 +36,7 @@ from pool.wire import (
     RenewManyRequest,
     ResizeRequest,
     RevokeRequest,
+    ShadowAnswer,
     WaiterList,
     WaiterQuery,
 )
@@ -167,6 +168,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET", "/v1/config", "getConfig", service.config, "Get the configuration in force", "service", Role.OPERATOR,
         answer=ConfigAnswer,
+    ),
+    Route(
+        "GET", "/v1/shadow", "getShadow", service.shadow, "Compare a candidate policy", "service", Role.OPERATOR,
+        answer=ShadowAnswer, reasons=(Reason.CONFLICT,),
     ),
     Route(
         "GET", "/healthz", "healthz", service.healthz, "Is it alive?", "service", None,

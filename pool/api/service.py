@@ -14,7 +14,7 @@ from pool import __version__
 from pool.api.core import Api, Ask
 from pool.api.problems import ApiError
 from pool.core.reasons import Reason
-from pool.wire import ConfigAnswer, Health
+from pool.wire import ConfigAnswer, Health, ShadowAnswer
 
 
 async def healthz(api: Api, ask: Ask) -> Health:
@@ -66,6 +66,15 @@ async def metrics(api: Api, ask: Ask) -> web.Response:
 async def config(api: Api, ask: Ask) -> ConfigAnswer:
     """Return the configuration in force, without secrets; it can be read back."""
     return ConfigAnswer(config=api.config())
+
+
+async def shadow(api: Api, ask: Ask) -> ShadowAnswer:
+    """Return how a candidate policy would have done on the demand since the daemon began to compare."""
+    found = api.shadow()
+    if found is None:
+        remedy = "Name a policy in the configuration, as in `shadow: {reclaim: auto}`."
+        raise ApiError(Reason.CONFLICT, "There is no policy in the shadow.", remedy=remedy)
+    return found
 
 
 async def docs(api: Api, ask: Ask) -> web.Response:

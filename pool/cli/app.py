@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 
 from pool import __version__
-from pool.cli import configuring, connecting, history, leasing, ledger, looking, operating, simulating
+from pool.cli import (
+    advising,
+    configuring,
+    connecting,
+    history,
+    leasing,
+    ledger,
+    looking,
+    operating,
+    shadowing,
+    simulating,
+)
 from pool.cli.context import where
 from pool.cli.errors import Group
 from pool.cli.talk import Where
@@ -115,6 +126,8 @@ app.command()(operating.prewarm)
 app.command()(operating.resize)
 app.command()(operating.revoke)
 app.command()(simulating.simulate)
+app.command()(advising.advise)
+app.command()(shadowing.shadow)
 app.command()(ledger.ledger)
 app.add_typer(configuring.app, name="config")
 app.add_typer(history.app, name="history")

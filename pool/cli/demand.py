@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -14,17 +16,42 @@ from pool.cli.period import moment
 from pool.cli.talk import Operator
 
 if TYPE_CHECKING:
-    from pool.replay import Job
+    from pool.replay import Job, Times
 
 Trace = Annotated[Path | None, typer.Option("--trace", "-t", help="File with the demand.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="philly, openb, azure, history or requests.")]
+Starts = Annotated[
+    list[str] | None, typer.Option("--start", help="How long a start took; repeat it, and each is as likely.")
+]
+BreakEven = Annotated[str, typer.Option("--break-even", help="Idle time that costs as much as one miss: 600, 10m.")]
+LiveStarts = Annotated[
+    bool, typer.Option("--live-starts", help="Starts take their time in the replay, instead of being charged.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn: the same seed gives the same figures.")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Draw it: FILE.svg, or FILE.html. Needs warmpool[plots].")]
 History = Annotated[
     str | None, typer.Option("--history", help="What the daemon was asked since then, instead of a file: last-7d.")
 ]
 
 
-def demand(ctx: typer.Context, trace: Path | None, format_: str, history: str | None) -> list[Job]:
-    """Return the jobs that the command line names, first come first.
+STARTS = 1_000
+"""So many starts of a daemon's history are drawn from, the latest."""
+
+
+class Demand(NamedTuple):
+    """What was asked, and how long starts took while it was.
+
+    Attributes:
+        jobs: first come first.
+        starts_s: what leases waited for a start; empty if that is not known.
+    """
+
+    jobs: list[Job]
+    starts_s: tuple[float, ...] = ()
+
+
+def demand(ctx: typer.Context, trace: Path | None, format_: str, history: str | None) -> Demand:
+    """Return the demand that the command line names.
 
     Raises:
         CommandError: it names none, or both a trace and a daemon's history, or there is nothing in them.
@@ -43,14 +70,44 @@ def demand(ctx: typer.Context, trace: Path | None, format_: str, history: str | 
         raise CommandError(f"There is no format {format_!r}.", remedy=f"Name one of {', '.join(FORMATS)}.")
     if trace is None:
         raise TypeError("one of both is given")
-    return read(trace, format_)
+    return Demand(read(trace, format_))
 
 
-def _asked(ctx: typer.Context, since: str) -> list[Job]:
+def _asked(ctx: typer.Context, since: str) -> Demand:
+    from pool.core.model import Outcome
     from pool.replay.history import jobs_of
 
     with Operator(where(ctx)) as daemon:
-        jobs = jobs_of(daemon.items("/v1/history", since=moment(since, "--history", time.time())))
+        items = list(daemon.items("/v1/history", since=moment(since, "--history", time.time())))
+    jobs = jobs_of(items)
     if not jobs:
         raise CommandError(f"--history: the daemon was asked for nothing in {since}.", remedy="Say a longer time.")
-    return jobs
+    return Demand(jobs, tuple(item["wait_s"] for item in items if item["outcome"] == Outcome.COLD)[-STARTS:])
+
+
+def times_of(asked: Demand, start: Sequence[str] | None, *, reset: str = "0", live_starts: bool = False) -> Times:
+    """Return how long clusters take: as the command line says, else as they took when it was asked.
+
+    Raises:
+        CommandError: one is no duration.
+    """
+    from pool.replay import Times
+
+    given = tuple(seconds_of(text, "--start") for text in start or ())
+    times = Times(reset_s=seconds_of(reset, "--reset"), charged=not live_starts)
+    starts_s = given or asked.starts_s
+    return replace(times, starts_s=starts_s) if starts_s else times
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Return the seconds that an option says.
+
+    Raises:
+        CommandError: it is no duration.
+    """
+    from pool.config.values import seconds
+
+    try:
+        return seconds(float(text) if text.replace(".", "", 1).isdigit() else text)
+    except ValueError as error:
+        raise CommandError(f"{option}: {error}.") from None

@@ -15,7 +15,6 @@ from pool.cli.talk import Operator
 
 if TYPE_CHECKING:
     from pool.config import Config
-    from pool.core.policy import Reclaim
     from pool.core.settings import Rules
     from pool.replay import Job, Replay, Times
     from pool.windows import Window
@@ -87,18 +86,14 @@ def play_config(
     jobs: Sequence[Job],
     times: Times,
     *,
-    reclaim: Reclaim | None = None,
     seed: int = 0,
     timeline: bool = False,
     told: Callable[[int], None] = lambda done: None,
 ) -> Replay:
-    """Return a replay of a configuration that has run; with `reclaim` in place of what its pools say."""
+    """Return a replay of a configuration that has run."""
     from pool.config import build_rules, windows_of
 
     rules = build_rules(config, {})
-    if reclaim is not None:
-        said, instead = rules.settings_for, reclaim
-        rules = replace(rules, settings_for=lambda key: replace(said(key), reclaim=instead))
     return play(rules, windows_of(config), jobs, times, seed=seed, timeline=timeline, told=told)
 
 

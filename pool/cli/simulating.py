@@ -11,7 +11,19 @@ import typer
 
 from pool.cli.comparing import compare, is_configuration
 from pool.cli.context import JSON
-from pool.cli.demand import Format, History, Trace, demand
+from pool.cli.demand import (
+    BreakEven,
+    Format,
+    History,
+    LiveStarts,
+    Plot,
+    Seed,
+    Starts,
+    Trace,
+    demand,
+    seconds_of,
+    times_of,
+)
 from pool.cli.errors import CommandError, tell
 from pool.cli.replaying import play, progress
 from pool.cli.show import span, table
@@ -41,21 +53,13 @@ def simulate(
         str | None,
         typer.Option("--against", help="With a configuration: another FILE.yaml, or `current` for the daemon's."),
     ] = None,
-    break_even: Annotated[
-        str, typer.Option("--break-even", help="Idle time that costs as much as one miss: 600, 10m.")
-    ] = "600",
-    start: Annotated[
-        list[str] | None, typer.Option("--start", help="How long a start took; repeat it, and each is as likely.")
-    ] = None,
-    live_starts: Annotated[
-        bool, typer.Option("--live-starts", help="Starts take their time in the replay, instead of being charged.")
-    ] = False,
+    break_even: BreakEven = "600",
+    start: Starts = None,
+    live_starts: LiveStarts = False,
     reset: Annotated[str, typer.Option("--reset", help="How long a reset takes.")] = "0",
     ceiling: Annotated[int | None, typer.Option("--ceiling", min=1, help="Clusters that may exist at once.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of what is drawn: the same seed gives the same figures.")] = 0,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw it: FILE.svg, or FILE.html. Needs warmpool[plots].")
-    ] = None,
+    seed: Seed = 0,
+    plot: Plot = None,
     json: JSON = False,
 ) -> None:
     """Replay demand through the daemon's own decisions in simulated time.
@@ -77,12 +81,10 @@ def simulate(
       warmpool simulate --history last-7d --policy candidate.yaml --against current --plot whatif.html
       warmpool simulate -t philly_jobs.csv -f philly -p '{type: fixed_ttl, ttl: 5m}' --json
     """
-    from pool.replay import Times, report
+    from pool.replay import report
 
     began = time.perf_counter()
-    break_even_s = _seconds(break_even, "--break-even")
-    measured = {"starts_s": tuple(_seconds(text, "--start") for text in start)} if start else {}
-    times = Times(**measured, reset_s=_seconds(reset, "--reset"), charged=not live_starts)  # type: ignore[arg-type]
+    break_even_s = seconds_of(break_even, "--break-even")
     if against is not None or is_configuration(policy):
         if against is None or not is_configuration(policy):
             raise CommandError(
@@ -91,11 +93,13 @@ def simulate(
             )
         if ceiling is not None:
             raise CommandError("--ceiling: a configuration has its own.", remedy="Write it into the file.")
-        asked = demand(ctx, trace, format_, history)
-        compare(ctx, policy, against, asked, times, break_even_s=break_even_s, seed=seed, json=json, plot=plot)
+    else:
+        rules = _rules(reclaim_policy(policy, break_even_s), ceiling)
+    asked = demand(ctx, trace, format_, history)
+    jobs, times = asked.jobs, times_of(asked, start, reset=reset, live_starts=live_starts)
+    if against is not None:
+        compare(ctx, policy, against, jobs, times, break_even_s=break_even_s, seed=seed, json=json, plot=plot)
         return
-    rules = _rules(reclaim_policy(policy, break_even_s), ceiling)
-    jobs = demand(ctx, trace, format_, history)
     with progress(len(jobs)) as told:
         replay = play(rules, (), jobs, times, seed=seed, told=told, timeline=plot is not None)
     outcome = report(replay.ledger, jobs, break_even_s, times, refused=replay.refused)
@@ -148,15 +152,6 @@ def reclaim_policy(text: str, break_even_s: float) -> Reclaim:
         raise CommandError(f"--policy {text}: {what}.", remedy=f"Policies are {', '.join(RECLAIMS)}.") from None
     policy: Reclaim = chosen.build()
     return policy
-
-
-def _seconds(text: str, option: str) -> float:
-    from pool.config.values import seconds
-
-    try:
-        return seconds(float(text) if text.replace(".", "", 1).isdigit() else text)
-    except ValueError as error:
-        raise CommandError(f"{option}: {error}.") from None
 
 
 def _rules(reclaim: Reclaim, clusters: int | None) -> Rules:

@@ -54,6 +54,7 @@ def _checked(marked: Marked) -> Config:
                 marked.problem(("backend", *place), text)
         _check_pools(config, marked)
         _check_workers(config, marked)
+        _check_shadow(config, marked)
     marked.raise_problems()
     return config.completed()
 
@@ -126,6 +127,13 @@ def _check_workers(config: Config, marked: Marked) -> None:
             marked.problem((*here, "workers_idle_ttl"), text)
         if getattr(pool.reclaim, "workers_ttl", 0):
             marked.problem((*here, "reclaim", "workers_ttl"), text)
+
+
+def _check_shadow(config: Config, marked: Marked) -> None:
+    names = {*(pool.name for pool in config.pools), DEFAULT_POOL}
+    for i, name in enumerate(config.shadow.pools if config.shadow is not None else ()):
+        if name not in names:
+            marked.problem(("shadow", "pools", i), f"there is no pool {name!r}")
 
 
 def _check_floors(pool: PoolOptions, ceiling: CeilingSection, here: Place, marked: Marked) -> None:

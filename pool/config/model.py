@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Field
 
 from pool.config.access import AccessSection
+from pool.config.choice import ReclaimChoice
 from pool.config.existing import ExistingSection
 from pool.config.flyte import FlyteSection
 from pool.config.pools import CeilingSection, PoolOptions, PoolSection, Section
@@ -124,6 +125,13 @@ class TenantSection(Section):
     ceiling: CeilingSection = Field(description="The most of each such tenant.")
 
 
+class ShadowSection(Section):
+    """A candidate policy that runs beside the live ones on live demand. Nothing that it decides is done."""
+
+    reclaim: ReclaimChoice = Field(description="Policy that would stop idle clusters.")
+    pools: list[str] = Field([], description="Names of the pools that it would be for; all of them if empty.")
+
+
 class LogSection(Section):
     """What the daemon says of itself on stderr."""
 
@@ -156,6 +164,9 @@ class Config(Section):
     log: LogSection = LogSection()
     defaults: PoolOptions = Field(PoolOptions(), description="Settings of every pool that does not say otherwise.")
     pools: list[PoolSection] = Field([], description="Pools; the first that matches a key is its pool.")
+    shadow: ShadowSection | None = Field(
+        None, description="A candidate policy that is compared with the live ones; none if not given."
+    )
 
     @property
     def tokens(self) -> Path:
@@ -166,6 +177,19 @@ class Config(Section):
     def store_url(self) -> str:
         """The URL of the store: the one given, or a SQLite file in `state_dir`. One in `url_file` is not read here."""
         return self.store.url or f"sqlite:///{self.state_dir / 'warmpool.sqlite'}"
+
+    def shadowed(self) -> Config:
+        """Return the (completed) configuration as it would be with what is in the shadow."""
+        shadow = self.shadow
+        if shadow is None:
+            return self
+        pools = [
+            pool.model_copy(update={"reclaim": shadow.reclaim})
+            if not shadow.pools or pool.name in shadow.pools
+            else pool
+            for pool in self.pools
+        ]
+        return self.model_copy(update={"pools": pools})
 
     def completed(self) -> Config:
         """Return the configuration with `defaults` put into each pool, and a last pool that takes every other key."""

@@ -14,6 +14,7 @@ from pool.core.events import (
     StartFailed,
     Stopped,
 )
+from pool.core.explain import worth
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import Cluster, ClusterState, Mode, Pool
 from pool.core.reasons import Reason
@@ -297,8 +298,8 @@ def keep_due(turn: Turn, cluster_id: str) -> float | None:
     if capacity.floor_needs(state, cluster, now):
         return now + capacity.FLOOR_LOOK_S
     idle_s, kept_s = now - cluster.idle_since, max(0.0, due - cluster.idle_since)
-    learned = learning.why(state, cluster)
-    detail = f"idle for {idle_s:.0f} s, over its {kept_s:.0f} s" + (f": {learned}" if learned else "")
+    why = "; ".join(filter(None, (learning.why(state, cluster), worth(state, cluster.pool))))
+    detail = f"idle for {idle_s:.0f} s, over its {kept_s:.0f} s" + (f": {why}" if why else "")
     turn.stop_cluster(cluster, Reason.IDLE_TTL, detail)
     return None
 

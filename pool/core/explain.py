@@ -81,3 +81,18 @@ def _expected_at(state: State, waiter: Waiter, position: int, now: float) -> flo
             times += [second + lease_s] * index.granted[second]
     times.sort()
     return times[position - 1] if position <= len(times) else None
+
+
+def worth(state: State, digest: str) -> str:
+    """Return what an idle hour of a pool's cluster and a start of one cost, in numbers; empty without prices."""
+    prices, start_s = state.settings(digest).prices, state.typical_start_s(digest)
+    hour = prices.idle(state.pools[digest].key.footprint)
+    if not hour:
+        return ""
+    if start_s is None:
+        return f"an hour of it idle costs {hour:,.2f}"
+    start = (hour + prices.waiting) * start_s / 3600
+    return (
+        f"an hour of it idle costs {hour:,.2f}, and a start of {start_s:.0f} s, with who waits for it, {start:,.2f}:"
+        f" as much as {3600 * start / hour:.0f} s of idle time"
+    )

@@ -116,6 +116,10 @@ class Metrics:
         """Count one request that the API refused, other than an acquire that a decision rejected."""
         self._child(self.series.refusals, reason.value).inc()
 
+    def observe_shadow(self, pool: str, live: bool, shadow: bool) -> None:
+        """Count one lease of a configured pool: whether it was a hit, and whether it would have been in the shadow."""
+        self._child(self.series.shadow, pool, "hit" if live else "miss", "hit" if shadow else "miss").inc()
+
     def observe_reload(self, *, ok: bool) -> None:
         """Count one reload of the configuration: taken, or refused as a whole."""
         self._child(self.series.reloads, "ok" if ok else "refused").inc()

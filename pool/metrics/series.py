@@ -114,6 +114,13 @@ class Series:
             "pool",
             "source",
         )
+        self.shadow = counter(
+            "shadow_grants",
+            "Leases by what they were (hit, miss), and what they would have been with the policy in the shadow.",
+            "pool",
+            "live",
+            "shadow",
+        )
         self.drift = counter(
             "drift", "Differences that reconcile found between the backend and the pool, by kind.", "kind"
         )

@@ -52,7 +52,7 @@ def fixed_times(jobs: Sequence[Job], times: Times) -> list[Point]:
     start_s = fmean(times.starts_s)
     points = []
     for idle_s in IDLE_TIMES_S:
-        hits = bisect_right(gaps, idle_s) if idle_s else 0
+        hits = bisect_right(gaps, idle_s)
         idle = kept[hits] + idle_s * (len(gaps) - hits)
         points.append(Point(_short(idle_s), idle, start_s * (1 - hits / len(jobs)), hits / len(jobs)))
     return points

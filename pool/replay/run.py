@@ -86,7 +86,7 @@ class Replay:
         seed: int = 0,
         ledger: Callable[[Mapping[str, float]], Ledger] = Ledger,
     ) -> None:
-        self._rules = replace(rules, settings_for=_undisturbed(rules.settings_for))
+        self._rules = replace(rules, settings_for=undisturbed(rules.settings_for))
         self._store = store
         self._times = times
         self._rng = random.Random(seed)  # noqa: S311 a simulation, not a secret
@@ -219,7 +219,7 @@ class Replay:
         heapq.heappush(self._coming, (at, next(self._order), event))
 
 
-def _undisturbed(settings_for: Callable[[ClusterKey], PoolSettings]) -> Callable[[ClusterKey], PoolSettings]:
+def undisturbed(settings_for: Callable[[ClusterKey], PoolSettings]) -> Callable[[ClusterKey], PoolSettings]:
     """Return settings under which nobody is looked after who cannot fail here.
 
     Holders neither vanish nor have to renew, starts and resets end: without the looks at them a replay decides half as

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from policies.learned import Learned
 from pool.access import Access
 from pool.api.app import NotLoopback, create_app, is_loopback, serve
 from pool.api.explain import clock, span
@@ -14,8 +16,9 @@ from pool.core.errors import PoolError
 from pool.core.events import Lost, Progress, Renew, ResetDone, StartFailed
 from pool.core.model import ClusterState, Wear
 from pool.core.reasons import Reason
+from pool.core.settings import Prices, Rules
 
-from .conftest import Hands, Http, proof, until, wish
+from .conftest import Hands, Http, proof, settings_for, until, wish
 
 
 async def told(http: Http, lease_id: str) -> list[str]:
@@ -227,6 +230,33 @@ async def test_a_cluster_is_explained_from_its_start_to_its_end(warm: Http, hand
     hands.clean_all()
     assert cluster_id not in hands.state.clusters
     assert "It was gone at 2023-11-14 22:13:35 UTC." in await story_of(warm, cluster_id)
+
+
+async def test_an_idle_cluster_says_until_when_it_is_kept_and_why_in_numbers(warm: Http, hands: Hands) -> None:
+    prices = Prices(cpu=2.0, waiting=58.0)
+    learns = Learned(300.0)
+    hands.state.set_rules(Rules(lambda key: replace(settings_for(key), prices=prices, reclaim=learns)))
+    for n in range(8):
+        grant = await warm.granted(f"r-{n}")
+        hands.pass_time(5)
+        await warm.post(f"/v1/leases/{grant['lease_id']}/release", proof(grant))
+        hands.clean_all()
+        hands.pass_time(20)
+    cluster_id = grant["cluster"]["id"]
+    # The median, with one that took no time.
+    hands.state.index[grant["pool"]].start_s.add(30.0)
+    told = await story_of(warm, cluster_id)
+    assert told[4].startswith("Unless somebody asks for it, it is stopped in ")
+    assert told[5].startswith("Of idle times like this one (")
+    assert "% end within " in told[5]
+    costs = (
+        "n hour of it idle costs 2.00, and a start of 15 s, with who waits for it, 0.25: as much as 450 s of idle time"
+    )
+    assert told[6] == f"A{costs}."
+    # Kept with the reason for which it was stopped, so that it can be asked after it is gone.
+    hands.pass_time(600)
+    hands.clean_all()
+    assert f"; a{costs}." in (await story_of(warm, cluster_id))[-1]
 
 
 async def test_a_start_that_failed_is_explained_by_what_the_backend_said(http: Http, hands: Hands) -> None:

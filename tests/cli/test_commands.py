@@ -253,3 +253,23 @@ def test_a_candidate_is_tried_on_the_daemons_history_against_its_configuration(d
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["candidate"]["hits"] == 0
     assert last["candidate"]["leases"] == last["against"]["leases"] >= 1
+
+
+def test_a_policy_in_the_shadow_is_compared_and_nothing_of_it_is_done(tmp_path: Path) -> None:
+    with Served(tmp_path, config=SIMULATED + "shadow: {reclaim: never_keep}\n") as daemon:
+        for _ in range(3):
+            assert daemon.run("lease", "--tenant", "dark/d", "--", sys.executable, "-c", "").returncode == 0
+        table = daemon.run("shadow")
+        assert table.returncode == 0, table.stderr
+        assert table.stdout.startswith("In the shadow: never_keep, for ")
+        answer = json.loads(daemon.run("shadow", "--json").stdout)
+        total = answer["total"]
+        assert (total["leases"], total["both"], total["shadow_only"], total["shadow_starts"]) == (3, 0, 0, 3)
+        assert total["live_starts"] < 3
+        assert total["live_idle_s"] > total["shadow_idle_s"] == 0.0
+        daemon.config.write_text(SIMULATED)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.until(lambda: "was reloaded" in daemon.said(), "the reload")
+        done = daemon.run("shadow")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("error: There is no policy in the shadow. Name a policy in the configuration")

@@ -18,7 +18,7 @@ from pool.cli.talk import Where, find
 
 COMMANDS = [
     "serve", "demo", "lease", "connector", "pools", "clusters", "leases", "queue", "explain", "cordon", "uncordon",
-    "drain", "prewarm", "resize", "revoke", "simulate", "ledger", "config", "history",
+    "drain", "prewarm", "resize", "revoke", "simulate", "advise", "shadow", "ledger", "config", "history",
 ]  # fmt: skip
 
 

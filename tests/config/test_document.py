@@ -7,7 +7,7 @@ from pool.config.document import page
 from pool.config.pools import PoolOptions
 
 # These names are also settings of other sections.
-SHARED = {"ceiling", "min_idle", "buffer"}
+SHARED = {"ceiling", "min_idle", "buffer", "reclaim"}
 
 
 def test_the_page_about_the_configuration_is_up_to_date() -> None:

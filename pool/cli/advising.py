@@ -1,0 +1,238 @@
+"""The command that proposes settings for each pool, with the evidence, as YAML that is ready to paste."""
+
+from __future__ import annotations
+
+import json as json_
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pool.cli.context import JSON
+from pool.cli.demand import (
+    BreakEven,
+    Format,
+    History,
+    LiveStarts,
+    Plot,
+    Seed,
+    Starts,
+    Trace,
+    demand,
+    seconds_of,
+    times_of,
+)
+from pool.cli.errors import tell
+from pool.cli.replaying import CURRENT, configuration, play_config, progress
+from pool.cli.show import span
+
+if TYPE_CHECKING:
+    from pool.config import Config
+    from pool.core.key import ClusterKey
+    from pool.core.settings import Prices
+    from pool.replay import Job, Replay
+    from pool.replay.advise import Advice
+    from pool.replay.compare import Figures
+
+TRIED: tuple[dict[str, Any], ...] = (
+    {"type": "auto"},
+    {"type": "never_keep"},
+    *({"type": "fixed_ttl", "ttl": ttl} for ttl in ("1m", "3m", "10m", "30m", "1h", "3h")),
+)
+"""The policies that are tried, as a configuration writes them."""
+
+
+def advise(
+    ctx: typer.Context,
+    trace: Trace = None,
+    format_: Format = "requests",
+    history: History = None,
+    config: Annotated[
+        str, typer.Option("--config", "-c", help="The configuration to improve: a file, or `current` for the daemon's.")
+    ] = CURRENT,
+    break_even: BreakEven = "600",
+    start: Starts = None,
+    live_starts: LiveStarts = False,
+    seed: Seed = 0,
+    plot: Plot = None,
+    json: JSON = False,
+) -> None:
+    """Propose settings for each configured pool, from what they would have cost on demand that was.
+
+    Every policy is replayed on all of it, and each pool gets the one that costs least there, if it saves 2 % or more:
+    by the prices in the configuration, or where there are none, by idle time and --break-even for each miss. What all
+    proposals together would have cost is replayed too. The answer is the `pools:` of a configuration file, with the
+    evidence as comments.
+
+    \b
+    Examples:
+      warmpool advise --history last-7d
+      warmpool advise --history last-30d --plot frontier.svg > pools.yaml
+      warmpool advise --trace week.csv --format history --config warmpool.yaml --start 52s
+    """
+    from pool.config import build_rules
+    from pool.replay.advise import advise as advised
+    from pool.replay.advise import by_name
+
+    now = configuration(ctx, config)
+    asked = demand(ctx, trace, format_, history if trace is not None or history is not None else "last-7d")
+    jobs, times = asked.jobs, times_of(asked, start, live_starts=live_starts)
+    break_even_s = seconds_of(break_even, "--break-even")
+    rules = build_rules(now, {})
+    keys = {job.key.digest: job.key for job in jobs}
+
+    def prices(key: ClusterKey) -> Prices:
+        return rules.settings_for(key).prices
+
+    def figures(replay: Replay) -> tuple[dict[str, Figures], Figures]:
+        found, total = by_name(replay, keys, lambda key: rules.settings_for(key).name, prices, break_even_s)
+        return found, total.total
+
+    with progress(len(jobs), len(TRIED) + 2) as told:
+        before, was = figures(play_config(now, jobs, times, seed=seed, told=told))
+        worth = _worth(was)
+        found: dict[str, tuple[dict[str, Figures], Figures]] = {}
+        for policy in TRIED:
+            replay = play_config(_with(now, lambda pool, p=policy: p), jobs, times, seed=seed, told=told)  # type: ignore[misc]
+            found[_name(policy)] = figures(replay)
+        advice = advised(before, {name: by for name, (by, _) in found.items()}, worth)
+        best = {one.pool: one.best for one in advice}
+        proposed = _with(now, lambda pool: _POLICIES.get(best.get(pool, "")))
+        last = play_config(proposed, jobs, times, seed=seed, told=told, timeline=plot is not None)
+        _, then = figures(last)
+    if plot is not None:
+        _plot(plot, last, {"as it is": was, **{name: total for name, (_, total) in found.items()}})
+    if json:
+        _json(advice, was, then, proposed)
+    else:
+        print(_yaml(advice, was, then, proposed, jobs, times.starts_s, worth), end="")
+
+
+def _name(policy: Mapping[str, Any]) -> str:
+    return f"{policy['type']} {policy['ttl']}" if "ttl" in policy else str(policy["type"])
+
+
+_POLICIES = {_name(policy): policy for policy in TRIED}
+
+
+def _worth(now: Figures) -> Callable[[Figures], float]:
+    """Return what figures cost: money where there are prices, else cluster hours with misses."""
+    if now.cost:
+        return lambda one: one.cost
+    return lambda one: one.objective_s / 3600
+
+
+def _with(config: Config, policy_of: Callable[[str], Mapping[str, Any] | None]) -> Config:
+    """Return a configuration with other policies; None leaves a pool's as it is."""
+    from pydantic import TypeAdapter
+
+    from pool.config.choice import ReclaimChoice
+
+    adapter: TypeAdapter[Any] = TypeAdapter(ReclaimChoice)
+    pools = []
+    for pool in config.pools:
+        policy = policy_of(pool.name)
+        update = {} if policy is None else {"reclaim": adapter.validate_python(dict(policy))}
+        pools.append(pool.model_copy(update=update))
+    return config.model_copy(update={"pools": pools})
+
+
+def _sections(config: Config) -> list[dict[str, Any]]:
+    """Return the pools as a file would say them: with what is not the default."""
+    from pool.config import load
+    from pool.config.show import effective
+
+    default = effective(load(None))["pools"][0]
+    sections = []
+    for pool in effective(config)["pools"]:
+        kept = {"name", "match", "key", "reclaim"}
+        sections.append({name: value for name, value in pool.items() if name in kept or default.get(name) != value})
+    return sections
+
+
+def _yaml(
+    advice: Sequence[Advice],
+    was: Figures,
+    then: Figures,
+    proposed: Config,
+    jobs: Sequence[Job],
+    starts_s: Sequence[float],
+    worth: Callable[[Figures], float],
+) -> str:
+    import yaml
+
+    first, last = (datetime.fromtimestamp(job.arrival_s, UTC) for job in (jobs[0], jobs[-1]))
+    typical_s = sorted(starts_s)[len(starts_s) // 2]
+    unit = (
+        "Costs are" if was.cost else "There are no prices: costs are idle cluster hours, and --break-even for misses,"
+    )
+    lines = [
+        f"{len(jobs):,} leases from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, replayed; a start takes"
+        f" {span(typical_s)}.",
+        f"{unit} without leased time. All pools: {_say(was, worth)} as it is,",
+        f"{_say(then, worth)} as proposed.",
+    ]
+    by_pool = {one.pool: one for one in advice}
+    out = [*(f"# {line}" for line in lines), "pools:"]
+    for section in _sections(proposed):
+        one = by_pool.get(section["name"])
+        out += [f"# {line}" for line in _evidence(one, worth)]
+        out.append(yaml.safe_dump([section], sort_keys=False, allow_unicode=True).rstrip())
+    return "\n".join(out) + "\n"
+
+
+def _evidence(one: Advice | None, worth: Callable[[Figures], float]) -> list[str]:
+    if one is None:
+        return ["Nobody asked for it: left as it is."]
+    said = [f"As it is: {one.now.leases:,} leases, {_say(one.now, worth)}."]
+    if one.best:
+        said.append(f"With {one.best}: {_say(one.proposed, worth)}.")
+    else:
+        said.append("Nothing that was tried saves 2 %: left as it is.")
+    others = sorted((worth(figures), name) for name, figures in one.tried.items() if name != one.best)
+    said.append("Tried: " + ", ".join(f"{name} {cost:,.2f}" for cost, name in others) + ".")
+    return said
+
+
+def _say(one: Figures, worth: Callable[[Figures], float]) -> str:
+    return f"{one.hit_rate:.1%} hits, {one.idle_s / 3600:,.1f} idle hours, cost {worth(one):,.2f}"
+
+
+def _json(advice: Sequence[Advice], was: Figures, then: Figures, proposed: Config) -> None:
+    settings = {section["name"]: section for section in _sections(proposed)}
+    pools = [
+        {
+            "pool": one.pool,
+            "proposed": one.best or None,
+            "now": one.now.plain(),
+            "then": one.proposed.plain(),
+            "tried": {name: figures.plain() for name, figures in one.tried.items()},
+            "settings": settings[one.pool],
+        }
+        for one in advice
+    ]
+    print(json_.dumps({"pools": pools}))
+    print(json_.dumps({"now": was.plain(), "then": then.plain(), "changed": sum(bool(one.best) for one in advice)}))
+
+
+def _plot(plot: Path, last: Replay, totals: Mapping[str, Figures]) -> None:
+    from pool.replay.frontier import Point, point
+    from pool.replay.plots import Picture, draw
+    from pool.replay.timeline import Timeline
+
+    def at(name: str, one: Figures) -> Point:
+        return Point(name, one.idle_s, one.waited_s / max(1, one.leases), one.hit_rate)
+
+    ledger = last.ledger
+    fixed = [at(name.removeprefix("fixed_ttl "), one) for name, one in totals.items() if name.startswith("fixed_ttl")]
+    others = [at(name, one) for name, one in totals.items() if not name.startswith("fixed_ttl")]
+    picture = Picture(
+        title="Settings as proposed",
+        spells=ledger.spells if isinstance(ledger, Timeline) else (),
+        fixed=fixed,
+        points=[point("as proposed", ledger.total()), *others],
+    )
+    draw(picture, plot)
+    tell(f"drew {plot}")

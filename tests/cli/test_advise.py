@@ -1,0 +1,89 @@
+"""``warmpool advise``: settings for each pool with the evidence, which a configuration takes as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pool.cli.app import app
+from pool.config import load
+
+CONFIG = """\
+defaults:
+  idle_cost_per_hour: {cpu: 1}
+  waiting_cost_per_hour: 60
+  idle_ttl: 3h
+  max_uses: 77
+pools:
+- {name: often, match: {image: often}, buffer: 1}
+- {name: pinned, key: {image: pinned, tenant: t/d}, min_idle: 0}
+- {name: rare, match: {image: [rare, seldom]}}
+"""
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A configuration, and a day in which one image is asked for every two minutes and another every three hours."""
+    rows = [f"{n * 120},60,often,,t/d" for n in range(200)] + [f"{n * 10_800 + 7},60,rare,,t/d" for n in range(8)]
+    trace, config = tmp_path / "day.csv", tmp_path / "warmpool.yaml"
+    trace.write_text("arrival_s,duration_s,key,group,tenant\n" + "\n".join(rows) + "\n")
+    config.write_text(CONFIG)
+    return trace, config
+
+
+def test_what_is_proposed_is_pasted_and_accepted(files: tuple[Path, Path], tmp_path: Path) -> None:
+    trace, config = files
+    code, out, err = run("advise", "--trace", trace, "--config", config, "--start", "30s")
+    assert (code, err) == (0, "")
+    pasted = tmp_path / "pasted.yaml"
+    pasted.write_text(config.read_text().split("pools:")[0] + out)
+    assert run("config", "check", pasted)[0] == 0, run("config", "check", pasted)[2]
+    old, new = load(config), load(pasted)
+    assert [pool.name for pool in new.pools] == [pool.name for pool in old.pools]
+    for before, after in zip(old.pools, new.pools, strict=True):
+        kept = set(type(after).model_fields) - {"reclaim", "idle_ttl", "idle_jitter", "workers_idle_ttl"}
+        assert {name: getattr(after, name) for name in kept} == {name: getattr(before, name) for name in kept}
+    assert "# Nobody asked for it: left as it is.\n- name: pinned" in out
+    assert "# As it is: 8 leases, 100.0% hits" not in out
+    alone = tmp_path / "alone.yaml"
+    alone.write_text(out)
+    assert run("config", "check", alone)[0] == 0
+
+
+def test_each_pool_gets_what_costs_least_there(files: tuple[Path, Path], tmp_path: Path) -> None:
+    trace, config = files
+    picture = tmp_path / "frontier.svg"
+    code, out, err = run(
+        "advise", "--trace", trace, "--config", config, "--start", "30s", "--json", "--plot", picture
+    )  # fmt: skip
+    assert (code, err) == (0, f"drew {picture}\n")
+    first, last = map(json.loads, out.splitlines())
+    pools = {pool["pool"]: pool for pool in first["pools"]}
+    assert set(pools) == {"often", "rare"}
+    assert pools["rare"]["proposed"] in ("never_keep", "auto", "fixed_ttl 1m")
+    for pool in pools.values():
+        costs = {name: tried["cost"] for name, tried in pool["tried"].items()}
+        if pool["proposed"]:
+            assert pool["then"]["cost"] == min(costs.values()) < 0.98 * pool["now"]["cost"]
+        else:
+            assert min(costs.values()) >= 0.98 * pool["now"]["cost"]
+    assert last["then"]["cost"] == pytest.approx(sum(pool["then"]["cost"] for pool in pools.values()))
+    assert last["changed"] == sum(pool["proposed"] is not None for pool in pools.values())
+    assert "as proposed" in picture.read_text()
+
+
+def test_without_prices_idle_time_and_misses_decide(files: tuple[Path, Path]) -> None:
+    trace, config = files
+    config.write_text("pools: [{name: rare, match: {image: rare}, idle_ttl: 3h}]\n")
+    code, out, _ = run("advise", "--trace", trace, "--config", config, "--break-even", "5m")
+    assert code == 0
+    assert "There are no prices: costs are idle cluster hours, and --break-even for misses" in out
+    assert "- name: rare" in out
