@@ -41,7 +41,7 @@ async def test_a_release_lives_through_upgrade_and_rollback_under_leases_and_is_
     cluster = await release.clusters()
     await release.finish("first")
     await release.until_said("second", "granted")
-    assert await release.clusters() == cluster
+    assert await release.clusters() == cluster, await release.daemon_said()
 
     # A change that the daemon takes up by itself; an annotation makes the kubelet look at once.
     await release.install(reconcile_interval="4s", defaults={"idle_ttl": "7m"})
