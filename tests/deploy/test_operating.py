@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from pool.cli.app import app
 from pool.config import Config, load_text
+from pool.config.flyte import FlyteSection
 from pool.config.model import KuberaySection, StoreSection
 from pool.config.pools import PoolOptions
 from pool.core.model import Outcome
@@ -33,7 +34,8 @@ BLOCKS = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", PAGE, re.M | re.S)
 IN_BLOCKS = [line for _, kind, text in BLOCKS if not kind for line in text.splitlines() if line.startswith("warmpool ")]
 INLINE = re.findall(r"`(warmpool [^`]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.S))
 COMMANDS = sorted(
-    {line.partition(" #")[0].strip() for line in [*IN_BLOCKS, *(" ".join(one.split()) for one in INLINE)]}
+    # Where its output goes is the shell's.
+    {re.split(r" [#>]", line)[0].strip() for line in [*IN_BLOCKS, *(" ".join(one.split()) for one in INLINE)]}
 )
 
 
@@ -83,7 +85,7 @@ def test_every_code_and_setting_that_the_guide_names_is_one() -> None:
     known = {reason.value for reason in Reason} | set(DRIFTS) | set(PoolOptions.model_fields)
     known |= {row.name for row in [*Series("", 0.0).rows, *ROWS]}
     known |= {outcome.value for outcome in Outcome} | set(Config.model_fields) | set(KuberaySection.model_fields)
-    known |= set(StoreSection.model_fields)
+    known |= set(StoreSection.model_fields) | set(FlyteSection.model_fields)
     known |= {"lost_after", "warm_head_price"}  # of `existing`, and of the API
     # Of PostgreSQL.
     known |= {"pg_dump", "pg_stat_activity", "idle_session_timeout"}
