@@ -19,6 +19,8 @@ from pool.core.events import Change
 from pool.core.model import Cluster, ClusterState, Lease, Outcome
 
 DAY_S = 86_400.0
+LONGEST_S = 400 * DAY_S
+"""What is longer than that is entered on the day on which it began, but for its end."""
 
 
 class Kind(StrEnum):
@@ -168,18 +170,24 @@ class Books:
 def _spend(into: Entries, was: Booked, state: ClusterState, until: float, *, over: bool = True) -> Booked:
     """Enter the seconds from `was` to `until`, each on its day, and return what is booked then."""
     what = SPENT[was.state].value
-    since = was.since
-    while since < until:
-        day = math.floor(since / DAY_S)
-        ends = min(until, (day + 1) * DAY_S)
+
+    def enter(day: int, times: int, seconds: float) -> None:
         account = Account(day, was.pool, was.tenant, Kind.TIME.value, what)
-        count, seconds = into[account]
-        into[account] = Sum(count, seconds + ends - since)
-        since = ends
+        count, before = into[account]
+        into[account] = Sum(count + times, before + seconds)
+
+    since = was.since
+    if until - since > LONGEST_S:
+        # A clock was set: not a line for each day since then.
+        enter(math.floor(since / DAY_S), 0, until - LONGEST_S - since)
+        since = until - LONGEST_S
+    if since < until:
+        for day in range(math.floor(since / DAY_S), math.floor(until / DAY_S) + 1):
+            seconds = min(until, (day + 1) * DAY_S) - max(since, day * DAY_S)
+            if seconds > 0:
+                enter(day, 0, seconds)
     if over and SPENT.get(state) is not SPENT[was.state]:
-        account = Account(math.floor(until / DAY_S), was.pool, was.tenant, Kind.TIME.value, what)
-        count, seconds = into[account]
-        into[account] = Sum(count + 1, seconds)
+        enter(math.floor(until / DAY_S), 1, 0.0)
     return Booked(was.pool, was.tenant, state, max(was.since, until))
 
 

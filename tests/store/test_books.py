@@ -170,3 +170,14 @@ def test_where_older_code_went_on_without_books_they_begin_anew() -> None:
     assert booked("p", "t", "leased", 50.0, "idle", 20.0).state is LEASED
     assert booked("p", "t", "leased", 50.0, "", 0.0).since == 50.0
     assert booked("p", "t", "resetting", 50.0, "idle", 60.0)[2:] == (IDLE, 60.0)
+
+
+@pytest.mark.parametrize("since", [0.0, 1e15])
+def test_a_clock_that_was_set_by_ages_costs_a_bounded_number_of_entries(since: float) -> None:
+    until = since + 1e12
+    cluster = Make().cluster(state=IDLE, created_at=since, changed_at=since)
+    books = Books()
+    books.take(books.draft([Change(None, cluster)]))
+    found = books.draft([moved(cluster, LEASED, until)]).entries
+    assert len(found) < 500
+    assert spent(found)["idle"] == pytest.approx(until - since)
