@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 from pool.backends.base import News
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.backends.kuberay.options import KuberayOptions
-from pool.kube.api import Api
+from pool.kube.api import CORE, Api, ApiError
 from tests.kube.place import place as place
 from tests.kube.release import Release
 
@@ -33,12 +34,29 @@ async def api() -> AsyncIterator[Api]:
     await made.close()
 
 
+async def accounted(api: Api, namespace: str) -> None:
+    """Wait for the service account that Kubernetes gives a new namespace: it refuses every pod before.
+
+    Where the API server was away before, its controllers need half a minute to come back.
+    """
+    async with asyncio.timeout(120):
+        while True:
+            try:
+                await api.get(f"{CORE}/namespaces/{namespace}/serviceaccounts/default")
+                return
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+            await asyncio.sleep(0.2)
+
+
 @pytest.fixture
 async def namespace(api: Api) -> AsyncIterator[str]:
     name = f"warmpool-test-{uuid.uuid4().hex[:8]}"
-    await api.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    await api.create(f"{CORE}/namespaces", {"metadata": {"name": name}})
+    await accounted(api, name)
     yield name
-    await api.delete(f"/api/v1/namespaces/{name}")
+    await api.delete(f"{CORE}/namespaces/{name}")
 
 
 @pytest.fixture
