@@ -19,7 +19,8 @@ from policies.queue_order import PriorityWithAging
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
 from pool.core.decide import decide, due_events
-from pool.core.events import Acquire, Granted, Prewarm, Release, Renew, ResetDone, Started
+from pool.core.decisions import Granted
+from pool.core.events import Acquire, Prewarm, Release, Renew, ResetDone, Started
 from pool.core.key import ClusterKey, key_from
 from pool.core.model import Lease, Mode
 from pool.core.settings import PoolSettings, Rules

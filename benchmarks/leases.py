@@ -29,7 +29,8 @@ from pool.backends.local.options import LocalOptions
 from pool.backends.local.processes import command, owned
 from pool.backends.local.trail import Files, Trail
 from pool.clock import WallClock
-from pool.core.events import Acquire, Decision, Granted, Release, Renew
+from pool.core.decisions import Decision, Granted
+from pool.core.events import Acquire, Release, Renew
 from pool.core.key import key_from
 from pool.core.model import Cluster, ClusterState, Lease, Mode
 from pool.core.reasons import Reason

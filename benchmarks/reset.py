@@ -21,7 +21,8 @@ from typing import Any
 
 from benchmarks.leases import KEY, Leases, leases
 from benchmarks.report import fail, finish
-from pool.core.events import Granted, Started
+from pool.core.decisions import Granted
+from pool.core.events import Started
 from pool.core.model import Cluster, ClusterState
 
 ROUNDS = 7

@@ -38,7 +38,7 @@ from pool import resident
 from pool.flyte import Resident
 from pool.flyte.connect import connected
 from pool.resident import behind as writing
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 
 STORE_BYTES = 6_000_000_000
 SIZES = {"100mb": 100_000_000, "1gb": 1_000_000_000}

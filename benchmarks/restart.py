@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from benchmarks.report import fail, finish
-from pool.core.events import Change
+from pool.core.decisions import Change
 from pool.core.key import key_from
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Pool
 from pool.core.reasons import Reason

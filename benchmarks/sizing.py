@@ -17,7 +17,7 @@ from prometheus_client import generate_latest
 from benchmarks.report import finish
 from benchmarks.restart import fill, records, serving
 from benchmarks.servers import rules
-from pool.core.events import Change
+from pool.core.decisions import Change
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState
 from pool.core.reasons import Reason
 from pool.core.state import State

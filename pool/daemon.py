@@ -7,12 +7,10 @@ and the culprit alone is rejected; if the store itself fails, the daemon stops, 
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import structlog
@@ -20,31 +18,12 @@ import tenacity
 
 from pool.backends.base import Backend
 from pool.clock import Clock
+from pool.commits import Commits
 from pool.core import snapshot
 from pool.core.decide import Due, decide, due_events
+from pool.core.decisions import Answer, Decision, Granted, Nudge, Queued, Rejected, Reply
 from pool.core.errors import NotTheWriter, PoolError, StoreConflict, StoreFailed
-from pool.core.events import (
-    Acquire,
-    Answer,
-    Change,
-    Decision,
-    Event,
-    Granted,
-    Grow,
-    Listing,
-    Nudge,
-    Paused,
-    Queued,
-    Reconfigure,
-    Rejected,
-    Reply,
-    Reset,
-    Shrink,
-    Shutdown,
-    Start,
-    Stop,
-    StopOrphan,
-)
+from pool.core.events import Acquire, Event, Listing, Paused, Reconfigure, Shutdown
 from pool.core.explain import queued
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster, Lease, Waiter
@@ -53,6 +32,7 @@ from pool.core.recover import restore
 from pool.core.settings import Rules
 from pool.core.state import State
 from pool.effects import Effects
+from pool.listeners import Listener, Listeners
 from pool.pulse import Pulse
 from pool.store.base import Store
 from pool.store.books import Entries
@@ -75,28 +55,13 @@ LEARNED_AT_ONCE = 500
 DUE_AGAIN_S = 1.0
 """What was due and could not be committed is tried again after so long."""
 
-ENTER_AFTER_S = 10.0
-"""What is only for the ledger waits so long at most for a commit that it can go with."""
-
-
-ACTS = (Start, Stop, Reset, Shrink, Grow, StopOrphan)
-"""Effects that change the world."""
-
-
-@dataclass(slots=True, eq=False)
-class _Listener:
-    """Somebody who waits for news of a waiter, and keeps the answer, should it come while the news is on its way."""
-
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    answer: Granted | Rejected | None = None
-
 
 @dataclass(slots=True)
 class _Item:
     event: Event | Due
     done: asyncio.Future[Reply] | None = None
     listen: bool = False
-    listener: _Listener | None = None
+    listener: Listener | None = None
 
 
 class Daemon:
@@ -137,12 +102,9 @@ class Daemon:
         self._wake = asyncio.Event()
         self._begun = False
         self._closing = False
-        self._listeners: dict[str, list[_Listener]] = {}
-        # Moves of clusters that are not worth a commit: the ledger takes them with the next one.
-        self._moved: list[Change] = []
-        self._enter_at = math.inf
+        self._listeners = Listeners()
+        self._commits = Commits(store, clock, self._pulse)
         self._observers: list[Callable[[Decision], None]] = []
-        self._commit_observers: list[Callable[[int, float], None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -247,8 +209,7 @@ class Daemon:
                 log.warning("not every cluster stopped in time", left=sorted(self.state.clusters))
         self._closing = True
         self.ready = False
-        for lease_id in list(self._listeners):
-            self._wake_listeners(lease_id, None)
+        self._listeners.wake_all()
         await self._effects.close()
         self._wake.set()
         for task in self._tasks[1:]:
@@ -277,7 +238,7 @@ class Daemon:
 
     def observe_commits(self, observer: Callable[[int, float], None]) -> None:
         """Have `observer` called after every commit with its number of events and its seconds."""
-        self._commit_observers.append(observer)
+        self._commits.observers.append(observer)
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -315,7 +276,8 @@ class Daemon:
                     async with asyncio.timeout(wait_s):
                         await item.listener.news.wait()
         finally:
-            self._unlisten(item)
+            if item.listener is not None:
+                self._listeners.leave(item.listener)
         if item.listener is not None and item.listener.answer is not None:
             return item.listener.answer
         waiter = self.state.waiters.get(reply.waiter.id)
@@ -412,8 +374,8 @@ class Daemon:
                 items += [self._inbox.popleft() for _ in range(min(BATCH, len(self._inbox)))]
                 if items:
                     await self._process(items, now)
-                elif self._moved and (self._closing or now >= self._enter_at):
-                    await self._write([])
+                elif self._commits.due(now, closing=self._closing):
+                    await self._commits.enter()
                 elif self._closing:
                     return
                 else:
@@ -439,7 +401,7 @@ class Daemon:
     async def _process(self, items: list[_Item], now: float) -> None:
         decided = [(item, decision) for item in items if (decision := self._decide(item, now)) is not None]
         try:
-            await self._commit([decision for _, decision in decided])
+            await self._commits.commit([decision for _, decision in decided])
         except StoreConflict:
             for _, decision in reversed(decided):
                 self.state.revert(decision.changes)
@@ -476,33 +438,6 @@ class Daemon:
             # What is due was taken off the clock, and is due still.
             self.state.timers.arm(item.event.kind, item.event.id, now + DUE_AGAIN_S)
 
-    async def _commit(self, decisions: list[Decision]) -> None:
-        every = [change for decision in decisions for change in decision.changes]
-        changes = [change for change in every if change.durable or _moves(change)]
-        # What acts without a change to commit (an orphan, an effect done again) must be the writer's, too: a daemon
-        # that was replaced would stop the clusters of the one that replaced it.
-        acts = any(isinstance(effect, ACTS) for d in decisions for effect in d.effects)
-        if not acts and not any(change.durable for change in changes):
-            if changes:
-                self._moved += changes
-                self._enter_at = min(self._enter_at, self.clock.now() + ENTER_AFTER_S)
-            return
-        seconds = await self._write(changes)
-        for observer in self._commit_observers:
-            observer(len(decisions), seconds)
-
-    async def _write(self, changes: list[Change]) -> float:
-        """Commit `changes`, and what waited for a commit; return the seconds that it took."""
-        self._pulse.committing_since = self.clock.now()
-        began = time.perf_counter()
-        try:
-            await self._store.commit([*self._moved, *changes])
-        finally:
-            self._pulse.committing_since = None
-        self._moved, self._enter_at = [], math.inf
-        self._pulse.committed_at = self.clock.now()
-        return time.perf_counter() - began
-
     async def _reject(self, item: _Item, now: float) -> None:
         event = item.event
         if isinstance(event, Acquire):
@@ -523,36 +458,19 @@ class Daemon:
         if item.done is not None and not item.done.done():
             if item.listen and isinstance(reply, Queued):
                 # Made here, before anything else can happen, so that no answer falls between reply and listening.
-                item.listener = _Listener()
-                self._listeners.setdefault(reply.waiter.id, []).append(item.listener)
+                item.listener = self._listeners.join(reply.waiter.id)
             item.done.set_result(reply)
         for observer in self._observers:
             observer(decision)
         for effect in decision.effects:
             if isinstance(effect, Answer):
-                self._wake_listeners(effect.lease_id, effect.reply)
+                self._listeners.wake(effect.lease_id, effect.reply)
             elif isinstance(effect, Nudge):
                 # Whoever is likely to get the cluster that has news; waking the whole queue would be a herd.
                 for waiter_id in self.state.next_in_line(effect.pool):
-                    self._wake_listeners(waiter_id, None)
+                    self._listeners.wake(waiter_id, None)
             elif not self._closing:
                 self._effects.run(effect)
-
-    def _wake_listeners(self, waiter_id: str, answer: Granted | Rejected | None) -> None:
-        for listener in self._listeners.get(waiter_id, ()):
-            if answer is not None:
-                listener.answer = answer
-            listener.news.set()
-
-    def _unlisten(self, item: _Item) -> None:
-        reply = item.done.result() if item.listener is not None and item.done is not None else None
-        if not isinstance(reply, Queued):
-            return
-        listeners = self._listeners.get(reply.waiter.id)
-        if listeners is not None and item.listener in listeners:
-            listeners.remove(item.listener)
-            if not listeners:
-                del self._listeners[reply.waiter.id]
 
     def _fail(self, why: str) -> None:
         self.failed, self.ready = why, False
@@ -560,8 +478,7 @@ class Daemon:
         for item in self._inbox:
             _set_exception(item, StoreFailed(why))
         self._inbox.clear()
-        for lease_id in list(self._listeners):
-            self._wake_listeners(lease_id, None)
+        self._listeners.wake_all()
         self.stopped.set()
 
     # --- reconcile -------------------------------------------------------------------------------------------------
@@ -582,12 +499,6 @@ class Daemon:
                 log.warning("reconcile was refused", error=error.detail)
             except Exception as error:
                 log.warning("the backend cannot be listed, trying again", error=f"{type(error).__name__}: {error}")
-
-
-def _moves(change: Change) -> bool:
-    """Tell whether a cluster goes into another state."""
-    old, new = change.old, change.new
-    return type(old) is Cluster and type(new) is Cluster and old.state is not new.state
 
 
 def _set_exception(item: _Item, error: BaseException) -> None:

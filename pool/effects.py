@@ -15,24 +15,8 @@ import structlog
 
 from pool.backends.base import Backend, Clean
 from pool.core import errors
-from pool.core.events import (
-    Effect,
-    Event,
-    Grow,
-    Progress,
-    Reset,
-    ResetDone,
-    Shrink,
-    ShrinkFailed,
-    Shrunk,
-    Start,
-    Started,
-    StartFailed,
-    Stop,
-    StopFailed,
-    StopOrphan,
-    Stopped,
-)
+from pool.core.decisions import Effect, Grow, Reset, Shrink, Start, Stop, StopOrphan
+from pool.core.events import Event, Progress, ResetDone, ShrinkFailed, Shrunk, Started, StartFailed, StopFailed, Stopped
 from pool.core.reasons import Reason
 
 log = structlog.get_logger("warmpool.effects")

@@ -12,7 +12,8 @@ from typing import Any
 
 import structlog
 
-from pool.core.events import Acquire, Answer, Decision, Done, Rejected
+from pool.core.decisions import Answer, Decision, Done, Rejected
+from pool.core.events import Acquire
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Outcome, Pool, Waiter
 from pool.core.reasons import Reason
 from pool.core.reconcile import EXPECTED_DRIFTS

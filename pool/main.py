@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,17 +15,15 @@ from pool import __version__
 from pool.access import Access
 from pool.api.app import create_app
 from pool.api.app import serve as listen
-from pool.backends.base import Backend
 from pool.clock import WallClock
 from pool.config import Config, build_rules, load, windows_of
 from pool.config.existing import ExistingSection
 from pool.config.load import public_address
-from pool.config.model import KuberaySection, SimulatedSection
 from pool.config.show import effective
 from pool.config.values import address
 from pool.config.watch import Watch
 from pool.core.errors import PoolError
-from pool.core.events import Decision, Reconfigure
+from pool.core.events import Reconfigure
 from pool.core.groups import held_groups
 from pool.core.reasons import Reason
 from pool.core.settings import Rules
@@ -36,21 +33,16 @@ from pool.interpreter import answer_promptly, long_lived_objects
 from pool.journal import Journal
 from pool.logs import configure
 from pool.metrics import Metrics
+from pool.parts import entries_of, make_backend, make_flyte, make_reviewer, make_role, store_url
 from pool.schedule import Schedule
+from pool.shadowing import Shadowing
 from pool.signals import Signals
 from pool.statedir import OPERATOR_TOKEN_FILE, StateDir
 from pool.store.sql import SqlStore
-from pool.tokens import Tokens, UnsafeFile, read_private
-from pool.wire import ShadowAnswer
+from pool.tokens import Tokens
 
 if TYPE_CHECKING:
     from pool.backends.existing.backend import ExistingBackend
-    from pool.backends.existing.options import Entry
-    from pool.backends.kuberay.options import KuberayOptions
-    from pool.holds.flyte import Flyte
-    from pool.kube.review import Reviewer
-    from pool.kube.role import RoleLabel
-    from pool.replay.shadow import Shadow
 
 log = structlog.get_logger("warmpool")
 T = TypeVar("T")
@@ -107,173 +99,10 @@ def configuration(options: Options) -> Config:
     return config.model_copy(update={"state_dir": config.state_dir.absolute()})
 
 
-def make_backend(config: Config) -> tuple[Backend, int | None]:
-    """Return the backend that the configuration names, and the thousandths of a cpu that its clusters share.
-
-    The latter is None where clusters do not share this machine.
-    """
-    section = config.backend
-    if isinstance(section, SimulatedSection):
-        from pool.backends.simulated import Behaviour, SimulatedBackend, SimulatedWorld
-
-        behaviour = Behaviour(
-            start_s=(section.start, section.start),
-            grow_s=(section.grow, section.grow),
-            shrink_s=(section.shrink, section.shrink),
-            stop_s=(section.stop, section.stop),
-            reset_s=(section.reset, section.reset),
-            start_fails=section.start_fails,
-            reset_dirty=section.reset_fails,
-        )
-        return SimulatedBackend(SimulatedWorld(behaviour=behaviour)), None
-    if isinstance(section, KuberaySection):
-        from pool.backends.kuberay.backend import KuberayBackend
-
-        return KuberayBackend(kuberay_options(section)), None
-    if isinstance(section, ExistingSection):
-        from pool.backends.existing.backend import ExistingBackend
-        from pool.backends.existing.options import ExistingOptions
-
-        options = ExistingOptions(entries_of(section), section.probe_interval, section.lost_after)
-        return ExistingBackend(options), None
-    from pool.backends.local.backend import LocalBackend
-    from pool.backends.local.options import LocalOptions
-
-    local = LocalOptions(
-        python=section.python,
-        unclaimed_s=section.unclaimed,
-        milli_cpu=section.cpu,
-        memory_bytes=section.memory,
-        gpu=section.gpu,
-        cpu_overcommit=section.cpu_overcommit,
-        object_store_bytes=section.object_store_memory,
-        prestart_workers=section.prestart_workers,
-        temp_root=str(section.temp_root),
-        env=section.env,
-        inherit=tuple(section.inherit),
-    )
-    backend = LocalBackend(config.state_dir, options=local)
-    return backend, int(backend.machine.milli_cpu * local.cpu_overcommit)
-
-
-def entries_of(section: ExistingSection) -> tuple[Entry, ...]:
-    """Return the clusters that the configuration names, each with its token.
-
-    Raises:
-        PoolError: if the file of a token cannot be read.
-    """
-    from pool.backends.existing.options import Entry
-
-    return tuple(
-        Entry(
-            name=given.name,
-            dashboard=given.dashboard,
-            address=given.address,
-            tenant=given.tenant,
-            token=given.secret(),
-            client_address=given.client_address,
-            image=given.image,
-            shape=given.shape_given(),
-            exclusive=given.exclusive,
-            readmit=given.readmit,
-        )
-        for given in section.clusters
-    )
-
-
 def _fixed(config: Config, name: str) -> object:
     """Return a setting without what a reload can change in it."""
     value = getattr(config, name)
     return value.model_copy(update={"clusters": []}) if isinstance(value, ExistingSection) else value
-
-
-def kuberay_options(section: KuberaySection) -> KuberayOptions:
-    """Return the settings of the kuberay backend that the configuration gives."""
-    from pool.backends.kuberay.options import KuberayOptions
-
-    return KuberayOptions(
-        namespace=section.namespace,
-        template=section.template,
-        ray_version=section.ray_version,
-        image_pull_policy=section.image_pull_policy,
-        addresses=section.addresses,
-        kubeconfig=str(section.kubeconfig or ""),
-        context=section.context,
-        node_wait_s=section.node_wait,
-        prestart_workers=section.prestart_workers,
-    )
-
-
-def make_reviewer(config: Config) -> Reviewer | None:
-    """Return what knows the callers of the Kubernetes that the configuration names, None if it names none.
-
-    Raises:
-        PoolError: if the client of Kubernetes is not installed.
-    """
-    section = config.access.kubernetes
-    if section is None:
-        return None
-    try:
-        from pool.kube.api import Api
-        from pool.kube.review import Reviewer
-    except ImportError as error:
-        raise PoolError(
-            f"access.kubernetes needs a package that is not installed: {error.name}.",
-            reason=Reason.INVALID_REQUEST,
-            remedy="Install warmpool[kubernetes].",
-        ) from None
-    backend = config.backend
-    where = (str(backend.kubeconfig or ""), backend.context) if isinstance(backend, KuberaySection) else ("", "")
-    made = Reviewer(lambda: Api.connect(*where))
-    made.follow(section.rules())
-    return made
-
-
-def make_flyte(config: Config) -> Flyte | None:
-    """Return what asks Flyte's own API; None if the configuration names none."""
-    section = config.flyte
-    if section is None:
-        return None
-    from pool.holds.flyte import Flyte, FlyteAccess
-
-    return Flyte(
-        FlyteAccess(
-            section.url,
-            section.version,
-            section.token_file,
-            section.client_id,
-            section.client_secret_file,
-            tuple(section.scopes),
-        )
-    )
-
-
-def make_role(config: Config) -> RoleLabel | None:
-    """Return what labels this process's pod as writer or standby; None if nothing says that it is in one."""
-    if not os.environ.get("WARMPOOL_POD_UID"):
-        return None
-    from pool.kube.api import Api
-    from pool.kube.role import Pod, RoleLabel
-
-    backend = config.backend
-    where = (str(backend.kubeconfig or ""), backend.context) if isinstance(backend, KuberaySection) else ("", "")
-    return RoleLabel(Pod.mine(), lambda: Api.connect(*where))
-
-
-def store_url(config: Config) -> str:
-    """Return the URL of the store, from the file that holds it if there is one.
-
-    Raises:
-        PoolError: if that file cannot be used.
-    """
-    file = config.store.url_file
-    if file is None:
-        return config.store_url
-    try:
-        return read_private(file).decode().strip()
-    except (FileNotFoundError, UnicodeDecodeError):
-        remedy = "Correct store.url_file, or write the URL into that file."
-        raise UnsafeFile(f"{file}, which is to hold the store's URL, is no text or not there.", remedy=remedy) from None
 
 
 class Service:
@@ -315,9 +144,9 @@ class Service:
         self.daemon.observe(_guarded(self.metrics.observe, "metrics"))
         self._journal = Journal(lambda: self.daemon.state, debug=config.log.level == "debug")
         self.daemon.observe(_guarded(self._journal.observe, "journal"))
-        self._shadow: Shadow | None = None
-        self._shadow_failed = False
-        self.daemon.observe(self._follow)
+        self._shadowing = Shadowing(self.daemon, self.metrics.observe_shadow)
+        self._shadowing.follow(config)
+        self.daemon.observe(self._shadowing.observe)
         self.daemon.observe_commits(self.metrics.observe_commit)
         self.access = Access.load_or_create(config.tokens / "tokens.yaml")
         self._review = make_reviewer(config)
@@ -330,26 +159,6 @@ class Service:
     def _rules(self, config: Config, floors: dict[str, int]) -> Rules:
         rules = build_rules(config, floors, machine_milli_cpu=self._machine_milli_cpu)
         return rules if self._existing is None else self._existing.roster.over(rules)
-
-    def _follow(self, decision: Decision) -> None:
-        """Have the policy in the shadow follow a decision; one that fails is out of it until the next reload."""
-        section = self.config.shadow
-        if section is None or self._shadow_failed or not self.daemon.ready:
-            return
-        try:
-            if self._shadow is None:
-                from pool.replay.shadow import Shadow
-
-                rules = build_rules(self.config.shadowed(), self.daemon.state.rules.floors)
-                told = self.metrics.observe_shadow
-                self._shadow = Shadow(section.reclaim.type, rules, lambda: self.daemon.state, decision.now, told)
-            self._shadow.observe(decision)
-        except Exception:
-            log.exception("the policy in the shadow failed, and is followed no more")
-            self._shadow, self._shadow_failed = None, True
-
-    def _compare(self) -> ShadowAnswer | None:
-        return self._shadow.told(self.daemon.clock.now()) if self._shadow is not None else None
 
     def _on_roster(self) -> None:
         """A cluster of somebody else's told what it is: the rules follow."""
@@ -396,7 +205,8 @@ class Service:
             self.metrics.observe_reload(ok=False)
             log.error(f"the configuration was not reloaded, the old one stays in force: {error}")
             return
-        self.config, self._shadow, self._shadow_failed = config, None, False
+        self.config = config
+        self._shadowing.follow(config)
         if self._existing is not None:
             self._existing.announce()
         self._watch_tokens()
@@ -457,7 +267,7 @@ class Service:
             refused=self.metrics.observe_refusal,
             review=self._review,
             config=lambda: effective(self.config),
-            shadow=self._compare,
+            shadow=self._shadowing.told,
         )
         server = await listen(app, where.host, where.port, allow_remote=self.config.listen_publicly)
         signals = Signals(self.reload)

@@ -7,7 +7,8 @@ from typing import Any
 
 from pool.config import build_rules, load_text
 from pool.core.decide import decide, due_events
-from pool.core.events import Acquire, Decision, Event, Reply, ResetDone, Started
+from pool.core.decisions import Decision, Reply
+from pool.core.events import Acquire, Event, ResetDone, Started
 from pool.core.key import ClusterKey, key_from
 from pool.core.model import Mode
 from pool.core.state import State

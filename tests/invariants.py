@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pool.core.capacity import over
-from pool.core.events import Answer, Change, Decision, Grow, Reset, Shrink, Start, Stop, StopOrphan
+from pool.core.decisions import Answer, Change, Decision, Grow, Reset, Shrink, Start, Stop, StopOrphan
 from pool.core.grant import data_is_busy
 from pool.core.index import PoolIndex
 from pool.core.key import Footprint, dominates, footprint_of

@@ -13,23 +13,8 @@ from policies.queue_order import PriorityWithAging
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
 from pool.core.decide import Due, decide, due_events
-from pool.core.events import (
-    Acquire,
-    Answer,
-    Decision,
-    Effect,
-    Event,
-    Granted,
-    Queued,
-    Rejected,
-    Release,
-    Renew,
-    Reset,
-    ResetDone,
-    Started,
-    StartFailed,
-    Stopped,
-)
+from pool.core.decisions import Answer, Decision, Effect, Granted, Queued, Rejected, Reset
+from pool.core.events import Acquire, Event, Release, Renew, ResetDone, Started, StartFailed, Stopped
 from pool.core.key import ClusterKey, key_from
 from pool.core.model import Cluster, ClusterState, Lease, Mode, Pool, Wear
 from pool.core.reasons import Reason

@@ -7,11 +7,21 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+GUARD = """
+import shutil, subprocess, sys
+sys.stdin.read()
+home, user, *stop = sys.argv[1:]
+subprocess.run(stop, user=user or None, cwd="/", capture_output=True)
+shutil.rmtree(home)
+"""
+# Waits for the end of its input, which comes however the tests end: a killed run leaves no server behind.
 
 
 @pytest.fixture(scope="session")
@@ -30,16 +40,17 @@ def postgres() -> Iterator[str]:
     def run(*command: str) -> None:
         subprocess.run(command, user=user if os.geteuid() == 0 else None, check=True, capture_output=True, cwd="/")
 
+    pg_ctl = str(programs[-1] / "pg_ctl")
+    stop = [pg_ctl, "-D", f"{home}/data", "-w", "-m", "immediate", "stop"]
+    guarding = [sys.executable, "-c", GUARD, str(home), user if os.geteuid() == 0 else "", *stop]
+    guard = subprocess.Popen(guarding, stdin=subprocess.PIPE, start_new_session=True)
     try:
         run(str(programs[-1] / "initdb"), "-D", f"{home}/data", "-U", "warmpool", "-A", "trust", "--no-sync")
         options = f"-c listen_addresses= -c fsync=off -k {home}"
-        run(str(programs[-1] / "pg_ctl"), "-D", f"{home}/data", "-w", "-o", options, "-l", f"{home}/log", "start")
-        try:
-            yield str(home)
-        finally:
-            run(str(programs[-1] / "pg_ctl"), "-D", f"{home}/data", "-w", "-m", "immediate", "stop")
+        run(pg_ctl, "-D", f"{home}/data", "-w", "-o", options, "-l", f"{home}/log", "start")
+        yield str(home)
     finally:
-        shutil.rmtree(home)
+        guard.communicate()
 
 
 @pytest.fixture

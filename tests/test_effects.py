@@ -6,7 +6,8 @@ import asyncio
 import gc
 
 from pool.backends.simulated import Behaviour, SimulatedBackend, SimulatedWorld
-from pool.core.events import Event, Progress, Start, Started, StartFailed, Stop, StopFailed, StopOrphan, Stopped
+from pool.core.decisions import Start, Stop, StopOrphan
+from pool.core.events import Event, Progress, Started, StartFailed, StopFailed, Stopped
 from pool.core.model import Cluster
 from pool.core.reasons import Reason
 from pool.effects import Effects

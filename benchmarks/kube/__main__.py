@@ -22,7 +22,14 @@ from tests.kube.release import DAEMON, WITHOUT, Release
 
 PARTS = ("writes", "chain", "drivers", "service", "scale")
 FIGURES = (
-    *("chain_speedup", "service_over_loopback", "writes_per_warm_grant", "writes_per_cycle", "cold_start_s"),
+    *(
+        "chain_speedup",
+        "chain_speedup_pods",
+        "service_over_loopback",
+        "writes_per_warm_grant",
+        "writes_per_cycle",
+        "cold_start_s",
+    ),
     *("provisioned_s", "restart_s", "rss_mb", "idle_cpu_percent"),
 )
 
@@ -44,7 +51,11 @@ async def measure(parts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 async def _part(part: str, api: Api, root: Path) -> dict[str, Any]:
     name = f"warmpool-bench-{uuid.uuid4().hex[:6]}"
-    in_pods = {"chain": chain.measure, "drivers": drivers.measure, "service": service.measure}
+    in_pods = {
+        "chain": lambda release: chain.measure(release, root),
+        "drivers": drivers.measure,
+        "service": service.measure,
+    }
     if part in in_pods:
         release = Release(api, root, name)
         await release.prepare()

@@ -1,19 +1,28 @@
 """Six short Flyte tasks in a row: on one leased cluster, against a RayJob per task as Flyte's Ray plugin creates it.
 
-Both run the same body with the same image and shape, by the command that their registration makes. Leased, each task is
-a pod that Flyte would have started, with the client and Ray Client in it; as a RayJob, KubeRay makes a cluster, and a
-pod that submits the command to it. What counts is the time outside the body: from the creation of the pod or RayJob
-until Kubernetes says that it succeeded, less what the body took by its own clock.
+All run the same body with the same image and shape, by the command that their registration makes. Leased, a task goes
+through the connector, unchanged, or is a pod that Flyte would have started, with the client and Ray Client in it. As a
+RayJob, KubeRay makes a cluster, and a pod that submits the command to it. What counts is the time outside the body:
+from the creation of the task, pod or RayJob until its success is known, less what the body took by its own clock.
 """
 
 from __future__ import annotations
 
+import base64
+import importlib
 import json
+import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from flyteidl.core import literals_pb2
+
 from pool.kube.api import CORE, RAY
+from tests.connector.requests import bundle
+from tests.connector.sending import sent
+from tests.kube.connecting import a_store, backend, in_pods, store_of, with_connector, with_store
 from tests.kube.registered import container
 from tests.kube.release import Release, until_it_holds
 from tests.kube.test_kube_flyte import TASK_IMAGE
@@ -46,18 +55,19 @@ CONFIG = RayJobConfig(
 def square(number):
     return number * number
 
-def body() -> int:
+def body() -> tuple[int, float]:
     began = time.monotonic()
     found = sum(ray.get([ray.remote(square).remote(number) for number in range(20)]))
-    print(f"body {time.monotonic() - began:.3f}", flush=True)
-    return found
+    took_s = time.monotonic() - began
+    print(f"body {took_s:.3f}", flush=True)
+    return found, took_s
 
 @task(task_config=Pooled(CONFIG))
-def leased() -> int:
+def leased() -> tuple[int, float]:
     return body()
 
 @task(task_config=CONFIG)
-def own() -> int:
+def own() -> tuple[int, float]:
     return body()
 """
 
@@ -76,30 +86,68 @@ class Task:
         return self.wall_s - self.body_s
 
 
-async def measure(release: Release) -> dict[str, Any]:
-    """Run both chains, and the leased one also on an empty pool.
+async def measure(release: Release, home: Path) -> dict[str, Any]:
+    """Run the chains, those of leased pods also on an empty pool.
+
+    Args:
+        release: to install.
+        home: an empty directory, for certificates and what the connector's tasks read.
 
     Returns:
-        ``chain_speedup`` (time outside task bodies, prewarmed pool), and every task.
+        ``chain_speedup`` (through the connector, on the cluster that was left warm), ``chain_speedup_pods`` and
+        ``chain_speedup_cold`` (in pods, with a warm cluster and with an empty pool), and every task.
     """
-    await release.install(ceiling={"clusters": 2})
+    volume = store_of(release)
+    address = await with_connector(release, home, template=with_store(volume), tenants=["tests/*"])
     code = {"metadata": {"name": "code"}, "data": {"chain.py": MODULE, "run.sh": RUN}}
     await release.api.create(f"{CORE}/namespaces/{release.tenants}/configmaps", code)
-    # The first chain begins with an empty pool, the second with the cluster that the first one left warm.
-    cold = [await leased(release, f"cold-{number}", "cold") for number in range(TASKS)]
-    warm = [await leased(release, f"warm-{number}", "warm") for number in range(TASKS)]
-    own = [await ray_job(release, f"own-{number}") for number in range(TASKS)]
-    outside = {name: sum(task.outside_s for task in tasks) for name, tasks in _named(cold, warm, own)}
+    # The first chain begins with an empty pool, the others with the cluster that the one before left warm.
+    chains = {"cold": [await leased(release, f"cold-{number}", "cold") for number in range(TASKS)]}
+    chains["pods"] = [await leased(release, f"pods-{number}", "pods") for number in range(TASKS)]
+    async with a_store(release, volume):
+        chains["connector"] = await connected(release, home, address, volume)
+    chains["own"] = [await ray_job(release, f"own-{number}") for number in range(TASKS)]
+    outside = {name: sum(task.outside_s for task in tasks) for name, tasks in chains.items()}
     return {
-        "chain_speedup": round(outside["own"] / outside["warm"], 2),
+        "chain_speedup": round(outside["own"] / outside["connector"], 2),
+        "chain_speedup_pods": round(outside["own"] / outside["pods"], 2),
         "chain_speedup_cold": round(outside["own"] / outside["cold"], 2),
         "outside_s": {name: round(seconds, 1) for name, seconds in outside.items()},
-        "tasks": {name: [vars(task) for task in tasks] for name, tasks in _named(cold, warm, own)},
+        "tasks": {name: [vars(task) for task in tasks] for name, tasks in chains.items()},
     }
 
 
-def _named(cold: list[Task], warm: list[Task], own: list[Task]) -> list[tuple[str, list[Task]]]:
-    return [("cold", cold), ("warm", warm), ("own", own)]
+async def connected(release: Release, home: Path, address: str, volume: dict[str, Any]) -> list[Task]:
+    """Run the tasks through the connector, as a backend would that asks five times a second."""
+    requests = [_request(home / "store", number) for number in range(TASKS)]
+    found = await backend(release, home / "store", address, requests, volume, bound_s=TASKS * BOUND_S)
+    tasks = []
+    for attempt in found:
+        if attempt["phase"] != "SUCCEEDED":
+            raise RuntimeError(f"a task of the connector's failed: {attempt['message']}")
+        made = literals_pb2.LiteralMap.FromString(base64.b64decode(attempt["outputs"])).literals
+        body_s = made["o1"].scalar.primitive.float_value
+        tasks.append(Task(attempt["wall_s"], round(body_s, 3), attempt["about"]))
+    return tasks
+
+
+def _request(store: Path, number: int) -> Any:
+    """Return what a backend sends for a task of one workflow's execution."""
+    root = store / f"n{number}"
+    root.mkdir(parents=True)
+    (root / "chain.py").write_text(MODULE)
+    bundle(store / "code.tar.gz", chain=MODULE)
+    sys.path.insert(0, str(root))
+    importlib.invalidate_caches()
+    try:
+        request = sent(importlib.import_module("chain").own, store, {}, f"n{number}")
+    finally:
+        sys.path.remove(str(root))
+        sys.modules.pop("chain", None)
+    execution = request.task_execution_metadata.task_execution_id.node_execution_id
+    execution.node_id = f"n{number}"
+    execution.execution_id.project, execution.execution_id.domain, execution.execution_id.name = "tests", "kube", "run"
+    return in_pods(request, store)
 
 
 async def leased(release: Release, name: str, execution: str) -> Task:

@@ -23,7 +23,7 @@ from pool.api.routes import ROUTES
 from pool.api.service import check_ready
 from pool.core.errors import PoolError
 from pool.core.reasons import Reason
-from pool.wire import ShadowAnswer
+from pool.wire.records import ShadowAnswer
 
 MAX_BODY_BYTES = 1024 * 1024
 API: web.AppKey[Api] = web.AppKey("api", Api)

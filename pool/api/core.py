@@ -15,11 +15,14 @@ from pool.api.keys import Keys
 from pool.api.listening import Listening
 from pool.api.needs import Daemon
 from pool.api.problems import ApiError, rejected
-from pool.core.events import Done, Ended, Event, Rejected, Renewed
+from pool.core.decisions import Done, Ended, Rejected, Renewed
+from pool.core.events import Event
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster, Lease, Pool, Waiter
 from pool.core.reasons import Reason
-from pool.wire import KeySpec, Request, ShadowAnswer
+from pool.wire.base import Request
+from pool.wire.key import KeySpec
+from pool.wire.records import ShadowAnswer
 
 R = TypeVar("R", Renewed, Ended, Done)
 

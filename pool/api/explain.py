@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pool.core import learning
-from pool.core.events import Queued
+from pool.core.decisions import Queued
 from pool.core.explain import worth
 from pool.core.key import describe
 from pool.core.model import Cluster, ClusterState, Evidence, Lease, LeaseState, Mode, Outcome, Waiter

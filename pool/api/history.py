@@ -9,7 +9,7 @@ from pool.api.paging import cursor, not_a_cursor, place_of
 from pool.core.key import to_json
 from pool.core.model import Lease
 from pool.core.state import State
-from pool.wire import HistoryItem, HistoryList, HistoryQuery
+from pool.wire.records import HistoryItem, HistoryList, HistoryQuery
 
 LOOKED_AT = 5_000
 """At most so many leases are read for one part: who wants few of many asks again, and the writer goes on between."""

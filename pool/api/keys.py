@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from pool.core.key import ClusterKey, key_from
-from pool.wire import KeySpec
+from pool.wire.key import KeySpec
 
 _LONGEST_TEXT = 16_384
 

@@ -15,28 +15,25 @@ from pool.api.listening import SEEN_S, is_gone
 from pool.api.paging import page
 from pool.api.problems import ApiError
 from pool.api.views import cluster_view, grant_answer, lease_view, queued_answer, waiter_view
+from pool.core.decisions import Ended, Granted, Queued, Rejected, Renewed
 from pool.core.errors import PoolError
-from pool.core.events import Acquire, Cancel, Ended, Granted, Queued, Rejected, Release, Renew, Renewed, Revoke
+from pool.core.events import Acquire, Cancel, Release, Renew, Revoke
 from pool.core.model import Lease, LeaseState, ResidentValue, Waiter
 from pool.core.reasons import Reason
-from pool.wire import (
+from pool.wire.base import Message
+from pool.wire.leases import (
     AcquireRequest,
     EndedAnswer,
-    Explanation,
-    LeaseAnswer,
-    LeaseList,
     LeaseProof,
-    LeaseQuery,
-    Message,
     ReleaseRequest,
     RenewAnswer,
     RenewItem,
     RenewManyAnswer,
     RenewManyRequest,
-    RevokeRequest,
-    WaiterList,
-    WaiterQuery,
 )
+from pool.wire.lists import LeaseList, LeaseQuery, WaiterList, WaiterQuery
+from pool.wire.operate import RevokeRequest
+from pool.wire.views import Explanation, LeaseAnswer
 
 
 async def acquire(api: Api, ask: Ask) -> web.Response:

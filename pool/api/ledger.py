@@ -14,7 +14,7 @@ from pool.core.model import Outcome
 from pool.core.reasons import Reason
 from pool.core.state import State
 from pool.store.books import DAY_S, Account, Kind, Spent, Sum
-from pool.wire import LedgerItem, LedgerList, LedgerQuery
+from pool.wire.records import LedgerItem, LedgerList, LedgerQuery
 
 DAYS = 7
 """So many days, today's among them, if nothing is said."""

@@ -18,8 +18,9 @@ from aiohttp import web
 
 from pool.api.needs import Daemon
 from pool.api.problems import ApiError
+from pool.core.decisions import Granted, Queued, Rejected
 from pool.core.errors import PoolError
-from pool.core.events import Acquire, Detached, Granted, Queued, Rejected, Undelivered
+from pool.core.events import Acquire, Detached, Undelivered
 from pool.core.model import LeaseState
 from pool.core.reasons import Reason
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pool.core.events import Acquire, Event, Granted, Queued, Rejected, Reply
+from pool.core.decisions import Granted, Queued, Rejected, Reply
+from pool.core.events import Acquire, Event
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster, Lease, Waiter
 from pool.core.state import State

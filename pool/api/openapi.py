@@ -15,7 +15,7 @@ from pool import __version__
 from pool.api.core import Route
 from pool.api.problems import EVERYWHERE, status_of
 from pool.core.reasons import Reason
-from pool.wire import Problem
+from pool.wire.operate import Problem
 
 _REF = "#/components/schemas/{model}"
 _TAGS = {

@@ -6,19 +6,11 @@ from pool.api.core import Api, Ask
 from pool.api.explain import explain_cluster
 from pool.api.paging import page
 from pool.api.views import cluster_view, pool_view
-from pool.core.events import Cordon, Done, Event, Prewarm, Resize
-from pool.wire import (
-    ClusterExplanation,
-    ClusterList,
-    ClusterQuery,
-    ClusterView,
-    DoneAnswer,
-    PoolList,
-    PoolQuery,
-    PoolView,
-    PrewarmRequest,
-    ResizeRequest,
-)
+from pool.core.decisions import Done
+from pool.core.events import Cordon, Event, Prewarm, Resize
+from pool.wire.lists import ClusterList, ClusterQuery, PoolList, PoolQuery
+from pool.wire.operate import DoneAnswer, PrewarmRequest, ResizeRequest
+from pool.wire.views import ClusterExplanation, ClusterView, PoolView
 
 
 async def list_pools(api: Api, ask: Ask) -> PoolList:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pool.api.problems import ApiError
 from pool.core.reasons import Reason
-from pool.wire import PageQuery
+from pool.wire.lists import PageQuery
 
 T = TypeVar("T")
 Place = tuple[Any, ...]

@@ -9,10 +9,10 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
+from pool.core.decisions import Rejected
 from pool.core.errors import InvalidKey, PoolError
-from pool.core.events import Rejected
 from pool.core.reasons import Reason
-from pool.wire import Problem
+from pool.wire.operate import Problem
 
 log = structlog.get_logger("warmpool.api")
 

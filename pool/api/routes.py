@@ -6,40 +6,29 @@ from pool.access import Role
 from pool.api import history, leases, ledger, operate, service
 from pool.api.core import Handler, Route
 from pool.core.reasons import Reason
-from pool.wire import (
+from pool.wire.leases import (
     AcquireAnswer,
     AcquireRequest,
-    ClusterExplanation,
-    ClusterList,
-    ClusterQuery,
-    ClusterView,
-    ConfigAnswer,
-    DoneAnswer,
     EndedAnswer,
-    Explanation,
-    Health,
-    HistoryList,
-    HistoryQuery,
-    LeaseAnswer,
-    LeaseList,
     LeaseProof,
-    LeaseQuery,
-    LedgerList,
-    LedgerQuery,
-    PoolList,
-    PoolQuery,
-    PoolView,
-    PrewarmRequest,
     ReleaseRequest,
     RenewAnswer,
     RenewManyAnswer,
     RenewManyRequest,
-    ResizeRequest,
-    RevokeRequest,
-    ShadowAnswer,
+)
+from pool.wire.lists import (
+    ClusterList,
+    ClusterQuery,
+    LeaseList,
+    LeaseQuery,
+    PoolList,
+    PoolQuery,
     WaiterList,
     WaiterQuery,
 )
+from pool.wire.operate import ConfigAnswer, DoneAnswer, Health, PrewarmRequest, ResizeRequest, RevokeRequest
+from pool.wire.records import HistoryList, HistoryQuery, LedgerList, LedgerQuery, ShadowAnswer
+from pool.wire.views import ClusterExplanation, ClusterView, Explanation, LeaseAnswer, PoolView
 
 _PROOF = (Reason.WRONG_TOKEN, Reason.STALE_EPOCH, Reason.UNKNOWN_LEASE, Reason.LEASE_ENDED)
 _KEY = (Reason.INVALID_KEY, Reason.SHAPE_TOO_LARGE)

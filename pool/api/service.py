@@ -14,7 +14,8 @@ from pool import __version__
 from pool.api.core import Api, Ask
 from pool.api.problems import ApiError
 from pool.core.reasons import Reason
-from pool.wire import ConfigAnswer, Health, ShadowAnswer
+from pool.wire.operate import ConfigAnswer, Health
+from pool.wire.records import ShadowAnswer
 
 
 async def healthz(api: Api, ask: Ask) -> Health:

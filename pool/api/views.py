@@ -5,22 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from pool.api.needs import Daemon
-from pool.core.events import Granted, Queued
+from pool.core.decisions import Granted, Queued
 from pool.core.key import describe, to_json
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
 from pool.core.state import State
-from pool.wire import (
-    ClusterAccess,
-    ClusterView,
-    EvidenceItem,
-    GrantAnswer,
-    LeaseView,
-    PoolView,
-    QueuedAnswer,
-    ResidentItem,
-    WaiterView,
-    WearItem,
-)
+from pool.wire.leases import ClusterAccess, GrantAnswer, QueuedAnswer, ResidentItem
+from pool.wire.views import ClusterView, EvidenceItem, LeaseView, PoolView, WaiterView, WearItem
 
 _HIT = "An idle cluster was there."
 

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pool.core.decisions import Span
 from pool.core.errors import PoolError, StartFailed
-from pool.core.events import Degraded, Listing, Lost, Readmit, Shrunk, Span, Started
+from pool.core.events import Degraded, Listing, Lost, Readmit, Shrunk, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster, Wear
 

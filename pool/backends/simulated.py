@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from pool.backends.base import Clean, News, Report
 from pool.core import errors
-from pool.core.events import Listing, Lost, Seen, Shrunk, Span, Started
+from pool.core.decisions import Span
+from pool.core.events import Listing, Lost, Seen, Shrunk, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 from pool.core.reasons import Reason

@@ -89,7 +89,7 @@ def render(
     from pool.config import load
     from pool.config.model import KuberaySection
     from pool.config.rules import build_rules
-    from pool.main import kuberay_options
+    from pool.parts import kuberay_options
 
     config = load(file)
     if not isinstance(config.backend, KuberaySection):

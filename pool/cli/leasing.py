@@ -22,7 +22,7 @@ from pool.cli.talk import find
 
 if TYPE_CHECKING:
     from pool.client import HeldLease
-    from pool.wire import ClusterAccess
+    from pool.wire.leases import ClusterAccess
 
 GRACE_S = 10.0
 """How long a command whose lease is over may take to end before it is killed."""

@@ -91,7 +91,7 @@ def prewarm(
       warmpool prewarm --tenant team/production --cpu 2 --workers 2 --count 3
     """
     from pool.cli.shape import key_of
-    from pool.wire import PrewarmRequest
+    from pool.wire.operate import PrewarmRequest
 
     key = key_of(image, tenant, shape_of(cpu, memory, gpu, workers))
     _do(ctx, "/v1/prewarm", PrewarmRequest(key=key, count=count), json)
@@ -114,7 +114,7 @@ def resize(
     """
     from urllib.parse import quote
 
-    from pool.wire import ResizeRequest
+    from pool.wire.operate import ResizeRequest
 
     if min_idle is None and max_clusters is None:
         raise CommandError("There is nothing to set.", remedy="Give --min-idle or --max-clusters.")
@@ -136,6 +136,6 @@ def revoke(
     """
     from urllib.parse import quote
 
-    from pool.wire import RevokeRequest
+    from pool.wire.operate import RevokeRequest
 
     _do(ctx, f"/v1/leases/{quote(lease, safe='')}/revoke", RevokeRequest(explanation=why), json)

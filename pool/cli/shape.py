@@ -10,7 +10,7 @@ import typer
 from pool.cli.errors import CommandError
 
 if TYPE_CHECKING:
-    from pool.wire import KeySpec
+    from pool.wire.key import KeySpec
 
 Image = Annotated[str, typer.Option("--image", "-i", help="Container image, or the name of the local environment.")]
 Tenant = Annotated[
@@ -52,7 +52,7 @@ def key_of(image: str, tenant: str | None, shape: dict[str, Any]) -> KeySpec:
     """
     from pydantic import ValidationError
 
-    from pool.wire import KeySpec
+    from pool.wire.key import KeySpec
 
     try:
         return KeySpec.model_validate({"image": image, "tenant": tenant_or_own(tenant), "shape": shape})

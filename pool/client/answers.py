@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pool.client.errors import ClientError, DaemonFault, refusal
 from pool.client.transport import Answer
 from pool.core.reasons import Reason
-from pool.wire import Problem
+from pool.wire.operate import Problem
 
 T = TypeVar("T")
 

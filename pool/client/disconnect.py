@@ -8,7 +8,7 @@ import sys
 from typing import Any
 from urllib.parse import urlsplit
 
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 
 log = logging.getLogger("warmpool.client")
 

@@ -16,7 +16,7 @@ from pool.client.errors import LeaseEnded, LeaseLost
 from pool.client.residency import Residency, residency
 from pool.core.model import Outcome
 from pool.core.reasons import Reason
-from pool.wire import ClusterAccess, GrantAnswer, ReleaseRequest, RenewItem
+from pool.wire.leases import ClusterAccess, GrantAnswer, ReleaseRequest, RenewItem
 
 log = logging.getLogger("warmpool.client")
 

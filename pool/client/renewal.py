@@ -19,7 +19,7 @@ from pool.client.request import seconds
 from pool.client.talk import NotRenewed, release, renew
 from pool.client.transport import Transport
 from pool.core.reasons import Reason
-from pool.wire import EndedAnswer
+from pool.wire.leases import EndedAnswer
 
 log = logging.getLogger("warmpool.client")
 

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from pool.client.errors import InvalidRequest
 from pool.core.model import Mode, Outcome
 from pool.core.reasons import Reason
-from pool.wire import AcquireRequest, GrantAnswer, KeySpec, QueuedAnswer, ShapeSpec
+from pool.wire.key import KeySpec, ShapeSpec
+from pool.wire.leases import AcquireRequest, GrantAnswer, QueuedAnswer
 
 
 @dataclass(frozen=True)

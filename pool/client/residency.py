@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pool.client.disconnect import connected_to
 from pool.core.model import ReadFrom
-from pool.wire import ClusterAccess, ResidentItem
+from pool.wire.leases import ClusterAccess, ResidentItem
 
 log = logging.getLogger("warmpool.client")
 

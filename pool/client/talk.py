@@ -14,7 +14,7 @@ from pool.client.errors import DaemonFault, Unreachable, WaitTimeout
 from pool.client.request import Progress, seconds
 from pool.client.transport import Answer, Conversation, NoAnswer, Pause, Post, Result
 from pool.core.reasons import Reason
-from pool.wire import (
+from pool.wire.leases import (
     AcquireAnswer,
     AcquireRequest,
     EndedAnswer,

@@ -13,7 +13,7 @@ from pool.config.values import Directory, Seconds, address
 from pool.core.errors import InvalidKey, PoolError
 from pool.core.key import Shape, key_from
 from pool.core.reasons import Reason
-from pool.wire import ShapeSpec
+from pool.wire.key import ShapeSpec
 
 HIDDEN = "[hidden]"
 

@@ -20,7 +20,7 @@ from pool.config.values import (
 )
 from pool.core.settings import Ceiling
 from pool.windows import trigger
-from pool.wire import KeySpec
+from pool.wire.key import KeySpec
 
 _NAME = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 TIMEOUT_S = 10.0

@@ -16,7 +16,7 @@ from google.protobuf import json_format
 
 from pool.connector.errors import Refused
 from pool.flyte.shape import Own, shape_of
-from pool.wire import ShapeSpec
+from pool.wire.key import ShapeSpec
 
 _FIELDS = {
     "cpu": "cpu",

@@ -29,7 +29,7 @@ from pool.connector.plan import Plan
 from pool.connector.status import Phase, Status, Tools
 from pool.connector.warm import Lost, NotWarm, Warm
 from pool.core.reasons import Reason
-from pool.wire import LeaseView, WaiterView
+from pool.wire.views import LeaseView, WaiterView
 
 if TYPE_CHECKING:
     from pool.client import AsyncLease

@@ -12,7 +12,7 @@ from pool.connector.jobs import ENDED, Jobs, JobsError
 from pool.connector.plan import PREFIX, Plan, base_of
 from pool.connector.run import FAILED, Run, give_back
 from pool.connector.status import Status, Tools
-from pool.wire import LeaseView
+from pool.wire.views import LeaseView
 
 if TYPE_CHECKING:
     from pool.client import AsyncLease

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from pool.client import Unreachable
 from pool.client.endpoint import Endpoint
-from pool.wire import LeaseList, LeaseView, PoolList, WaiterList, WaiterView
+from pool.wire.lists import LeaseList, PoolList, WaiterList
+from pool.wire.views import LeaseView, WaiterView
 
 TIMEOUT_S = 10.0
 _LISTS: dict[str, TypeAdapter[Any]] = {

@@ -19,7 +19,7 @@ from pool.connector.package import packed
 from pool.connector.plan import Plan
 from pool.inside import child, place, runner
 from pool.inside.sending import command_of
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 
 log = logging.getLogger("warmpool.connector")
 

@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from pool.core import capacity, learning, leases, quarantine, standing, warm_heads, wear
-from pool.core.events import (
-    Degraded,
-    Lost,
-    Nudge,
-    Progress,
-    Reply,
-    ResetDone,
-    Started,
-    StartFailed,
-    Stopped,
-)
+from pool.core.decisions import Nudge, Reply
+from pool.core.events import Degraded, Lost, Progress, ResetDone, Started, StartFailed, Stopped
 from pool.core.explain import worth
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import Cluster, ClusterState, Mode, Pool

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pool.core import capacity, clusters, grant, groups, leases, operate, quarantine, reconcile, warm_heads
+from pool.core.decisions import Decision, Reply
 from pool.core.events import (
     Acquire,
     Cancel,
     Cordon,
-    Decision,
     Degraded,
     Detached,
     Event,
@@ -30,7 +30,6 @@ from pool.core.events import (
     Reconfigure,
     Release,
     Renew,
-    Reply,
     ResetDone,
     Resize,
     Revoke,

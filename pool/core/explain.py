@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from pool.core import capacity, standing
-from pool.core.events import Queued
+from pool.core.decisions import Queued
 from pool.core.model import ClusterState, Mode, Pool, Waiter
 from pool.core.reasons import Reason
 from pool.core.state import State

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pool.core import standing
-from pool.core.events import Acquire, Answer, Granted
+from pool.core.decisions import Answer, Granted
+from pool.core.events import Acquire
 from pool.core.index import PoolIndex
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pool.core.events import GroupEnded, Reply
+from pool.core.decisions import Reply
+from pool.core.events import GroupEnded
 from pool.core.model import IDLE, RESETTING
 from pool.core.state import State
 from pool.core.turn import Turn

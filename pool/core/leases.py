@@ -3,22 +3,8 @@
 from __future__ import annotations
 
 from pool.core import capacity, grant, learning, standing
-from pool.core.events import (
-    Acquire,
-    Answer,
-    Cancel,
-    Detached,
-    Ended,
-    Granted,
-    Queued,
-    Rejected,
-    Release,
-    Renew,
-    Renewed,
-    Reply,
-    Revoke,
-    Undelivered,
-)
+from pool.core.decisions import Answer, Ended, Granted, Queued, Rejected, Renewed, Reply
+from pool.core.events import Acquire, Cancel, Detached, Release, Renew, Revoke, Undelivered
 from pool.core.explain import queued
 from pool.core.lifecycle import ClusterMove, LeaseMove, lease_after
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Pool, ResidentValue, Waiter

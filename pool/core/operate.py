@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pool.core import capacity, leases
-from pool.core.events import Cordon, Done, Prewarm, Rejected, Reply, Resize, Shutdown
+from pool.core.decisions import Done, Rejected, Reply
+from pool.core.events import Cordon, Prewarm, Resize, Shutdown
 from pool.core.model import Cluster, ClusterState
 from pool.core.quarantine import try_again
 from pool.core.reasons import Reason

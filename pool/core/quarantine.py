@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pool.core.events import Readmit, Reply
+from pool.core.decisions import Reply
+from pool.core.events import Readmit
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import Cluster, ClusterState, Evidence
 from pool.core.reasons import Reason

@@ -7,7 +7,8 @@ replaced, one that nobody knows. It is also how a restarted daemon adopts its cl
 from __future__ import annotations
 
 from pool.core import clusters, leases
-from pool.core.events import Listing, Reply, StopOrphan
+from pool.core.decisions import Reply, StopOrphan
+from pool.core.events import Listing
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import Cluster, ClusterState
 from pool.core.reasons import Reason

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from pool.core import learning, snapshot
-from pool.core.events import Change
+from pool.core.decisions import Change
 from pool.core.model import Cluster, ClusterState, Lease, Pool, Record, Waiter
 from pool.core.settings import Rules
 from pool.core.state import COMING_UP, UNUSED, State

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
-from pool.core.events import Change
+from pool.core.decisions import Change
 from pool.core.gaps import Gaps
 from pool.core.index import Ids, PoolIndex
 from pool.core.key import ClusterKey, Footprint

@@ -6,7 +6,8 @@ import zlib
 from typing import Any
 
 from pool.core import learning
-from pool.core.events import Change, Decision, Effect, Event, Grow, Reset, Shrink, Span, Start, Stop
+from pool.core.decisions import Change, Decision, Effect, Grow, Reset, Shrink, Span, Start, Stop
+from pool.core.events import Event
 from pool.core.key import ClusterKey
 from pool.core.lifecycle import ClusterMove, LeaseMove, cluster_after, lease_after
 from pool.core.model import IDLE, PLACES, QUARANTINED, STARTING, STOPPED, WARM_HEAD, Cluster, Lease, Pool, R, Record

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 from pool.core import capacity
-from pool.core.events import Reply, Shrunk
+from pool.core.decisions import Reply
+from pool.core.events import Shrunk
 from pool.core.key import footprint_of
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import Cluster, ClusterState

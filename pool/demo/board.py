@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from pool.demo.figures import how, short, wait_s
 from pool.flyte.record import TaskRecord
-from pool.wire import ClusterView, LeaseView, WaiterView
+from pool.wire.views import ClusterView, LeaseView, WaiterView
 
 PHASES = ("queued", "starting", "ready", "granted")
 """Of a start, in order, as the display shows them."""

@@ -12,7 +12,8 @@ import yaml
 
 from pool.demo.place import PYTHON, Place
 from pool.statedir import OPERATOR_TOKEN_FILE, running
-from pool.wire import ClusterList, ClusterView, LeaseList, LeaseView, PoolList, WaiterList, WaiterView
+from pool.wire.lists import ClusterList, LeaseList, PoolList, WaiterList
+from pool.wire.views import ClusterView, LeaseView, WaiterView
 
 
 class ServiceError(Exception):

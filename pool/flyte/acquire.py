@@ -22,7 +22,7 @@ from pool.flyte.errors import NestedDeadlock, NoDaemon
 from pool.flyte.holding import Wish
 from pool.flyte.identity import Identity, fresh_id, request_id
 from pool.flyte.shape import Own, shape_of
-from pool.wire import ShapeSpec
+from pool.wire.key import ShapeSpec
 
 if TYPE_CHECKING:
     from pool.client import Lease

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pool.client.disconnect import let_go
 
 if TYPE_CHECKING:
-    from pool.wire import ClusterAccess
+    from pool.wire.leases import ClusterAccess
 
 log = logging.getLogger("warmpool.flyte")
 

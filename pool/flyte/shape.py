@@ -14,7 +14,7 @@ from typing import Any
 
 from pool.core.errors import InvalidKey
 from pool.core.key import byte_count, milli_cpu
-from pool.wire import NodeSpec, ShapeSpec, WorkerSpec
+from pool.wire.key import NodeSpec, ShapeSpec, WorkerSpec
 
 _GPU = "nvidia.com/gpu"
 _STANDARD = {"cpu", "memory", _GPU}

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pool import __version__
-from pool.core.events import Acquire, Answer, Decision, Ended, Rejected, Release
+from pool.core.decisions import Answer, Decision, Ended, Rejected
+from pool.core.events import Acquire, Release
 from pool.core.key import footprint_of
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Outcome, ReadFrom, Waiter
 from pool.core.reasons import START_FAILURES, Reason

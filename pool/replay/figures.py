@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pool.core.events import Decision
+from pool.core.decisions import Decision
 from pool.core.model import IDLE, LEASED, STARTING, WARM_HEAD, Cluster, ClusterState, Lease, Outcome
 
 

@@ -17,27 +17,8 @@ from itertools import count
 from typing import Any
 
 from pool.core.decide import Due, decide, due_events
-from pool.core.events import (
-    Acquire,
-    Answer,
-    Change,
-    Decision,
-    Effect,
-    Event,
-    Granted,
-    Grow,
-    Reconfigure,
-    Rejected,
-    Release,
-    Reset,
-    ResetDone,
-    Shrink,
-    Shrunk,
-    Start,
-    Started,
-    Stop,
-    Stopped,
-)
+from pool.core.decisions import Answer, Change, Decision, Effect, Granted, Grow, Rejected, Reset, Shrink, Start, Stop
+from pool.core.events import Acquire, Event, Reconfigure, Release, ResetDone, Shrunk, Started, Stopped
 from pool.core.key import ClusterKey
 from pool.core.model import Mode
 from pool.core.recover import restore

@@ -12,25 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from pool.core.decide import Due, decide, due_events
-from pool.core.events import (
-    Acquire,
-    Answer,
-    Decision,
-    Event,
-    Granted,
-    Grow,
-    Reconfigure,
-    Release,
-    Reset,
-    ResetDone,
-    Revoke,
-    Shrink,
-    Shrunk,
-    Start,
-    Started,
-    Stop,
-    Stopped,
-)
+from pool.core.decisions import Answer, Decision, Granted, Grow, Reset, Shrink, Start, Stop
+from pool.core.events import Acquire, Event, Reconfigure, Release, ResetDone, Revoke, Shrunk, Started, Stopped
 from pool.core.key import ClusterKey
 from pool.core.model import IDLE, SHRINKING, WARM_HEAD, Cluster, Lease, LeaseState, Mode, Outcome
 from pool.core.reasons import Reason
@@ -38,7 +21,7 @@ from pool.core.recover import restore
 from pool.core.settings import NO_CEILING, PoolSettings, Rules
 from pool.core.state import State
 from pool.replay.run import FOREVER_S, undisturbed
-from pool.wire import ShadowAnswer, ShadowDifference, ShadowItem
+from pool.wire.records import ShadowAnswer, ShadowDifference, ShadowItem
 
 SHOWN = 200
 """So many pools are told of, those in which most differs."""

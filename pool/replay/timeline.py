@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pool.core.events import Decision
+from pool.core.decisions import Decision
 from pool.core.model import Cluster, ClusterState
 from pool.replay.figures import Ledger
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from pool.core.events import Change
+from pool.core.decisions import Change
 from pool.core.model import Cluster, Lease, Pool, Waiter
 from pool.store.books import Entries
 

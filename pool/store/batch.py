@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pool.core.events import Change
+from pool.core.decisions import Change
 from pool.core.model import Cluster, Lease, Pool, Waiter
 
 

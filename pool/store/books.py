@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from pool.core.events import Change
+from pool.core.decisions import Change
 from pool.core.model import Cluster, ClusterState, Lease, Outcome
 
 DAY_S = 86_400.0

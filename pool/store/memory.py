@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from pool.core.decisions import Change
 from pool.core.errors import NotTheWriter, PoolError, StoreConflict, StoreFailed
-from pool.core.events import Change
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
 from pool.store.base import ENDED_LOADED, RESTORE_STEP, STARTS_LOADED, USED_BEFORE, Loaded
 from pool.store.batch import Batch, reduce

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from pool.core.decisions import Change
 from pool.core.errors import NotTheWriter, StoreConflict, StoreFailed
-from pool.core.events import Change
 from pool.core.model import Cluster, Lease
 from pool.store import loading, schema, tables
 from pool.store.base import RESTORE_STEP, USED_BEFORE, Loaded

@@ -20,21 +20,9 @@ from policies.sizing import FloorAndBuffer
 from pool.access import Access, Role
 from pool.api.app import Server, create_app, serve
 from pool.core.decide import decide, due_events
+from pool.core.decisions import Answer, Decision, Granted, Queued, Rejected, Reply, Stop
 from pool.core.errors import ShapeTooLarge
-from pool.core.events import (
-    Acquire,
-    Answer,
-    Decision,
-    Event,
-    Granted,
-    Queued,
-    Rejected,
-    Reply,
-    ResetDone,
-    Started,
-    Stop,
-    Stopped,
-)
+from pool.core.events import Acquire, Event, ResetDone, Started, Stopped
 from pool.core.explain import queued
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster, ClusterState, Lease, Waiter

@@ -17,7 +17,7 @@ from pool.api.app import API, Server, create_app, serve
 from pool.api.needs import Daemon as Needed
 from pool.backends.simulated import Behaviour, SimulatedBackend, SimulatedWorld
 from pool.clock import WallClock
-from pool.core.events import Answer, Decision
+from pool.core.decisions import Answer, Decision
 from pool.core.model import ClusterState
 from pool.core.settings import Rules
 from pool.daemon import Daemon

@@ -11,7 +11,7 @@ import pytest
 
 from pool.client.residency import Residency, residency
 from pool.core.model import ReadFrom
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 
 ACCESS = ClusterAccess(id="c-1", address="10.0.0.1:6379", client_address="", token="secret")
 ENTRIES = [

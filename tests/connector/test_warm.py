@@ -10,7 +10,7 @@ import pytest
 from pool.connector.jobs import Jobs
 from pool.connector.warm import NotWarm, Warm
 from pool.inside import runner
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 
 CLUSTER = ClusterAccess(id="c-1", address="10.0.0.1:6379", dashboard_url="http://10.0.0.1:8265", token="t")
 

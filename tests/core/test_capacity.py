@@ -6,7 +6,8 @@ import pytest
 
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
-from pool.core.events import Granted, Prewarm, Queued, Rejected, Release, Start, Stop, Stopped
+from pool.core.decisions import Granted, Queued, Rejected, Start, Stop
+from pool.core.events import Prewarm, Release, Stopped
 from pool.core.model import ClusterState
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling

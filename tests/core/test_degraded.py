@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pool.core.events import Degraded, Granted, Queued, Renew, Stop
+from pool.core.decisions import Granted, Queued, Stop
+from pool.core.events import Degraded, Renew
 from pool.core.model import ClusterState
 from pool.core.reasons import Reason
 from tests.kit import Core

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pool.core.events import GroupEnded, Release, Reset
+from pool.core.decisions import Reset
+from pool.core.events import GroupEnded, Release
 from pool.core.groups import held_groups
 from pool.core.model import ClusterState
 from tests.kit import KEY, Core

@@ -8,7 +8,8 @@ import pytest
 
 from policies.sizing import FloorAndBuffer
 from pool.core.decide import decide
-from pool.core.events import Granted, Prewarm, Queued, Rejected, Reset, ResetDone, Start, Undelivered
+from pool.core.decisions import Granted, Queued, Rejected, Reset, Start
+from pool.core.events import Prewarm, ResetDone, Undelivered
 from pool.core.model import ClusterState, Lease, Mode, Outcome
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling

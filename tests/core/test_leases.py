@@ -7,23 +7,9 @@ from dataclasses import replace
 import pytest
 
 from policies.reclaim import NeverKeep
+from pool.core.decisions import Ended, Granted, Queued, Rejected, Renewed, Reset, Stop
 from pool.core.errors import TransitionError
-from pool.core.events import (
-    Cancel,
-    Ended,
-    Granted,
-    Paused,
-    Queued,
-    Rejected,
-    Release,
-    Renew,
-    Renewed,
-    Reset,
-    ResetDone,
-    Revoke,
-    Stop,
-    Undelivered,
-)
+from pool.core.events import Cancel, Paused, Release, Renew, ResetDone, Revoke, Undelivered
 from pool.core.lifecycle import LeaseMove, lease_after
 from pool.core.model import ClusterState, LeaseState, Mode, Outcome
 from pool.core.reasons import Reason

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
-from pool.core.events import Granted, Queued, Rejected, Undelivered
+from pool.core.decisions import Granted, Queued, Rejected
+from pool.core.events import Undelivered
 from pool.core.model import ClusterState, Mode, Outcome, ResidentValue
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling

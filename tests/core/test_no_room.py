@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pool.core.events import Queued, Start, StartFailed, Stop, Stopped
+from pool.core.decisions import Queued, Start, Stop
+from pool.core.events import StartFailed, Stopped
 from pool.core.explain import queued
 from pool.core.model import ClusterState
 from pool.core.reasons import Reason

@@ -4,23 +4,8 @@ from __future__ import annotations
 
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
-from pool.core.events import (
-    Cordon,
-    Done,
-    Granted,
-    Prewarm,
-    Queued,
-    Reconfigure,
-    Rejected,
-    Release,
-    Renew,
-    Resize,
-    Revoke,
-    Shutdown,
-    Start,
-    Stop,
-    Stopped,
-)
+from pool.core.decisions import Done, Granted, Queued, Rejected, Start, Stop
+from pool.core.events import Cordon, Prewarm, Reconfigure, Release, Renew, Resize, Revoke, Shutdown, Stopped
 from pool.core.model import ClusterState
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pool.core.events import Granted, Release, ResetDone, Stop
+from pool.core.decisions import Granted, Stop
+from pool.core.events import Release, ResetDone
 from pool.core.model import Cluster, ClusterState, Evidence, Lease
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling, Standing

@@ -8,7 +8,8 @@ import pytest
 
 from policies.reclaim import NeverKeep
 from pool.core.decide import Due, decide
-from pool.core.events import Detached, Granted, Queued, Rejected, Release, ResetDone, Start
+from pool.core.decisions import Granted, Queued, Rejected, Start
+from pool.core.events import Detached, Release, ResetDone
 from pool.core.model import ClusterState, Mode
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling

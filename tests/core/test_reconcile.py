@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pool.core.events import Granted, Listing, Release, Renew, Reset, ResetDone, Seen, Start, Stop, StopOrphan
+from pool.core.decisions import Granted, Reset, Start, Stop, StopOrphan
+from pool.core.events import Listing, Release, Renew, ResetDone, Seen
 from pool.core.model import ClusterState, LeaseState
 from pool.core.reasons import Reason
 from pool.core.recover import restore

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pool.core.events import Granted, Queued, Release, ResetDone, Start
+from pool.core.decisions import Granted, Queued, Start
+from pool.core.events import Release, ResetDone
 from pool.core.model import Cluster, ClusterState, Mode
 from pool.core.settings import Ceiling
 from tests.kit import Core

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pool.core.events import Granted, Reconfigure, Reset, Stop, Undelivered
+from pool.core.decisions import Granted, Reset, Stop
+from pool.core.events import Reconfigure, Undelivered
 from pool.core.model import ClusterState, Outcome
 from pool.core.reasons import Reason
 from tests.kit import Core, make_rules

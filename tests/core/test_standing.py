@@ -6,21 +6,8 @@ from typing import Any
 
 import pytest
 
-from pool.core.events import (
-    Degraded,
-    Granted,
-    Lost,
-    Readmit,
-    Reconfigure,
-    Release,
-    Renew,
-    Reset,
-    ResetDone,
-    Start,
-    Started,
-    Stop,
-    Stopped,
-)
+from pool.core.decisions import Granted, Reset, Start, Stop
+from pool.core.events import Degraded, Lost, Readmit, Reconfigure, Release, Renew, ResetDone, Started, Stopped
 from pool.core.key import shape_from
 from pool.core.model import Cluster, ClusterState, Lease
 from pool.core.reasons import Reason

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pool.core.decide import due_events
-from pool.core.events import Lost, Nudge, Progress, Queued, Rejected, Start, Started, StartFailed, Stop, Stopped
+from pool.core.decisions import Nudge, Queued, Rejected, Start, Stop
+from pool.core.events import Lost, Progress, Started, StartFailed, Stopped
 from pool.core.model import ClusterState, Mode
 from pool.core.reasons import Reason
 from pool.core.timers import Kind

@@ -5,22 +5,18 @@ from __future__ import annotations
 import pytest
 
 from policies.reclaim import FixedTTL
+from pool.core.decisions import Grow, Queued, Rejected, Shrink, Start
 from pool.core.events import (
     Cordon,
-    Grow,
     Listing,
     Lost,
     Prewarm,
     Progress,
-    Queued,
-    Rejected,
     ResetDone,
     Resize,
     Seen,
-    Shrink,
     ShrinkFailed,
     Shrunk,
-    Start,
     Started,
     StartFailed,
 )

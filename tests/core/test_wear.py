@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pool.core.events import Granted, Release, ResetDone, Stop
+from pool.core.decisions import Granted, Stop
+from pool.core.events import Release, ResetDone
 from pool.core.model import ClusterState, Wear
 from pool.core.reasons import Reason
 from pool.core.settings import Standing

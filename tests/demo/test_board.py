@@ -8,7 +8,7 @@ from pool.core.model import ClusterState, LeaseState, Mode, Outcome
 from pool.core.reasons import Reason
 from pool.demo.board import Act, Board, Stage
 from pool.flyte.record import TaskRecord
-from pool.wire import ClusterView, LeaseView, WaiterView
+from pool.wire.views import ClusterView, LeaseView, WaiterView
 
 
 def waiter(task: str, phase: str = "queued", reason: Reason = Reason.NO_CLUSTER) -> WaiterView:

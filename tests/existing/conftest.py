@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pool.core.events import Acquire, Granted, Queued, Rejected, Release, Renew
+from pool.core.decisions import Granted, Queued, Rejected
+from pool.core.events import Acquire, Release, Renew
 from pool.core.key import ClusterKey, key_from
 from pool.core.model import Cluster, Mode
 from pool.main import Options, Service, configuration

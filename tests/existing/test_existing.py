@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from pool.core.decisions import Queued
 from pool.core.errors import InvalidKey
-from pool.core.events import Cordon, Lost, Queued, Revoke
+from pool.core.events import Cordon, Lost, Revoke
 from pool.core.model import Outcome
 from pool.core.reasons import Reason
 

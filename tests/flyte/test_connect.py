@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from pool.flyte.connect import connected, user_paths
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 
 ACCESS = ClusterAccess(id="c-1", address="127.0.0.1:6379", client_address="ray://10.0.0.1:10001", token="secret")
 

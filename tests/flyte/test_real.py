@@ -14,7 +14,7 @@ import pytest
 import ray
 
 from pool.flyte.connect import connected
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 from tests.kube.registered import container
 
 pytestmark = [

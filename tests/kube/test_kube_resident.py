@@ -16,7 +16,7 @@ from pool import resident
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.core.events import Shrunk
 from pool.flyte.connect import connected
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 from tests.kube.kit import cluster_of, shrunk, small
 from tests.kube.place import Place, ask, client_of, comes
 

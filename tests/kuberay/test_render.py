@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pool.cli.app import app
 from pool.config import ConfigError, load_text
 from pool.config.model import KuberaySection
-from pool.main import kuberay_options
+from pool.parts import kuberay_options
 
 CONFIG = """
 backend:

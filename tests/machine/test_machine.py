@@ -12,16 +12,14 @@ from policies.grant_order import LeastRecentlyUsed
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
 from pool.core.decide import Due, decide, due_events
+from pool.core.decisions import Decision, Effect, Grow, Reset, Shrink, Start, Stop
 from pool.core.events import (
     Acquire,
     Cancel,
     Cordon,
-    Decision,
     Degraded,
     Detached,
-    Effect,
     Event,
-    Grow,
     Listing,
     Lost,
     Paused,
@@ -30,19 +28,15 @@ from pool.core.events import (
     Reconfigure,
     Release,
     Renew,
-    Reset,
     ResetDone,
     Resize,
     Revoke,
     Seen,
-    Shrink,
     ShrinkFailed,
     Shrunk,
     Shutdown,
-    Start,
     Started,
     StartFailed,
-    Stop,
     StopFailed,
     Stopped,
     Undelivered,

@@ -16,7 +16,7 @@ from pool.replay.run import WEEK_S
 from pool.replay.shadow import REMEMBERED, Shadow
 from pool.replay.workflows import Demand, generate
 from pool.store.memory import MemoryStore
-from pool.wire import ShadowAnswer
+from pool.wire.records import ShadowAnswer
 from tests.invariants import check
 from tests.kit import make_rules
 

@@ -15,7 +15,7 @@ from pool import resident
 from pool.core.model import ReadFrom
 from pool.flyte.connect import connected
 from pool.resident.values import take_reads
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 from tests.heads import head
 
 pytestmark = [

@@ -29,7 +29,7 @@ from pool.inside.owner import NAMESPACE, SHARE_VARIABLE, ResidentOwner
 from pool.resident import durable
 from pool.resident.owners import Owners
 from pool.resident.remembered import remembered
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 from tests.serving import environment
 
 pytestmark = [
@@ -345,7 +345,7 @@ from pool.client.residency import copies_written
 from pool.flyte.connect import connected
 from pool.flyte.handle import Resident
 from pool.flyte.record import TaskRecord, current
-from pool.wire import ClusterAccess
+from pool.wire.leases import ClusterAccess
 
 context, kind = FlyteContextManager.current_context(), Resident[pd.DataFrame]
 expected = TypeEngine.to_literal_type(kind)

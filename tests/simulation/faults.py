@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pool.backends.simulated import Behaviour
+from pool.core.decisions import Change
 from pool.core.errors import StoreConflict, StoreFailed
-from pool.core.events import Change
 from pool.core.model import Cluster, Lease, Pool, Record, Waiter
 from pool.store.memory import Fault
 

@@ -7,21 +7,9 @@ import contextlib
 import random
 from typing import TYPE_CHECKING
 
+from pool.core.decisions import Ended, Granted, Queued, Rejected, Renewed
 from pool.core.errors import PoolError
-from pool.core.events import (
-    Acquire,
-    Cancel,
-    Detached,
-    Ended,
-    Granted,
-    Queued,
-    Rejected,
-    Release,
-    Renew,
-    Renewed,
-    Revoke,
-    Undelivered,
-)
+from pool.core.events import Acquire, Cancel, Detached, Release, Renew, Revoke, Undelivered
 from pool.core.key import ClusterKey
 from pool.core.model import Lease, Mode
 from pool.core.reasons import Reason

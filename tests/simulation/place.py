@@ -13,7 +13,7 @@ from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
 from pool.backends.simulated import SimulatedCluster
 from pool.core.capacity import as_large, over
-from pool.core.events import Change, Granted
+from pool.core.decisions import Change, Granted
 from pool.core.key import ClusterKey, Footprint, footprint_of, key_from
 from pool.core.model import ClusterState
 from pool.core.settings import Ceiling, PoolSettings, Rules

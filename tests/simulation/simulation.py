@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from pool.backends.simulated import SimulatedBackend, SimulatedWorld
-from pool.core.events import Decision
+from pool.core.decisions import Decision
 from pool.core.key import Footprint
 from pool.core.model import ClusterState, LeaseState
 from pool.daemon import Daemon

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pool.core.events import Change
+from pool.core.decisions import Change
 from pool.core.key import key_from
 from pool.core.model import (
     Cluster,

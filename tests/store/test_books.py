@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pool.core.decisions import Change
 from pool.core.errors import StoreConflict
-from pool.core.events import Change
 from pool.core.lifecycle import CLUSTER_TABLE
 from pool.core.model import Cluster, ClusterState, Outcome
 from pool.core.reasons import Reason

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pool.core.decisions import Change
 from pool.core.errors import NotTheWriter, StoreConflict, StoreFailed
-from pool.core.events import Change
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState
 from pool.core.reasons import Reason
 from pool.store.base import ENDED_LOADED, RESTORE_STEP, STARTS_LOADED

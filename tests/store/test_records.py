@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pool.core.events import Change
+from pool.core.decisions import Change
 from pool.core.key import Footprint, key_from
 from pool.core.model import Cluster, ClusterState, Evidence, Lease, LeaseState, Mode, Outcome, Pool, Waiter, record_id
 from pool.core.reasons import Reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from pool.core.events import Change
+from pool.core.decisions import Change
 from pool.core.model import Lease, LeaseState, Mode, Outcome
 from pool.store.sql import SqlStore
 

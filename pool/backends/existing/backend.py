@@ -22,8 +22,9 @@ from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.backends.rayapi.inside import Swept, swept
 from pool.backends.rayapi.reset import Reset, listed
 from pool.backends.rayapi.scope import Began
+from pool.core.decisions import Span
 from pool.core.errors import InvalidKey, StartFailed
-from pool.core.events import Listing, Lost, Readmit, Seen, Span, Started
+from pool.core.events import Listing, Lost, Readmit, Seen, Started
 from pool.core.key import ClusterKey, describe
 from pool.core.model import Cluster
 from pool.core.reasons import Reason

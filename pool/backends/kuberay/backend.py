@@ -20,8 +20,9 @@ from pool.backends.kuberay.view import View
 from pool.backends.rayapi.dashboard import Dashboard
 from pool.backends.rayapi.inside import Swept, swept
 from pool.backends.rayapi.reset import Reset, listed
+from pool.core.decisions import Span
 from pool.core.errors import InvalidKey, PoolError, StartFailed
-from pool.core.events import Listing, Seen, Shrunk, Span, Started
+from pool.core.events import Listing, Seen, Shrunk, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 from pool.core.reasons import Reason

@@ -24,8 +24,9 @@ from pool.backends.local.trail import Ready, Running, Trail
 from pool.backends.local.watch import Watch, Watched
 from pool.backends.rayapi.dashboard import Dashboard
 from pool.backends.rayapi.reset import Reset, listed
+from pool.core.decisions import Span
 from pool.core.errors import InvalidKey, StartFailed
-from pool.core.events import Listing, Span, Started
+from pool.core.events import Listing, Started
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster
 from pool.inside.files import sweep_files
