@@ -83,8 +83,8 @@ bench-chain: setup  ## the example workflow on a warm pool, against a cluster pe
 bench-resident: setup  ## handing data to the next job in memory, against Parquet and pickle on the local disk
 	@$(BIN)/python -m benchmarks.resident
 
-bench-connector: setup  ## a recorded Flyte task on a warm cluster: warm interpreter against Ray job
-	@$(BIN)/python -m benchmarks.connector
+bench-connector: setup  ## a recorded Flyte task on a warm cluster: warm interpreter against Ray job; with KUBECONFIG there
+	@$(BIN)/python -m $$([ -n "$$KUBECONFIG" ] && echo benchmarks.kube connector || echo benchmarks.connector)
 
 bench-policies: setup  ## policies against the optimum on real traces: make bench-policies TRACES=~/traces
 	@TRACES="$(TRACES)" $(BIN)/python -m benchmarks.policies

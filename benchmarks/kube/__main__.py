@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kube import chain, drivers, scale, service, writes
+from benchmarks.kube import chain, connector, drivers, scale, service, writes
 from benchmarks.report import RESULTS, commit, fail, finish
 from pool.kube.api import CORE, Api
 from tests.kube.release import DAEMON, WITHOUT, Release
 
-PARTS = ("writes", "chain", "drivers", "service", "scale")
+PARTS = ("writes", "chain", "connector", "drivers", "service", "scale")
 FIGURES = (
     *(
         "chain_speedup",
@@ -53,6 +53,7 @@ async def _part(part: str, api: Api, root: Path) -> dict[str, Any]:
     name = f"warmpool-bench-{uuid.uuid4().hex[:6]}"
     in_pods = {
         "chain": lambda release: chain.measure(release, root),
+        "connector": lambda release: connector.measure(release, root),
         "drivers": drivers.measure,
         "service": service.measure,
     }

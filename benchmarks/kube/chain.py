@@ -127,7 +127,7 @@ async def connected(release: Release, home: Path, address: str, volume: dict[str
             raise RuntimeError(f"a task of the connector's failed: {attempt['message']}")
         made = literals_pb2.LiteralMap.FromString(base64.b64decode(attempt["outputs"])).literals
         body_s = made["o1"].scalar.primitive.float_value
-        tasks.append(Task(attempt["wall_s"], round(body_s, 3), attempt["about"]))
+        tasks.append(Task(attempt["known_s"], round(body_s, 3), attempt["about"]))
     return tasks
 
 

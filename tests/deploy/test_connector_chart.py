@@ -78,3 +78,12 @@ def test_variables_of_tasks_and_certificates_come_from_secrets() -> None:
     assert {"storage", "tls"} == {one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one}
     [container] = made(*ON)["Deployment", "x-warmpool-connector"]["spec"]["template"]["spec"]["containers"]
     assert "--trust-network" in container["args"]
+
+
+def test_tasks_run_as_ray_jobs_where_the_values_say_so() -> None:
+    def arguments(*settings: str) -> list[str]:
+        pod = made(*ON, *settings)["Deployment", "x-warmpool-connector"]["spec"]["template"]["spec"]
+        return list(pod["containers"][0]["args"])
+
+    assert "--ray-jobs" not in arguments()
+    assert "--ray-jobs" in arguments("--set", "connector.rayJobs=true")
