@@ -30,8 +30,8 @@ from pool.backends.local.processes import command, owned
 from pool.backends.local.trail import Files, Trail
 from pool.clock import WallClock
 from pool.core.decisions import Decision, Granted
-from pool.core.events import Acquire, Release, Renew
-from pool.core.key import key_from
+from pool.core.events import Acquire, Release, Renew, Revoke
+from pool.core.key import ClusterKey, key_from
 from pool.core.model import Cluster, ClusterState, Lease, Mode
 from pool.core.reasons import Reason
 from pool.core.settings import PoolSettings, Rules
@@ -173,13 +173,13 @@ class Leases:
         names = {pid: PurePath(words[0]).name for pid in every if (words := command(pid))}
         return sum(cpu_s(pid) for pid, name in names.items() if name in ("gcs_server", "raylet"))
 
-    async def acquire(self) -> Granted:
+    async def acquire(self, key: ClusterKey = KEY) -> Granted:
         """Return a lease, active, that need not be renewed."""
         self._asked += 1
         name = f"l-{self._asked}"
         until = self.daemon.clock.now() + BOUND_S
         ask = Acquire(
-            name, "bench", name, KEY, f"holder-{self._asked}", "", Mode.WAIT_OR_CREATE, until, until, ttl_s=600.0
+            name, "bench", name, key, f"holder-{self._asked}", "", Mode.WAIT_OR_CREATE, until, until, ttl_s=600.0
         )  # fmt: skip
         async with asyncio.timeout(BOUND_S):
             while not isinstance(reply := await self.daemon.acquire(ask, BOUND_S), Granted):
@@ -187,6 +187,14 @@ class Leases:
                     raise RuntimeError(f"no lease: {reply}")
         await self.daemon.submit(Renew(reply.lease.id, reply.lease.epoch))
         return reply
+
+    async def recycle(self, lease: Lease) -> None:
+        """End a lease with its cluster, and return once that is gone."""
+        await self.daemon.submit(Revoke(lease.id))
+        async with asyncio.timeout(BOUND_S):
+            while lease.cluster in self.daemon.state.clusters:
+                self._decided.clear()
+                await self._decided.wait()
 
     async def release(self, lease: Lease) -> Cluster | None:
         """Release a lease, and return its cluster once it is reset; None if it is gone by then."""
