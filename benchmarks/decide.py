@@ -8,8 +8,8 @@ nothing but the core is measured.
 from __future__ import annotations
 
 import gc
+import math
 import random
-import statistics
 import time
 from itertools import count
 
@@ -29,7 +29,7 @@ from pool.core.state import State
 SIZES = (100, 1_000, 10_000, 100_000)
 POOL_SIZE = 1_000
 ROUNDS = 2_000
-REPEATS = 7
+REPEATS = 20
 
 
 class World:
@@ -82,32 +82,32 @@ class World:
         self.leases[at] = self.acquire(self.state.pools[lease.pool].key)
 
 
-def measure(size: int) -> float:
-    """Return microseconds per decision (the median of several runs)."""
-    world = World(size)
+def measure() -> dict[int, float]:
+    """Return microseconds per decision by size: the least of several runs, which was disturbed least.
+
+    Sizes take turns, so that a machine that is slower for a while is so for all of them.
+    """
+    worlds = {size: World(size) for size in SIZES}
+    least = dict.fromkeys(SIZES, math.inf)
     gc.collect()
     gc.disable()
     try:
-        for _ in range(ROUNDS):
-            world.round()
-        runs = []
         for _ in range(REPEATS):
-            began = time.perf_counter()
-            for _ in range(ROUNDS):
-                world.round()
-            runs.append((time.perf_counter() - began) / (ROUNDS * 4) * 1e6)
-            gc.collect()
+            for size, world in worlds.items():
+                began = time.perf_counter()
+                for _ in range(ROUNDS):
+                    world.round()
+                least[size] = min(least[size], (time.perf_counter() - began) / (ROUNDS * 4) * 1e6)
     finally:
         gc.enable()
-    return statistics.median(runs)
+    return least
 
 
 def main() -> None:
     """Measure every size and print the growth."""
-    costs = {}
-    for size in SIZES:
-        costs[size] = round(measure(size), 2)
-        print(f"{size:>7} clusters, {size // 2:>6} leases: {costs[size]:6.1f} us a decision", flush=True)
+    costs = {size: round(us, 2) for size, us in measure().items()}
+    for size, us in costs.items():
+        print(f"{size:>7} clusters, {size // 2:>6} leases: {us:6.1f} us a decision", flush=True)
     growth = round(max(costs.values()) / min(costs.values()), 3)
     finish("decide", "make bench-decide", {"growth": growth, "us_per_decision": costs[SIZES[-1]]}, {"us": costs})
 
