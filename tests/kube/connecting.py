@@ -147,6 +147,7 @@ async def said(
     mounts = [{"name": volume["name"], "mountPath": path} for path, volume in volumes.items()]
     pod = {"volumes": list(volumes.values())}
     printed = await release.run_once(name, [code], {"volumeMounts": mounts}, pod, **where)
+    await release.api.delete(f"{CORE}/namespaces/{namespace}/configmaps/{name}")
     return dict(json.loads(printed.rsplit("found ", 1)[1]))
 
 
