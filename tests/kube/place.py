@@ -24,7 +24,7 @@ listen: 127.0.0.1:{port}
 backend:
   {{type: kuberay, namespace: "{namespace}", addresses: pod, image_pull_policy: IfNotPresent, kubeconfig: "{file}"}}
 reconcile_interval: 1s
-defaults: {{lease_ttl: 20s, pickup: 10s}}
+defaults: {{lease_ttl: 20s, pickup: 10s, reset_timeout: 60s}}
 """
 DRIVER = "python -c 'import ray; ray.init()'"
 TENANT = "tests/kube"

@@ -74,13 +74,21 @@ class Release:
         """Write the values and return their file."""
         access = {"kubernetes": {"namespaces": [{"match": self.tenants, "tenant": "tests/kube"}]}}
         backend = {"image_pull_policy": "IfNotPresent"}
+        # Two tests at a time on one small node: a reset may take longer than it should elsewhere.
+        defaults = {"reset_timeout": "60s", **config.pop("defaults", {})}
         repository, _, tag = config.pop("image", DAEMON).rpartition(":")
         said = {
             "image": {"repository": repository, "tag": tag},
             "persistence": {"existingClaim": "state"},
             "clustersOnUninstall": config.pop("uninstall", "keep"),
             "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
-            "config": {"access": access, "backend": backend, "ceiling": {"clusters": 1}, **config},
+            "config": {
+                "access": access,
+                "backend": backend,
+                "ceiling": {"clusters": 1},
+                "defaults": defaults,
+                **config,
+            },
             **self.extra,
         }
         self._values.write_text(yaml.safe_dump(said))
