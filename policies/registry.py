@@ -11,18 +11,30 @@ from collections.abc import Mapping
 from policies.auto import Auto
 from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
 from policies.learned import Learned
+from policies.look_ahead import JustInTime
+from policies.newsvendor import Newsvendor
+from policies.next_use import NextUse
 from policies.queue_order import PriorityWithAging
+from policies.reactive import Reactive
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
 from policies.ski_rental import BreakEven, RandomisedSkiRental
-from pool.core.policy import GrantOrder, QueueOrder, Reclaim, Sizing
+from policies.square_root import SquareRoot
+from pool.core.policy import GrantOrder, LookAhead, Prewarm, QueueOrder, Reclaim, Sizing
 
 GRANT_ORDERS: Mapping[str, type[GrantOrder]] = {
     "most_recently_used": MostRecentlyUsed,
     "least_recently_used": LeastRecentlyUsed,
 }
 QUEUE_ORDERS: Mapping[str, type[QueueOrder]] = {"priority_with_aging": PriorityWithAging}
-SIZINGS: Mapping[str, type[Sizing]] = {"floor_and_buffer": FloorAndBuffer}
+SIZINGS: Mapping[str, type[Sizing]] = {
+    "floor_and_buffer": FloorAndBuffer,
+    "reactive": Reactive,
+    "newsvendor": Newsvendor,
+    "square_root": SquareRoot,
+}
+PREWARMS: Mapping[str, type[Prewarm]] = {"next_use": NextUse}
+LOOK_AHEADS: Mapping[str, type[LookAhead]] = {"just_in_time": JustInTime}
 RECLAIMS: Mapping[str, type[Reclaim]] = {
     "fixed_ttl": FixedTTL,
     "never_keep": NeverKeep,

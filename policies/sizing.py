@@ -1,10 +1,15 @@
-"""How many idle clusters a pool should have."""
+"""How many idle clusters a pool should have, whoever asks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from pool.core.policy import Demand
+
+
+def required(demand: Demand) -> int:
+    """Return how many are wanted whatever the policy: by schedule windows open now, and by an operator's resize."""
+    return max(demand.floor, demand.min_idle or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +40,8 @@ class FloorAndBuffer:
         """Return the number of idle clusters wanted now."""
         min_idle = self.min_idle if demand.min_idle is None else demand.min_idle
         return max(min_idle, demand.floor, self.buffer if demand.leased else 0)
+
+    @property
+    def half_life_s(self) -> float:
+        """Return 0: it looks at no demand."""
+        return 0.0

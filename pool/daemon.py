@@ -331,13 +331,13 @@ class Daemon:
 
         A failure is told, and what it concerns is tried again: the daemon goes on without.
         """
-        rows = snapshot.changed(self.state.gaps, self.clock.now(), LEARNED_AT_ONCE)
+        rows = snapshot.changed(self.state, self.clock.now(), LEARNED_AT_ONCE)
         if not rows:
             return 0
         try:
             await self._store.keep_learned(rows)
         except PoolError as error:
-            snapshot.again(self.state.gaps, rows)
+            snapshot.again(self.state, rows)
             log.warning("what was learned could not be kept, trying again", error=error.detail)
             return 0
         return len(rows)

@@ -162,7 +162,7 @@ ROWS: dict[str, list[Panel]] = {
             [Query(f"sum by (pool) ({most('warmpool_clusters', 'pool, state')})", "{{pool}}")], stack=True,
         ),
         Panel(
-            "Starts by cause", "miss: a waiter needed it; floor, buffer, prewarm: before demand.", "cpm",
+            "Starts by cause", "miss: a waiter needed it; all others: before demand.", "cpm",
             [Query(per_minute("warmpool_cluster_starts_total", "cause"), "{{cause}}")], stack=True,
         ),
         Panel("Time of a start", "From the decision to ready.", "s", quantiles("warmpool_cluster_start_seconds")),

@@ -12,6 +12,7 @@ import typer
 
 from pool.cli.context import JSON
 from pool.cli.demand import (
+    DRAWN,
     BreakEven,
     Format,
     History,
@@ -77,7 +78,9 @@ def advise(
     from pool.replay.advise import by_name
 
     now = configuration(ctx, config)
-    asked = demand(ctx, trace, format_, history if trace is not None or history is not None else "last-7d")
+    if trace is None and history is None and format_ != DRAWN:
+        history = "last-7d"
+    asked = demand(ctx, trace, format_, history, seed=seed)
     jobs, times = asked.jobs, times_of(asked, start, live_starts=live_starts)
     break_even_s = seconds_of(break_even, "--break-even")
     rules = build_rules(now, {})

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pool.replay import Job, Times
 
 Trace = Annotated[Path | None, typer.Option("--trace", "-t", help="File with the demand.")]
-Format = Annotated[str, typer.Option("--format", "-f", help="philly, openb, azure, history or requests.")]
+Format = Annotated[
+    str, typer.Option("--format", "-f", help="philly, openb, azure, history, requests; or workflows, to draw it.")
+]
 Starts = Annotated[
     list[str] | None, typer.Option("--start", help="How long a start took; repeat it, and each is as likely.")
 ]
@@ -50,15 +52,26 @@ class Demand(NamedTuple):
     starts_s: tuple[float, ...] = ()
 
 
-def demand(ctx: typer.Context, trace: Path | None, format_: str, history: str | None) -> Demand:
+DRAWN = "workflows"
+"""The format that needs no file: executions of workflows, drawn from published parameters."""
+
+
+def demand(ctx: typer.Context, trace: Path | None, format_: str, history: str | None, *, seed: int = 0) -> Demand:
     """Return the demand that the command line names.
 
     Raises:
         CommandError: it names none, or both a trace and a daemon's history, or there is nothing in them.
         Unreadable: the trace cannot be read; naming file, line and column.
     """
-    from pool.replay import FORMATS, read
+    from pool.replay import FORMATS, read, workflows
 
+    if format_ == DRAWN:
+        if trace is not None or history is not None:
+            raise CommandError(
+                f"--format {DRAWN} is drawn, and reads nothing.",
+                remedy="Leave --trace and --history out; --seed draws others.",
+            )
+        return Demand(workflows.generate(workflows.Demand(), seed))
     if (trace is None) == (history is None):
         raise CommandError(
             "There is no demand." if trace is None else "There are two demands.",
@@ -67,7 +80,7 @@ def demand(ctx: typer.Context, trace: Path | None, format_: str, history: str | 
     if history is not None:
         return _asked(ctx, history)
     if format_ not in FORMATS:
-        raise CommandError(f"There is no format {format_!r}.", remedy=f"Name one of {', '.join(FORMATS)}.")
+        raise CommandError(f"There is no format {format_!r}.", remedy=f"Name one of {', '.join([*FORMATS, DRAWN])}.")
     if trace is None:
         raise TypeError("one of both is given")
     return Demand(read(trace, format_))

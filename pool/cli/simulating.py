@@ -73,12 +73,14 @@ def simulate(
     Starts are charged: jobs run when the trace says, and who missed is said to have waited for a start. --live-starts
     has them take their time, so that jobs end later and a release may come before the start.
     A configuration is tried as a whole, with all its pools, ceilings and schedules; --against says beside what.
+    --format workflows needs no file: executions are drawn from published parameters, others by each --seed.
 
     \b
     Examples:
       warmpool simulate --trace demand.csv --format requests --policy break_even --break-even 10m
       warmpool simulate --history last-7d --policy learned --break-even 10m
       warmpool simulate --history last-7d --policy candidate.yaml --against current --plot whatif.html
+      warmpool simulate -f workflows --seed 4 --live-starts --start 52s -p ahead.yaml --against fixed.yaml
       warmpool simulate -t philly_jobs.csv -f philly -p '{type: fixed_ttl, ttl: 5m}' --json
     """
     from pool.replay import report
@@ -95,7 +97,7 @@ def simulate(
             raise CommandError("--ceiling: a configuration has its own.", remedy="Write it into the file.")
     else:
         rules = _rules(reclaim_policy(policy, break_even_s), ceiling)
-    asked = demand(ctx, trace, format_, history)
+    asked = demand(ctx, trace, format_, history, seed=seed)
     jobs, times = asked.jobs, times_of(asked, start, reset=reset, live_starts=live_starts)
     if against is not None:
         compare(ctx, policy, against, jobs, times, break_even_s=break_even_s, seed=seed, json=json, plot=plot)
@@ -225,5 +227,6 @@ def _rows(outcome: Report) -> list[tuple[str, str]]:
         (f"objective (a miss is {span(outcome.break_even_s)} idle)", f"{outcome.objective / 3600:,.1f} h"),
         ("the optimum", f"{outcome.optimum / 3600:,.1f} h"),
         ("objective / optimum", f"{outcome.ratio_to_optimum:.3f}"),
+        ("starts and idle time of who starts all just in time", f"{outcome.optimum_prewarming / 3600:,.1f} h"),
         ("the best fixed idle times in hindsight / optimum", f"{outcome.ratio_of_hindsight:.3f}"),
     ]

@@ -64,4 +64,6 @@ def _choice(policies: Mapping[str, type[Any]]) -> Any:
 GrantOrderChoice = _choice(registry.GRANT_ORDERS)
 QueueOrderChoice = _choice(registry.QUEUE_ORDERS)
 SizingChoice = _choice(registry.SIZINGS)
+PrewarmChoice = _choice(registry.PREWARMS)
+LookAheadChoice = _choice(registry.LOOK_AHEADS)
 ReclaimChoice = _choice(registry.RECLAIMS)

@@ -6,7 +6,14 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
-from pool.config.choice import GrantOrderChoice, QueueOrderChoice, ReclaimChoice, SizingChoice
+from pool.config.choice import (
+    GrantOrderChoice,
+    LookAheadChoice,
+    PrewarmChoice,
+    QueueOrderChoice,
+    ReclaimChoice,
+    SizingChoice,
+)
 from pool.config.values import (
     Count,
     CountCondition,
@@ -122,6 +129,15 @@ class PoolOptions(Section):
     min_idle: Count = Field(0, description="Idle clusters wanted at any time.")
     buffer: Count = Field(0, description="Idle clusters wanted while any is leased.")
     sizing: SizingChoice | None = Field(None, description="Policy of the idle clusters wanted, instead of these two.")
+    prewarm: PrewarmChoice | None = Field(
+        None,
+        description="Policy that has a cluster ready just before a pool's next use, by its rhythm; never, if null.",
+    )
+    look_ahead: LookAheadChoice | None = Field(
+        None,
+        description="Policy that has clusters ready just before a workflow's next tasks ask for them, as workflows "
+        "that began alike did; null: never.",
+    )
     schedule: list[WindowSection] = Field([], description="Times at which more idle clusters are wanted.")
     ceiling: CeilingSection = Field(CeilingSection(), description="The most of each pool.")
     lease_ttl: Annotated[Seconds, Field(ge=1, le=3600)] = Field(30.0, description="A lease not renewed for it expires.")

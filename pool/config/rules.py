@@ -6,11 +6,12 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from policies.auto import Auto
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
+from policies.worth import Worth
 from pool.config.model import Config
 from pool.config.pools import CeilingSection, Match, PoolSection, ShapeMatch
 from pool.config.values import condition, count_quantity, cpu_quantity, memory_quantity
@@ -98,6 +99,8 @@ def settings_of(pool: PoolSection) -> PoolSettings:
         queue_order=pool.queue_order.build(),
         sizing=pool.sizing.build() if pool.sizing is not None else FloorAndBuffer(pool.min_idle, pool.buffer),
         reclaim=_reclaim(pool),
+        prewarm=pool.prewarm.build() if pool.prewarm is not None else None,
+        look_ahead=pool.look_ahead.build() if pool.look_ahead is not None else None,
         ceiling=pool.ceiling.ceiling(),
         lease_ttl_s=pool.lease_ttl,
         max_lease_s=pool.max_lease,
@@ -160,9 +163,21 @@ def _settings_for(config: Config) -> Callable[[ClusterKey], PoolSettings]:
 
 
 def _priced(settings: PoolSettings, key: ClusterKey) -> PoolSettings:
-    """Return the settings of a key: what its clusters cost tells the default policy what a start is worth."""
-    worth, reclaim = settings.prices.start_worth(key.footprint), settings.reclaim
-    return replace(settings, reclaim=reclaim.priced(worth)) if worth and isinstance(reclaim, Auto) else settings
+    """Return the settings of a key: what its clusters cost tells policies what a start is worth."""
+    worth = settings.prices.start_worth(key.footprint)
+    if not worth:
+        return settings
+
+    def priced(policy: Any) -> Any:
+        return policy.priced(worth) if isinstance(policy, Auto | Worth) else policy
+
+    return replace(
+        settings,
+        reclaim=priced(settings.reclaim),
+        sizing=priced(settings.sizing),
+        prewarm=priced(settings.prewarm),
+        look_ahead=priced(settings.look_ahead),
+    )
 
 
 def _tenant_ceiling(config: Config) -> Callable[[str], Ceiling]:

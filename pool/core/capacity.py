@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from pool.core import standing
+from pool.core import idling, standing
 from pool.core.key import ClusterKey, Footprint, footprint_of
-from pool.core.model import GROWING, IDLE, LEASED, QUARANTINED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
-from pool.core.policy import Demand
+from pool.core.model import IDLE, QUARANTINED, WARM_HEAD, Cluster, Pool
 from pool.core.reasons import Reason
 from pool.core.settings import NO_CEILING, Ceiling
 from pool.core.state import State
@@ -21,9 +20,6 @@ from pool.core.turn import Turn
 
 LOOK_AGAIN_S = 1.0
 """A start that was put off because a release is expected sooner is thought over this often."""
-
-FLOOR_LOOK_S = 60.0
-"""An idle cluster that a floor protects is looked at again this often."""
 
 EVICTION_SCAN = 1_000
 """How many idle clusters an eviction looks at, longest idle first."""
@@ -142,38 +138,6 @@ def _more(pool: Pool, head: Cluster | None) -> Footprint:
     return pool.key.footprint if head is None else pool.key.footprint - head.footprint
 
 
-def idle_target(state: State, pool: Pool, now: float) -> int:
-    """Return how many idle clusters the pool's sizing wants now."""
-    settings = state.settings(pool.digest)
-    index = state.index[pool.digest]
-    forgotten = now - max(index.last_asked_at, pool.created_at) > settings.floor_for_s
-    if (forgotten and not settings.pinned) or pool.cordoned:
-        return 0
-    counts = index.counts
-    demand = Demand(
-        counts[LEASED],
-        counts[IDLE] + counts[RESETTING],
-        counts[STARTING] + counts[GROWING],
-        state.rules.floors.get(pool.name, 0),
-        index.last_asked_at,
-        pool.min_idle,
-        counts[WARM_HEAD],
-    )
-    return settings.sizing.idle_target(demand, now)
-
-
-def floor_needs(state: State, cluster: Cluster, now: float) -> bool:
-    """Tell whether the pool's floor would be short of an idle cluster without this one.
-
-    A floor is made of clusters that can be granted at once: a cordoned one, or one without workers, protects it no more
-    than it is protected by it.
-    """
-    index = state.index[cluster.pool]
-    if cluster.state is not IDLE or not cluster.grantable:
-        return False
-    return len(index.free) + len(index.resting) <= idle_target(state, state.pools[cluster.pool], now)
-
-
 def starts_needed(state: State, pool: Pool, now: float) -> tuple[int, int]:
     """Return how many starts waiters need now, and how many expected releases were counted instead.
 
@@ -229,7 +193,9 @@ def plan(turn: Turn, digest: str) -> None:
             for _ in range(needed):
                 if not _bring_one(turn, digest, Reason.MISS):
                     return
-    target = idle_target(state, pool, now)
+    target = idling.idle_target(state, pool, now)
+    if index.expected:
+        state.timers.arm(Kind.POOL, digest, index.expected.next_change())
     if not target or _bring_spare(turn, pool, target):
         state.blocked.pop(digest, None)
 
@@ -244,8 +210,8 @@ def _bring_spare(turn: Turn, pool: Pool, target: int) -> bool:
         state.blocked[digest] = None
         state.timers.arm(Kind.POOL, digest, now + LOOK_AGAIN_S)
         return False
-    cause = Reason.FLOOR if index.counts[LEASED] == 0 else Reason.BUFFER
-    return all(_bring_one(turn, digest, cause) for _ in range(missing))
+    causes = idling.causes(state, pool, now, target) if missing > 0 else []
+    return all(_bring_one(turn, digest, cause) for cause in causes[target - missing :])
 
 
 def _room_is_waited_for(state: State, pool: Pool, now: float) -> bool:
@@ -383,7 +349,7 @@ def _by_value(turn: Turn, pool: Pool, tenant: str | None, grown: Cluster | None)
         digest = cluster.pool
         if digest not in above:
             idle = state.index[digest].counts[IDLE]
-            above[digest] = idle - idle_target(state, state.pools[digest], now)
+            above[digest] = idle - idling.idle_target(state, state.pools[digest], now)
         if above[digest] > 0:
             above[digest] -= 1
             if cluster.resident:

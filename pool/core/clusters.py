@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool.core import capacity, learning, leases, quarantine, standing, warm_heads, wear
+from pool.core import idling, learning, leases, quarantine, standing, warm_heads, wear
 from pool.core.decisions import Nudge, Reply
 from pool.core.events import Degraded, Lost, Progress, ResetDone, Started, StartFailed, Stopped
 from pool.core.explain import worth
@@ -282,12 +282,12 @@ def keep_due(turn: Turn, cluster_id: str) -> float | None:
     if cluster is None or cluster.state not in UNUSED:
         return None
     if turn.settings(cluster.pool).standing is not None:
-        return now + capacity.FLOOR_LOOK_S
+        return now + idling.FLOOR_LOOK_S
     due = max(learning.keep_until(state, cluster, now), cluster.hold_until)
     if now < due:
         return due
-    if capacity.floor_needs(state, cluster, now):
-        return now + capacity.FLOOR_LOOK_S
+    if idling.floor_needs(state, cluster, now):
+        return now + idling.look_again_s(cluster, now)
     idle_s, kept_s = now - cluster.idle_since, max(0.0, due - cluster.idle_since)
     why = "; ".join(filter(None, (learning.why(state, cluster), worth(state, cluster.pool))))
     detail = f"idle for {idle_s:.0f} s, over its {kept_s:.0f} s" + (f": {why}" if why else "")

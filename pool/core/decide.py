@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from pool.core import capacity, clusters, grant, groups, leases, operate, quarantine, reconcile, warm_heads
+from pool.core import ahead, capacity, clusters, grant, groups, leases, operate, quarantine, reconcile, warm_heads
 from pool.core.decisions import Decision, Reply
 from pool.core.events import (
     Acquire,
@@ -152,7 +153,13 @@ def _due(turn: Turn, due: Due) -> Reply:
 
 
 def _pool_due(turn: Turn, digest: str) -> float | None:
-    if digest in turn.state.pools:
+    state = turn.state
+    if digest in state.pools:
+        expected = state.index[digest].expected
+        for id_ in islice(state.index[digest].free, expected.lapsed(turn.now)):
+            state.timers.arm(Kind.KEEP, id_, turn.now)
+        if not expected.has_rhythm():
+            ahead.look_at_rhythm(state, digest, turn.now)
         turn.touch(digest)
     return None
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 
-from pool.core import standing
+from pool.core import learning, standing
 from pool.core.decisions import Answer, Granted
 from pool.core.events import Acquire
 from pool.core.index import PoolIndex
@@ -164,6 +164,7 @@ def grant(turn: Turn, cluster: Cluster, ask: Ask, outcome: Outcome, miss: Reason
     )
     if isinstance(ask, Waiter):
         turn.change(ask, None)
+        learning.granted(turn.state, lease)
     turn.change(None, lease)
     turn.state.timers.arm(Kind.LEASE, lease.id, lease.expires_at)
     same = cluster.group == lease.group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pool.core import ahead
 from pool.core.decisions import Reply
 from pool.core.events import GroupEnded
 from pool.core.model import IDLE, RESETTING
@@ -22,6 +23,7 @@ def held_groups(state: State, now: float) -> list[tuple[str, str]]:
 def group_ended(turn: Turn, event: GroupEnded) -> Reply:
     """Hold nothing for the group any more: what is clean for it alone is reset in full, and anybody's then."""
     state = turn.state
+    ahead.group_over(state, (event.tenant, event.group), turn.now)
     for digest, index in state.index.items():
         if state.pools[digest].key.tenant != event.tenant:
             continue

@@ -10,7 +10,9 @@ from collections import OrderedDict, deque
 from itertools import count
 from statistics import median
 
+from pool.core.expected import Expected
 from pool.core.key import Footprint
+from pool.core.load import Load
 from pool.core.model import (
     GROWING,
     IDLE,
@@ -24,6 +26,7 @@ from pool.core.model import (
     Mode,
     Waiter,
 )
+from pool.core.uses import Uses
 
 Ids = OrderedDict[str, None]
 
@@ -71,6 +74,9 @@ class PoolIndex:
         takers: waiters that take any cluster of the pool (the others wait for their data's cluster first).
         creators: waiters that a start may serve; `local` of them wait for their data's cluster first.
         usage: of the pool's ceiling.
+        load: what was seen of demand, where its sizing asks for it.
+        uses: when it was used, where it is prewarmed by that.
+        expected: what idle clusters are wanted for, beside those that its sizing wants.
     """
 
     def __init__(self) -> None:
@@ -100,6 +106,9 @@ class PoolIndex:
         self.grow_s = Typical()
         self.lease_s = Typical()
         self.last_asked_at = 0.0
+        self.load: Load | None = None
+        self.uses = Uses()
+        self.expected = Expected()
 
     @property
     def live(self) -> int:

@@ -1,12 +1,17 @@
-"""Tells policies that learn what happens, and asks them when the situation of an idle cluster changes."""
+"""Tells policies that learn what happens, and asks them when the situation of an idle cluster changes.
+
+What is ahead of a workflow, and of a pool's rhythm, is told to `pool.core.ahead`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
+from pool.core import ahead
 from pool.core.gaps import Kind, Release
-from pool.core.model import Cluster, Lease
+from pool.core.load import Load
+from pool.core.model import Cluster, Lease, Waiter
 from pool.core.timers import Kind as Due
 
 if TYPE_CHECKING:
@@ -32,12 +37,35 @@ def why(state: State, cluster: Cluster) -> str:
     return cast("Learner", reclaim).why(release.situation, release.chosen)
 
 
-def asked(state: State, digest: str, now: float) -> None:
+SUPPOSED_START_S = 60.0
+"""What a start is supposed to take before one was seen."""
+
+
+def asked(state: State, digest: str, lease_id: str, group: str, now: float) -> None:
     """Somebody asks for a cluster of a pool: what lies below the latest release is the next to be used."""
-    if not state.settings(digest).reclaim.learns():
-        return
-    state.gaps.asked(digest, now)
-    _look(state, digest, state.gaps.top(digest), Kind.UNCOVERED, now)
+    settings, index = state.settings(digest), state.index[digest]
+    foreseen = ahead.asked(state, digest, lease_id, group, now)
+    if settings.sizing.half_life_s:
+        if index.load is None:
+            index.load = Load(settings.sizing.half_life_s, now)
+        index.load.asked(now, index.start_s.value_s or SUPPOSED_START_S, foreseen=foreseen)
+    if settings.reclaim.learns():
+        state.gaps.asked(digest, now)
+        _look(state, digest, state.gaps.top(digest), Kind.UNCOVERED, now)
+
+
+def granted(state: State, lease: Lease) -> None:
+    """Somebody has the lease that was waited for."""
+    ahead.granted(state, lease.tenant, lease.group, lease.granted_at)
+
+
+def ended(state: State, digest: str, lease_id: str, group: str, now: float, *, lasted_s: float | None = None) -> None:
+    """A lease ended after `lasted_s`, or somebody who asked for one does so no more."""
+    load = state.index[digest].load
+    if load is not None:
+        load.ended(now, lasted_s, foreseen=lease_id in state.foreseen)
+    ahead.ended(state, lease_id, state.pools[digest].key.tenant, group, now)
+    state.foreseen.discard(lease_id)
 
 
 def released(state: State, digest: str, cluster_id: str, now: float) -> None:
@@ -48,22 +76,28 @@ def released(state: State, digest: str, cluster_id: str, now: float) -> None:
     _look(state, digest, state.gaps.released(digest, cluster_id), Kind.FRESH, now)
 
 
-def relive(state: State, leases: Iterable[Lease]) -> None:
+def relive(state: State, leases: Iterable[Lease], waiters: Iterable[Waiter] = ()) -> None:
     """Learn from leases that were, as far as the store still told of them, what no snapshot has yet."""
-    moments: list[tuple[float, int, str, Lease]] = []
+    moments: list[tuple[float, int, str, Lease | Waiter]] = []
     for lease in leases:
-        if lease.pool in state.index and state.settings(lease.pool).reclaim.learns():
+        if lease.pool in state.index:
             # At one time ends come before asks, but for a lease that ended as it was asked for.
             at_once = lease.ended_at == lease.asked_at
             moments.append((lease.asked_at, 1 if at_once else 3, lease.id, lease))
+            if lease.granted_at > lease.asked_at:
+                moments.append((lease.granted_at, 4, lease.id, lease))
             if lease.ended_at is not None:
                 moments.append((lease.ended_at, 2 if at_once else 0, lease.id, lease))
-    for at, order, _, lease in sorted(moments, key=lambda moment: moment[:3]):
+    moments += [(waiter.asked_at, 3, waiter.id, waiter) for waiter in waiters]
+    for at, order, id_, record in sorted(moments, key=lambda moment: moment[:3]):
         if order % 2:
-            state.gaps.forget_asks_from(lease.pool, at)
-            asked(state, lease.pool, at)
-        else:
-            released(state, lease.pool, lease.cluster, at)
+            state.gaps.forget_asks_from(record.pool, at)
+            asked(state, record.pool, id_, record.group, at)
+        elif isinstance(record, Lease) and order == 4:
+            granted(state, record)
+        elif isinstance(record, Lease):
+            ended(state, record.pool, id_, record.group, at, lasted_s=at - record.granted_at)
+            released(state, record.pool, record.cluster, at)
 
 
 def _look(state: State, digest: str, release: Release | None, kind: Kind, now: float) -> None:

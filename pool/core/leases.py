@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool.core import capacity, grant, learning, standing
+from pool.core import ahead, capacity, grant, learning, standing
 from pool.core.decisions import Answer, Ended, Granted, Queued, Rejected, Renewed, Reply
 from pool.core.events import Acquire, Cancel, Detached, Release, Renew, Revoke, Undelivered
 from pool.core.explain import queued
@@ -30,7 +30,7 @@ def acquire(turn: Turn, ask: Acquire) -> Reply:
     pool = turn.pool(ask.key)
     index = turn.state.index[pool.digest]
     index.last_asked_at = turn.now
-    learning.asked(turn.state, pool.digest, turn.now)
+    learning.asked(turn.state, pool.digest, ask.lease_id, ask.group, turn.now)
     local = ask.mode is not Mode.WARM_ONLY and _waits_for_data(turn, pool, ask.group)
     # Whoever waits had the choice before: what is there now is for nobody in the queue, or for this group alone.
     if index.free or index.held or index.roomy or not index.queue:
@@ -39,6 +39,7 @@ def acquire(turn: Turn, ask: Acquire) -> Reply:
             return grant.grant(turn, cluster, ask, Outcome.HIT, None)
     miss = Reason.LOCALITY_WAIT if local and index.free else grant.miss_reason(turn.state, pool)
     if ask.mode is Mode.WARM_ONLY:
+        learning.ended(turn.state, pool.digest, ask.lease_id, ask.group, turn.now)
         return Rejected(Reason.WARM_ONLY_MISS, f"No idle cluster: {miss.sentence}", "Ask with mode wait_or_create.")
     return _enqueue(turn, ask, pool, miss, local)
 
@@ -293,6 +294,8 @@ def _release(
         return
     hold_until = turn.now + hold_s if hold_s and lease.group else 0.0
     new = turn.move(cluster, ClusterMove.RELEASED, group=lease.group, hold_until=hold_until, group_only=False, **fields)
+    if hold_until:
+        ahead.look(turn.state, (lease.tenant, lease.group), turn.now)
     turn.begin_reset(new, full=resets_in_full(turn, new))
 
 
@@ -344,6 +347,7 @@ def lose_leases(turn: Turn, cluster: Cluster, detail: str) -> Cluster:
 def refuse_waiter(turn: Turn, waiter: Waiter, reason: Reason, detail: str, remedy: str = "") -> None:
     """Take a waiter out of the queue and tell it why."""
     turn.change(waiter, None)
+    learning.ended(turn.state, waiter.pool, waiter.id, waiter.group, turn.now)
     turn.touch(waiter.pool)
     turn.effect(Answer(waiter.id, Rejected(reason, detail, remedy)))
 

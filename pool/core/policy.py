@@ -6,11 +6,14 @@ much it may look at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pool.core.gaps import Choice, Class, Curve, Situation
+from pool.core.load import Load
 from pool.core.model import Cluster, Pool
+from pool.core.uses import Use
+from pool.core.workflows import Delay
 
 
 class IdleView(Protocol):
@@ -52,6 +55,9 @@ class Demand(NamedTuple):
         last_asked_at: when the pool was last asked, 0 for never.
         min_idle: what an operator set by a resize, instead of the policy's own least number; None if nothing.
         warm_heads: idle clusters that have let their workers go: they take less time than a start, and are not idle.
+        waiting: who waits for a cluster that is started for it: so many of those that start are taken.
+        start_s: what a start takes typically, None if none was seen.
+        load: what was seen of the pool's demand, for a sizing that asks for it (`Sizing.half_life_s`).
     """
 
     leased: int
@@ -61,13 +67,54 @@ class Demand(NamedTuple):
     last_asked_at: float
     min_idle: int | None = None
     warm_heads: int = 0
+    waiting: int = 0
+    start_s: float | None = None
+    load: Load | None = None
 
 
 class Sizing(Protocol):
     """How many idle clusters a pool should have."""
 
+    @property
+    def half_life_s(self) -> float:
+        """Demand that long ago counts half in `Demand.load`; 0 where it looks at none."""
+
     def idle_target(self, demand: Demand, now: float) -> int:
         """Return the number of idle clusters wanted now (those that start count towards it)."""
+
+
+class Span(NamedTuple):
+    """From when to when a cluster is to be ready, in seconds after something."""
+
+    from_s: float
+    until_s: float
+
+
+class Prewarm(Protocol):
+    """When a cluster is made ready ahead of a pool's next use, by the rhythm of its uses."""
+
+    def span(self, uses: Sequence[Use], last_at: float, now: float, start_s: float | None) -> Span | None:
+        """Return when, in seconds after the last use; None for not. Asked at each use, and when a span is over.
+
+        Args:
+            uses: the last ones, at most `pool.core.uses.REMEMBERED`.
+            last_at: when the pool was used last.
+            now: seconds since the epoch.
+            start_s: what a start takes typically, None if none was seen.
+        """
+
+
+class LookAhead(Protocol):
+    """When a cluster is made ready for the next step of a workflow."""
+
+    def span(self, likely: float, delay: Delay, start_s: float | None) -> Span | None:
+        """Return when, in seconds after that from which the delay counts; None for not.
+
+        Args:
+            likely: how likely it is that the cluster is asked for, from 0 to 1.
+            delay: after which it is asked for then.
+            start_s: what a start of its pool takes typically, None if none was seen.
+        """
 
 
 class Reclaim(Protocol):

@@ -114,6 +114,8 @@ class Reason(StrEnum):
     FLOOR = "floor"
     BUFFER = "buffer"
     STANDING = "standing"
+    FORECAST = "forecast"
+    LOOK_AHEAD = "look_ahead"
 
     @property
     def sentence(self) -> str:
@@ -214,4 +216,6 @@ _SENTENCES: dict[Reason, str] = {
     Reason.FLOOR: "The pool keeps a least number of idle clusters.",
     Reason.STANDING: "The configuration names it: somebody else runs it.",
     Reason.BUFFER: "The pool keeps spare idle clusters beside the leased ones.",
+    Reason.FORECAST: "The pool is expected to be used then, by the rhythm of its uses before.",
+    Reason.LOOK_AHEAD: "A workflow is expected to ask for it next, as it did before.",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from pool.core import learning, snapshot
+from pool.core import ahead, learning, snapshot
 from pool.core.decisions import Change
 from pool.core.model import Cluster, ClusterState, Lease, Pool, Record, Waiter
 from pool.core.settings import Rules
@@ -72,11 +72,13 @@ def restore(
         if lease.pool in state.index:
             take(lease)
             _learn(state, lease)
-    snapshot.restore(state.gaps, learned, now)
-    learning.relive(state, [*ended, *state.leases.values()])
     for digest, start_s in starts:
         if digest in state.index:
             state.index[digest].start_s.add(start_s)
+    snapshot.restore(state, learned, now)
+    learning.relive(state, [*ended, *state.leases.values()], state.waiters.values())
+    for digest in state.index:
+        ahead.look_at_rhythm(state, digest, now)
     return state
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pool.core.key import ClusterKey, Footprint
 
 if TYPE_CHECKING:
-    from pool.core.policy import GrantOrder, QueueOrder, Reclaim, Sizing
+    from pool.core.policy import GrantOrder, LookAhead, Prewarm, QueueOrder, Reclaim, Sizing
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,8 @@ class PoolSettings:
         pinned: the configuration names this very key.
         standing: the clusters are somebody else's; None where they are started and stopped.
         prices: what idle clusters and waiting cost; for the ledger.
+        prewarm: when a cluster is made ready ahead of the pool's next use; None for never.
+        look_ahead: when one is made ready for the next step of a workflow; None for never.
     """
 
     name: str
@@ -153,6 +155,8 @@ class PoolSettings:
     pinned: bool = False
     standing: Standing | None = None
     prices: Prices = FREE
+    prewarm: Prewarm | None = None
+    look_ahead: LookAhead | None = None
 
 
 @dataclass(frozen=True, slots=True)

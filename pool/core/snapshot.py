@@ -1,74 +1,146 @@
 """What was learned, as rows that a store keeps, so that a restart goes on with it.
 
-A row is one class of episodes, or when a pool was asked for. Each says as of when it is: the leases that history has
-tell what came after, and of what came before nothing is learned twice. A row that this version cannot read, or that is
-of a time to come, is left out: what it held is learned anew.
+A row is one class of episodes, when a pool was asked for, a place in workflows, or the uses of a pool. Each says as of
+when it is: the leases that history has tell what came after, and of what came before nothing is learned twice. A row
+that this version cannot read, or that is of a time to come, is left out: what it held is learned anew.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from pool.core.gaps import BINS, Class, Curve, Gaps
+from pool.core.gaps import BINS, Curve
+from pool.core.state import State
+from pool.core.uses import REMEMBERED, Use
+from pool.core.workflows import Delay, Place, Step
 
-_CURVE, _ASKED = "curve", "asked"
+_CURVE, _ASKED, _PLACE, _USES = "curve", "asked", "place", "uses"
 
 
-def changed(gaps: Gaps, now: float, at_most: int) -> dict[str, str | None]:
+def changed(state: State, now: float, at_most: int) -> dict[str, str | None]:
     """Return rows of what has changed since it was last returned, the longest unsaved first; None for what is gone."""
     rows: dict[str, str | None] = {}
-    for class_ in list(islice(gaps.unsaved, at_most)):
-        del gaps.unsaved[class_]
-        rows[_name(_CURVE, class_)] = _told(gaps.curves.get(class_), now)
-    for pool in list(islice(gaps.unsaved_asks, max(0, at_most - len(rows)))):
-        del gaps.unsaved_asks[pool]
-        rows[_name(_ASKED, (pool,))] = json.dumps([now, gaps.asks_of(pool)])
+    for name in _unsaved(state, at_most):
+        kind, *class_ = name
+        del _notes(state, kind)[_note(kind, class_)]
+        rows[json.dumps(name, separators=(",", ":"))] = _told(state, kind, class_, now)
     return rows
 
 
-def again(gaps: Gaps, rows: Mapping[str, str | None]) -> None:
+def again(state: State, rows: Mapping[str, str | None]) -> None:
     """Note that rows could not be kept."""
     for name in rows:
         kind, *class_ = json.loads(name)
-        if kind == _CURVE:
-            gaps.unsaved[tuple(class_)] = None
-        else:
-            gaps.unsaved_asks[class_[0]] = None
+        _notes(state, kind)[_note(kind, class_)] = None
 
 
-def restore(gaps: Gaps, rows: Mapping[str, str], now: float) -> None:
+def restore(state: State, rows: Mapping[str, str], now: float) -> None:
     """Take over what was kept."""
     for name, told in rows.items():
         try:
             kind, *class_ = json.loads(name)
-            if kind == _ASKED:
-                as_of, times = json.loads(told)
-                if as_of <= now:
-                    gaps.recall_asks(str(class_[0]), [float(at) for at in times])
-            elif kind == _CURVE and (curve := _curve(json.loads(told))) is not None and curve.as_of <= now:
-                gaps.curves[tuple(class_)] = curve
+            as_of, *rest = json.loads(told)
+            if as_of <= now:
+                _take(state, kind, class_, float(as_of), rest)
         except (ValueError, TypeError, IndexError):
             continue
 
 
-def _name(kind: str, class_: Class) -> str:
-    return json.dumps([kind, *class_], separators=(",", ":"))
+def _notes(state: State, kind: str) -> dict[Any, None]:
+    """Return the notes of what of a kind has changed."""
+    gaps, workflows = state.gaps, state.workflows
+    notes: dict[str, dict[Any, None]] = {
+        _CURVE: gaps.unsaved, _ASKED: gaps.unsaved_asks, _PLACE: workflows.unsaved, _USES: state.unsaved_uses,
+    }  # fmt: skip
+    return notes[kind]
 
 
-def _told(curve: Curve | None, now: float) -> str | None:
+def _note(kind: str, class_: Sequence[Any]) -> Any:
+    return class_[0] if kind in (_ASKED, _USES) else tuple(class_)
+
+
+def _unsaved(state: State, at_most: int) -> list[list[Any]]:
+    names: list[list[Any]] = []
+    for kind in (_CURVE, _ASKED, _PLACE, _USES):
+        notes = islice(_notes(state, kind), at_most - len(names))
+        names += [[kind, *([note] if isinstance(note, str) else note)] for note in notes]
+    return names
+
+
+def _told(state: State, kind: str, class_: Sequence[Any], now: float) -> str | None:
+    """Return the row of what is learned under a name, None if nothing is any more."""
+    if kind == _CURVE:
+        told: Any = _told_curve(state.gaps.curves.get(tuple(class_)))
+    elif kind == _ASKED:
+        told = [state.gaps.asks_of(class_[0])]
+    elif kind == _PLACE:
+        told = _told_place(state.workflows.places.get(class_[0], {}).get(class_[1]))
+    else:
+        told = _told_uses(state, class_[0])
+    return None if told is None else json.dumps([now, *told], separators=(",", ":"))
+
+
+def _take(state: State, kind: str, class_: Sequence[Any], as_of: float, told: list[Any]) -> None:
+    if kind == _CURVE:
+        curve = _curve(as_of, *told)
+        if curve is not None:
+            state.gaps.curves[tuple(class_)] = curve
+    elif kind == _ASKED:
+        state.gaps.recall_asks(str(class_[0]), [float(at) for at in told[0]])
+    elif kind == _PLACE:
+        state.workflows.recall(str(class_[0]), str(class_[1]), _place(as_of, *told))
+    elif kind == _USES and class_[0] in state.index:
+        uses = state.index[class_[0]].uses
+        uses.last_at, seen = float(told[0]), [Use(float(at), float(gap_s)) for at, gap_s in told[1]]
+        uses.seen.extend(seen[-REMEMBERED:])
+        uses.as_of = as_of
+
+
+def _told_curve(curve: Curve | None) -> list[Any] | None:
     if curve is None:
         return None
-    numbers = [float(f"{value:.7g}") for value in curve.sums]
-    return json.dumps([now, curve.since, curve.half_life_s, curve.weight, numbers], separators=(",", ":"))
+    numbers = [_short(value) for value in curve.sums]
+    return [curve.since, curve.half_life_s, curve.weight, numbers]
 
 
-def _curve(told: list[Any]) -> Curve | None:
-    as_of, since, half_life_s, weight, sums = told
+def _curve(as_of: float, since: float, half_life_s: float, weight: float, sums: Sequence[float]) -> Curve | None:
     if len(sums) != 2 * BINS or half_life_s <= 0:
         return None
     curve = Curve(float(since), float(half_life_s))
-    curve.as_of, curve.weight, curve.sums = float(as_of), float(weight), [float(value) for value in sums]
+    curve.as_of, curve.weight, curve.sums = as_of, float(weight), [float(value) for value in sums]
     return curve
+
+
+def _told_place(place: Place | None) -> list[Any] | None:
+    if place is None:
+        return None
+    steps = [[step, _short(weight)] for step, weight in place.steps.items()]
+    return [steps, place.alone, _told_delay(place.taken), _told_delay(place.paused)]
+
+
+def _place(as_of: float, steps: list[Any], alone: float, taken: list[float], paused: list[float]) -> Place:
+    place = Place()
+    place.as_of, place.alone = as_of, float(alone)
+    for step, weight in steps:
+        known: Step = tuple((str(pool), int(number)) for pool, number in step)
+        place.steps[known] = float(weight)
+    place.taken, place.paused = Delay(*map(float, taken)), Delay(*map(float, paused))
+    return place
+
+
+def _told_delay(delay: Delay) -> list[float]:
+    return [_short(delay.mean), _short(delay.squares), _short(delay.times)]
+
+
+def _told_uses(state: State, digest: str) -> list[Any] | None:
+    if digest not in state.index:
+        return None
+    uses = state.index[digest].uses
+    return [uses.last_at, list(uses.seen)]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.7g}")

@@ -1,7 +1,8 @@
 """All that the pool knows now: the records, and the indexes derived from them.
 
 `apply` puts a change into effect, `revert` takes changes back (a commit that failed). Nothing else alters the state,
-but for estimates (`Typical`, `Gaps`) and timers, which are corrected when they are looked at.
+but for estimates (`Typical`, `Gaps`, `Load`, `Workflows`, `Uses`, `Expected`) and timers, which are corrected when they
+are looked at.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pool.core.model import (
 )
 from pool.core.settings import PoolSettings, Rules
 from pool.core.timers import Timers
+from pool.core.workflows import Workflows
 
 ENDED_KEPT = 5_000
 """Ended leases kept in memory, for answers to holders that come late. Older ones are found in the store."""
@@ -92,6 +94,11 @@ class State:
         self.no_room_until = 0.0
         self.timers = Timers()
         self.gaps = Gaps()
+        self.workflows = Workflows()
+        # Pools that were used since the last snapshot of when they were.
+        self.unsaved_uses: dict[str, None] = {}
+        # Leases and waiters for which a cluster was made ready, or kept: they took none that stand for others.
+        self.foreseen: set[str] = set()
         self._settings = _Settings(self)
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from pool.core import capacity
+from pool.core import idling
 from pool.core.decisions import Reply
 from pool.core.events import Shrunk
 from pool.core.key import footprint_of
@@ -38,8 +38,8 @@ def workers_due(turn: Turn, cluster_id: str) -> float | None:
         return due
     if cluster.reason is Reason.WORKERS_HOLD_OBJECTS and now < (again := cluster.changed_at + HOLDING_LOOK_S):
         return again
-    if not cluster.grantable or cluster.group_only or capacity.floor_needs(state, cluster, now):
-        return now + capacity.FLOOR_LOOK_S
+    if not cluster.grantable or cluster.group_only or idling.floor_needs(state, cluster, now):
+        return now + idling.FLOOR_LOOK_S
     idle_s = now - cluster.idle_since
     detail = f"idle for {idle_s:.0f} s, over the {due - cluster.idle_since:.0f} s that its workers are kept"
     turn.shrink_cluster(cluster, Reason.WORKERS_IDLE_TTL, detail)

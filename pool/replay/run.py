@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -27,6 +28,7 @@ from pool.core.state import State
 from pool.interpreter import no_collection
 from pool.replay.demand import Job
 from pool.replay.figures import Ledger
+from pool.replay.order import followers
 from pool.replay.times import Times
 from pool.store.base import Store
 
@@ -79,6 +81,12 @@ class Replay:
         self._order = count()
         self._jobs: dict[str, Job] = {}
         self._ends_s = 0.0
+        # Of jobs that come after others: which those are that have not ended yet, and when the last one did.
+        self._after: dict[int, set[int]] = {}
+        self._then: defaultdict[int, list[int]] = defaultdict(list)
+        self._last_s: dict[int, float] = {}
+        self._lag_s: dict[int, float] = {}
+        self._asked: Sequence[Job] = ()
 
     def want(self, floors: Mapping[str, int], at_s: float) -> None:
         """Have schedule windows open or close.
@@ -102,6 +110,13 @@ class Replay:
         began_s = shifted[0].arrival_s
         loaded = _now(self._store.open(began_s))
         self.state = restore(self._rules, began_s, generation=loaded.generation, pools=loaded.pools)
+        if not self._times.charged:
+            # Who waited for a start ends later, and so does all that comes after it.
+            for n, (after, lag_s) in followers(shifted).items():
+                self._after[n], self._lag_s[n] = set(after), lag_s
+                for one in after:
+                    self._then[one].append(n)
+        self._asked = shifted
         with no_collection():
             self._run(shifted, tell)
 
@@ -111,7 +126,8 @@ class Replay:
         while True:
             arrival_s = jobs[next_job].arrival_s if next_job < len(jobs) else FOREVER_S
             then = min(arrival_s, coming[0][0] if coming else FOREVER_S, state.timers.next_due())
-            if next_job == len(jobs) and (not state.clusters or then > self._ends_s + AFTER_S):
+            over = next_job == len(jobs) and (not state.clusters or then > self._ends_s + AFTER_S)
+            if over and not self._after and not any(type(event) is Acquire for *_, event in coming):
                 break
             now = max(now, then)
             # What clusters and holders do comes before who arrives at the same time, and that before what is due: a
@@ -120,7 +136,8 @@ class Replay:
             if arrival_s <= now:
                 asked: list[Event] = []
                 while next_job < len(jobs) and jobs[next_job].arrival_s <= now:
-                    asked.append(self._ask(next_job, jobs[next_job]))
+                    if next_job not in self._after and next_job not in self._last_s:
+                        asked.append(self._ask(next_job, jobs[next_job]))
                     next_job += 1
                     if next_job % TELL_EVERY == 0:
                         tell(next_job)
@@ -163,14 +180,14 @@ class Replay:
             reply = decision.reply
             if isinstance(reply, Granted):
                 self._holds(reply, now)
-            elif isinstance(reply, Rejected):
-                self.refused += 1
+            elif isinstance(reply, Rejected) and isinstance(decision.event, Acquire):
+                self._refused(decision.event.lease_id, now)
             for effect in decision.effects:
                 if isinstance(effect, Answer):
                     if decision.reply is not effect.reply and isinstance(effect.reply, Granted):
                         self._holds(effect.reply, now)
                     elif isinstance(effect.reply, Rejected):
-                        self.refused += 1
+                        self._refused(effect.lease_id, now)
                 else:
                     self._act(effect, now)
 
@@ -179,6 +196,21 @@ class Replay:
         ends_s = now + self._jobs.pop(lease.id).duration_s
         self._ends_s = max(self._ends_s, ends_s)
         self._later(ends_s, Release(lease.id, lease.epoch))
+        self._ends(int(lease.id.removeprefix("l-")), ends_s)
+
+    def _refused(self, lease_id: str, now: float) -> None:
+        self.refused += 1
+        del self._jobs[lease_id]
+        self._ends(int(lease_id.removeprefix("l-")), now)
+
+    def _ends(self, n: int, at_s: float) -> None:
+        """Have those come that come after a job, once all are known to end that they come after."""
+        for one in self._then.pop(n, ()):
+            self._last_s[one] = max(self._last_s.get(one, 0.0), at_s)
+            self._after[one].discard(n)
+            if not self._after[one]:
+                del self._after[one]
+                self._later(self._last_s[one] + self._lag_s[one], self._ask(one, self._asked[one]))
 
     def _act(self, effect: Effect, now: float) -> None:
         times = self._times

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pool.cli.app import app
+from pool.replay import workflows
 
 # Gaps of 20 s and 100 s, then nobody.
 TRACE = "arrival_s,duration_s,key,group,tenant\n0,10,a,,t\n30,10,a,,t\n140,10,a,,t\n"
@@ -71,13 +72,26 @@ def test_people_get_a_table(trace: Path) -> None:
         (("--policy", "[1]"), "error: --policy: '[1]' is no policy. Write break_even or "),
         (("--policy", "{type: fixed_ttl, ttl: -1}"), "error: --policy {type: fixed_ttl, ttl: -1}: "),
         (("--break-even", "soon"), "error: --break-even: 'soon' is not a duration"),
-        (("--format", "xls"), "error: There is no format 'xls'. Name one of philly, openb, azure, requests, history."),
+        (
+            ("--format", "xls"),
+            "error: There is no format 'xls'. Name one of philly, openb, azure, requests, history, wo",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(trace: Path, arguments: tuple[str, ...], said: str) -> None:
     code, out, err = run("--trace", trace, *arguments)
     assert (code, out) == (1, "")
     assert err.startswith(said)
+
+
+def test_workflows_are_drawn_by_the_seed_and_need_no_file(monkeypatch: pytest.MonkeyPatch, trace: Path) -> None:
+    small = workflows.Demand(workflows=2, days=0.5, executions_per_day=40.0)
+    monkeypatch.setattr(workflows, "Demand", lambda: small)
+    code, out, err = run("--format", "workflows", "--seed", "3", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out.splitlines()[0])["leases"] == len(workflows.generate(small, 3))
+    code, _, err = run("--format", "workflows", "--trace", trace)
+    assert (code, err.split(".")[0]) == (1, "error: --format workflows is drawn, and reads nothing")
 
 
 def test_a_row_that_cannot_be_read_is_named(tmp_path: Path) -> None:

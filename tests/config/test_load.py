@@ -57,6 +57,8 @@ def test_every_setting_of_the_core_can_be_set() -> None:
         grant_order: least_recently_used
         queue_order: {type: priority_with_aging}
         ceiling: {clusters: 9, cpu: 500m, memory: 2Gi, gpu: 3}
+        prewarm: next_use
+        look_ahead: {type: just_in_time, break_even: 10m}
         lease_ttl: 11
         max_lease: 12
         pickup: 13

@@ -30,7 +30,7 @@ def again(core: Core, rows: dict[str, str], ended: list[Lease]) -> State:
 
 
 def rows_of(core: Core) -> dict[str, str]:
-    return {name: row for name, row in snapshot.changed(core.state.gaps, core.now, 10_000).items() if row is not None}
+    return {name: row for name, row in snapshot.changed(core.state, core.now, 10_000).items() if row is not None}
 
 
 def figures(gaps: Gaps) -> dict[object, tuple[float, ...]]:
@@ -67,15 +67,14 @@ def test_without_any_history_the_snapshot_alone_says_how_long_to_keep() -> None:
 def test_only_what_has_changed_is_told_and_some_at_a_time() -> None:
     core = Core(reclaim=Learned(300.0))
     burst(core, 3, 45.0)
-    gaps = core.state.gaps
-    first = snapshot.changed(gaps, core.now, 2)
+    first = snapshot.changed(core.state, core.now, 2)
     assert len(first) == 2
     rest = rows_of(core)
     assert rest
     assert not first.keys() & rest.keys()
-    assert not snapshot.changed(gaps, core.now, 10_000)
-    snapshot.again(gaps, first)
-    assert snapshot.changed(gaps, core.now, 10_000).keys() == first.keys()
+    assert not snapshot.changed(core.state, core.now, 10_000)
+    snapshot.again(core.state, first)
+    assert snapshot.changed(core.state, core.now, 10_000).keys() == first.keys()
 
 
 def test_what_no_longer_counts_is_forgotten_and_deleted() -> None:
@@ -85,7 +84,7 @@ def test_what_no_longer_counts_is_forgotten_and_deleted() -> None:
     gaps = core.state.gaps
     gaps.forget(core.now + 100 * 604_800.0)
     assert not gaps.curves
-    gone = snapshot.changed(gaps, core.now, 10_000)
+    gone = snapshot.changed(core.state, core.now, 10_000)
     assert set(gone.values()) == {None}
     assert gone.keys() == {name for name in rows if name.startswith('["curve"')}
 
@@ -94,12 +93,13 @@ def test_rows_that_cannot_be_read_or_are_of_a_time_to_come_are_left_out() -> Non
     core = Core(reclaim=Learned(300.0))
     burst(core, 3, 45.0)
     rows = rows_of(core)
-    gaps = Gaps()
+    state = Core(reclaim=Learned(300.0)).state
+    gaps = state.gaps
     name = next(name for name in rows if name.startswith('["curve"'))
     for bad in ("", "{}", "[1]", json.dumps([1.0, 0.0, 7.0, 1.0, [0.0] * (2 * BINS - 2)]), '[1, 2, 3, 4, "x"]'):
-        snapshot.restore(gaps, {name: bad, "no json": bad, '["asked"]': bad}, core.now)
-    snapshot.restore(gaps, rows, core.now - 1.0)
+        snapshot.restore(state, {name: bad, "no json": bad, '["asked"]': bad}, core.now)
+    snapshot.restore(state, rows, core.now - 1.0)
     assert not gaps.curves
     assert not gaps.asks_of(KEY.digest)
-    snapshot.restore(gaps, rows, core.now)
+    snapshot.restore(state, rows, core.now)
     assert gaps.curves

@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from policies.grant_order import LeastRecentlyUsed
+from policies.look_ahead import JustInTime
+from policies.newsvendor import Newsvendor
+from policies.next_use import NextUse
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
 from pool.core.decide import Due, decide, due_events
@@ -65,7 +68,8 @@ def rules_of(number: int) -> Rules:
     """Return one of a few sets of rules: roomy, tight, and cold."""
     by_image = {
         "image:1": make_settings(
-            "image", serve_larger=True, hold_s=20, locality_wait_s=3, reclaim=FixedTTL(60, 0), quarantine_s=30 * number
+            "image", serve_larger=True, hold_s=20, locality_wait_s=3, reclaim=FixedTTL(60, 0), quarantine_s=30 * number,
+            sizing=Newsvendor(break_even_s=3_600.0), look_ahead=JustInTime(break_even_s=3_600.0),
         ),
         "other:1": make_settings(
             "other", sizing=FloorAndBuffer(buffer=1), max_uses=2, max_lifetime_s=200, ceiling=Ceiling(clusters=2)
@@ -73,6 +77,7 @@ def rules_of(number: int) -> Rules:
         "shared:1": make_settings(
             "shared", max_leases_per_cluster=3 - number, max_lease_s=100, grant_order=LeastRecentlyUsed(),
             reclaim=NeverKeep() if number == 2 else FixedTTL(30, 0), locality_wait_s=2,
+            prewarm=NextUse(break_even_s=3_600.0), look_ahead=JustInTime(break_even_s=3_600.0),
         ),
         "workers:1": make_settings(
             "workers", reclaim=FixedTTL(120, 0, 15), sizing=FloorAndBuffer(buffer=number % 2), max_lifetime_s=150,

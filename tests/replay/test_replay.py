@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from policies.learned import Learned
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.ski_rental import BreakEven, RandomisedSkiRental
-from pool.core.key import ClusterKey, Shape
-from pool.core.model import ClusterState, LeaseState
+from pool.core.key import ClusterKey, Node, Shape
+from pool.core.model import ClusterState, Lease, LeaseState
 from pool.core.policy import Reclaim
 from pool.core.settings import Ceiling
 from pool.replay import Job, Replay, Report, Times, report
+from pool.replay.figures import Ledger
 from pool.replay.hindsight import demand
 from pool.replay.workflows import Demand, generate
 from pool.store.memory import MemoryState, MemoryStore
@@ -125,3 +126,29 @@ def test_every_invariant_holds_all_the_way(monkeypatch: pytest.MonkeyPatch, recl
     monkeypatch.setattr(replay.ledger, "observe", watched)
     replay.run(jobs)
     assert report(replay.ledger, jobs, 60.0, times).leases == len(jobs)
+
+
+def test_with_live_starts_what_came_after_others_of_its_group_still_does() -> None:
+    step = [Job(0.0, 10.0, KEYS[0], "g"), Job(0.0, 30.0, KEYS[0], "g"), Job(32.0, 10.0, KEYS[1], "g")]
+    asked: list[tuple[float, float]] = []
+
+    class Asks(Ledger):
+        def _granted(self, lease: Lease) -> None:
+            super()._granted(lease)
+            asked.append((lease.asked_at, lease.granted_at))
+
+    rules = make_rules(reclaim=FixedTTL(0.0, 0.0), max_starting=10**9, max_wait_s=1e9)
+    for charged, comes_s in ((True, 32.0), (False, 50.0 + 32.0)):
+        asked.clear()
+        replay = Replay(rules, MemoryStore(), Times((50.0,), charged=charged), ledger=Asks)
+        replay.run([*step, Job(33.0, 5.0, KEYS[1], "another")])
+        began_s = asked[0][0]
+        assert sorted(at - began_s for at, _ in asked) == sorted([0.0, 0.0, comes_s, 33.0])
+
+
+def test_a_group_goes_on_when_one_of_it_is_refused() -> None:
+    jobs = [Job(0.0, 10.0, ClusterKey("a", Shape(head=Node(milli_cpu=9_000)), "t"), "g"), Job(12.0, 10.0, KEYS[0], "g")]
+    found, replay, _ = play(
+        jobs, FixedTTL(0.0, 0.0), times=Times((5.0,), charged=False), daemon=Ceiling(milli_cpu=2_000)
+    )
+    assert (replay.refused, found.leases) == (1, 1)

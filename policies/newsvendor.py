@@ -1,0 +1,59 @@
+"""As many idle clusters as pay for themselves, by the demand that was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from policies.auto import SUPPOSED_START_S
+from policies.sizing import required
+from policies.worth import Worth, checked_half_life
+from pool.core.policy import Demand
+
+
+def newsvendor(exceeds: Sequence[float], short: float, over: float) -> int:
+    """Return the smallest S with ``P(D <= S) >= short / (short + over)``.
+
+    Args:
+        exceeds: ``P(D >= 1), P(D >= 2), ...``, which never rises; 0 beyond its end.
+        short: what it costs to have one too few.
+        over: what it costs to have one too many.
+    """
+    most = over / (short + over)
+    return next((n for n, more in enumerate(exceeds) if more <= most), len(exceeds))
+
+
+@dataclass(frozen=True, slots=True)
+class Newsvendor(Worth):
+    """The number of idle clusters for which one more would cost more than it saves.
+
+    The smallest S with ``P(D <= S) >= T* / (T* + L)``. D is how many clusters more than now will be needed within the
+    time L that a start takes, after which what was used up is replaced; to have one too many costs L idle seconds, to
+    have one too few a start, worth T*. Source: the newsvendor's critical fractile (Arrow, Harris, Marschak, *Optimal
+    inventory policy*, 1951) in a base-stock policy with lead time L. Demand is what was seen (`Load.exceeds`), not a
+    named distribution: workflows ask for several at once.
+
+    Attributes:
+        break_even_s: T*, the idle seconds that cost as much as a start; 0 takes it from the starts.
+        start_worth: how many idle seconds cost as much as a second of starting; 0 takes it from the pool's prices,
+            and 30 where there are none.
+        half_life_s: demand that long ago counts half.
+
+    Raises:
+        ValueError: if one is out of range.
+    """
+
+    half_life_s: float = 604_800.0
+
+    def __post_init__(self) -> None:
+        Worth.__post_init__(self)
+        checked_half_life(self.half_life_s)
+
+    def idle_target(self, demand: Demand, now: float) -> int:
+        """Return the number of idle clusters wanted now."""
+        least = required(demand)
+        if demand.load is None:
+            return least
+        lead_s = demand.start_s or SUPPOSED_START_S
+        exceeds = demand.load.exceeds(now, lead_s)
+        return max(least, newsvendor(exceeds, self.worth_s(demand.start_s), lead_s))

@@ -1,0 +1,58 @@
+"""Square-root staffing: what is in use on average, and a safety margin that grows with its root."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from policies.sizing import required
+from policies.worth import checked_half_life
+from pool.core.policy import Demand
+
+
+def staffing(rho: float, peakedness: float, probability: float) -> float:
+    """Return ``rho + z sqrt(peakedness rho)``, where the normal distribution stays below z with `probability`.
+
+    Args:
+        rho: clusters in use on average (the offered load: rate of asks times mean lease).
+        peakedness: variance of the number in use over its mean.
+        probability: that so many are enough.
+    """
+    return rho + NormalDist().inv_cdf(probability) * math.sqrt(peakedness * rho)
+
+
+@dataclass(frozen=True, slots=True)
+class SquareRoot:
+    """Enough clusters that an ask finds one with the wanted probability, by the rate of asks now.
+
+    ``S = rho + z sqrt(peakedness rho)`` in all, so ``ceil(S) - leased`` idle ones; rho is the rate of asks times the
+    mean lease, z the normal quantile of `probability`. Source: W. Whitt, *Heavy-traffic approximations for service
+    systems with blocking*, AT&T Bell Laboratories Technical Journal 63 (1984), for infinitely many servers with bursty
+    arrivals. For pools of many clusters; where few are in use, the normal distribution says little.
+
+    Attributes:
+        probability: that an ask finds an idle cluster, over 0.5 and below 1.
+        half_life_s: demand that long ago counts half: the shorter, the closer it follows the time of day.
+
+    Raises:
+        ValueError: if one is out of range.
+    """
+
+    probability: float = 0.95
+    half_life_s: float = 3_600.0
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.probability < 1:
+            raise ValueError(f"probability is {self.probability:g}; it must be over 0.5 and below 1")
+        checked_half_life(self.half_life_s)
+
+    def idle_target(self, demand: Demand, now: float) -> int:
+        """Return the number of idle clusters wanted now."""
+        least, load = required(demand), demand.load
+        lease_s = load.lease_s() if load is not None else None
+        if load is None or lease_s is None:
+            return least
+        rho = load.rate_per_s(now) * lease_s
+        wanted = staffing(rho, load.peakedness(now), self.probability)
+        return max(least, math.ceil(wanted) - demand.leased)
