@@ -229,7 +229,7 @@ class Release:
             "kubectl", "exec", "-n", self.tenants, name, "--",
             "python", "-c", "open('/tmp/done', 'w').close()",
         )  # fmt: skip
-        assert await process.wait() == 0
+        assert await process.wait() == 0, f"{await self.said(self.tenants, name)} {await self.daemon_said()}"
         await self.until_said(name, "released", 20)
 
     async def daemons(self) -> list[dict[str, Any]]:
