@@ -19,6 +19,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from policies.ski_rental import BreakEven
+from pool.core.aims import Aim
 from pool.core.gaps import BINS, TIMES_S, Choice, Class, Curve, Situation, epoch, scale
 
 _CHAINS = (3, 1, 2, 0), (5, 1, 4, 0)
@@ -87,6 +88,14 @@ class Learned(BreakEven):
         """Return True."""
         return True
 
+    def aims(self) -> bool:
+        """Return False: what a start is worth is given."""
+        return False
+
+    def aim(self, aim: Aim, hit: bool, waited_s: float, start_s: float | None) -> Aim:
+        """Return the aim as it is."""
+        return aim
+
     def break_even_in(self, situation: Situation) -> float:
         """Return T* in a situation, in seconds."""
         return self.break_even_s
@@ -98,7 +107,7 @@ class Learned(BreakEven):
         eighth last time. The wide ones are shared by pools whose break-even times are alike to a factor of two: what a
         situation leads to depends on it.
         """
-        pool, kind, ago, _ = situation
+        pool, kind, ago = situation[:3]
         last, second, fourth, eighth = [int(min(ago_s, LONGEST_AGO_S)).bit_length() for ago_s in ago]
         alike = int(self.break_even_in(situation)).bit_length()
         return (

@@ -67,6 +67,10 @@ class FixedTTL:
         """Return False."""
         return False
 
+    def counts(self) -> bool:
+        """Return False."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class NeverKeep:
@@ -88,5 +92,38 @@ class NeverKeep:
         return False
 
     def learns(self) -> bool:
+        """Return False."""
+        return False
+
+    def counts(self) -> bool:
+        """Return False."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class UntilEvicted:
+    """Keep every idle cluster until its room is needed (`eviction` says whose goes first), or it is too old.
+
+    The resource-conserving keep-alive of FaasCache (see `policies.eviction`): for clusters under a ceiling that is paid
+    for anyway, as on machines that one owns. Without a ceiling, what was started once goes on until its `max_lifetime`.
+    """
+
+    def keep_until(self, cluster: Cluster, pool: Pool, now: float) -> float:
+        """Return infinity."""
+        return math.inf
+
+    def workers_until(self, cluster: Cluster, pool: Pool, price: float, now: float) -> float:
+        """Return infinity: a cluster goes as a whole."""
+        return math.inf
+
+    def keeps(self) -> bool:
+        """Return True: clusters serve more than one lease."""
+        return True
+
+    def learns(self) -> bool:
+        """Return False."""
+        return False
+
+    def counts(self) -> bool:
         """Return False."""
         return False

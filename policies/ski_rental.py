@@ -60,6 +60,10 @@ class BreakEven:
         """Return False."""
         return False
 
+    def counts(self) -> bool:
+        """Return False."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class RandomisedSkiRental(BreakEven):

@@ -14,6 +14,7 @@ from pool.core.decisions import Answer, Change, Decision, Grow, Reset, Shrink, S
 from pool.core.grant import data_is_busy
 from pool.core.index import PoolIndex
 from pool.core.key import Footprint, dominates, footprint_of
+from pool.core.life import Limits
 from pool.core.lifecycle import CLUSTER_TABLE
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
 from pool.core.reasons import Reason
@@ -24,7 +25,7 @@ from pool.daemon import DUE_AGAIN_S
 
 INDEXES = ("counts", "free", "held", "wanted", "resting", "degraded", "slow", "by_group", "busy_by_group", "roomy",
            "shrunk", "shrunk_by_group", "starting", "waiters_by_group", "granted", "takers", "creators", "local",
-           "usage")  # fmt: skip
+           "usage", "grants")  # fmt: skip
 BY_RELEASE = {Reason.RELEASED, Reason.CANCELLED, Reason.UNDELIVERED}
 """Ends after which the holder is known to be gone: the only ones that a reset may follow."""
 MOVES = {(old, new) for (old, _), new in CLUSTER_TABLE.items()} | {(s, s) for s in ClusterState}
@@ -54,6 +55,7 @@ def view(state: State) -> dict[str, Any]:
         "tenant_usage": {t: u for t, u in state.tenant_usage.items() if u != Footprint()},
         "evictable": set(state.evictable),
         "evictable_by_tenant": {t: set(ids) for t, ids in state.evictable_by_tenant.items()},
+        "with_data": {of: set(ids) for of, ids in state.with_data.items()},
         "starting": state.starting,
         "stopping": set(state.stopping),
         "shrinking": set(state.shrinking),
@@ -134,6 +136,8 @@ def over_none(part: Footprint, whole: Footprint) -> bool:
 
 def _check_queue(state: State, pool: Pool, now: float) -> None:
     index = state.index[pool.digest]
+    if index.life is not None:
+        assert {cluster.id for cluster in index.life.soonest(Limits(0, 0.0, now))} == set(index.free), pool
     queue = index.queue
     assert queue == sorted(queue), f"the queue of {pool} is not in order"
     if pool.cordoned:
@@ -168,7 +172,8 @@ def _check_timers(state: State, now: float) -> None:
     soon = 1e300
     for cluster in state.clusters.values():
         if cluster.state in UNUSED:
-            promised(Kind.KEEP, cluster.id, soon, cluster)
+            # Some are kept for ever, as far as their policy goes.
+            assert (Kind.KEEP, cluster.id) in armed, f"nobody will look at keep of {cluster}"
             pool = state.pools[cluster.pool]
             price = pool.key.warm_head_price
             reclaim = state.settings(cluster.pool).reclaim

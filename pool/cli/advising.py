@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 TRIED: tuple[dict[str, Any], ...] = (
     {"type": "auto"},
+    {"type": "histogram"},
     {"type": "never_keep"},
     *({"type": "fixed_ttl", "ttl": ttl} for ttl in ("1m", "3m", "10m", "30m", "1h", "3h")),
 )
@@ -100,7 +101,8 @@ def advise(
         for policy in TRIED:
             replay = play_config(_with(now, lambda pool, p=policy: p), jobs, times, seed=seed, told=told)  # type: ignore[misc]
             found[_name(policy)] = figures(replay)
-        advice = advised(before, {name: by for name, (by, _) in found.items()}, worth)
+        targets = {pool.name for pool in now.pools if pool.target is not None}
+        advice = advised(before, {name: by for name, (by, _) in found.items()}, worth, targets)
         best = {one.pool: one.best for one in advice}
         proposed = _with(now, lambda pool: _POLICIES.get(best.get(pool, "")))
         last = play_config(proposed, jobs, times, seed=seed, told=told, timeline=plot is not None)
@@ -137,7 +139,7 @@ def _with(config: Config, policy_of: Callable[[str], Mapping[str, Any] | None]) 
     pools = []
     for pool in config.pools:
         policy = policy_of(pool.name)
-        update = {} if policy is None else {"reclaim": adapter.validate_python(dict(policy))}
+        update = {} if policy is None else {"reclaim": adapter.validate_python(dict(policy)), "target": None}
         pools.append(pool.model_copy(update=update))
     return config.model_copy(update={"pools": pools})
 
@@ -192,6 +194,8 @@ def _evidence(one: Advice | None, worth: Callable[[Figures], float]) -> list[str
     said = [f"As it is: {one.now.leases:,} leases, {_say(one.now, worth)}."]
     if one.best:
         said.append(f"With {one.best}: {_say(one.proposed, worth)}.")
+    elif one.has_target:
+        said.append("It has a target, which is to be reached whatever it costs: left as it is.")
     else:
         said.append("Nothing that was tried saves 2 %: left as it is.")
     others = sorted((worth(figures), name) for name, figures in one.tried.items() if name != one.best)

@@ -58,6 +58,9 @@ def simulate(
     live_starts: LiveStarts = False,
     reset: Annotated[str, typer.Option("--reset", help="How long a reset takes.")] = "0",
     ceiling: Annotated[int | None, typer.Option("--ceiling", min=1, help="Clusters that may exist at once.")] = None,
+    eviction: Annotated[
+        str, typer.Option("--eviction", help="Which idle cluster makes room under it: longest_idle or greedy_dual.")
+    ] = "longest_idle",
     seed: Seed = 0,
     plot: Plot = None,
     json: JSON = False,
@@ -96,7 +99,7 @@ def simulate(
         if ceiling is not None:
             raise CommandError("--ceiling: a configuration has its own.", remedy="Write it into the file.")
     else:
-        rules = _rules(reclaim_policy(policy, break_even_s), ceiling)
+        rules = _rules(reclaim_policy(policy, break_even_s), ceiling, eviction)
     asked = demand(ctx, trace, format_, history, seed=seed)
     jobs, times = asked.jobs, times_of(asked, start, reset=reset, live_starts=live_starts)
     if against is not None:
@@ -145,7 +148,8 @@ def reclaim_policy(text: str, break_even_s: float) -> Reclaim:
     adapter: TypeAdapter[Any] = TypeAdapter(ReclaimChoice)
     try:
         chosen = adapter.validate_python(options)
-        if "break_even" in type(chosen).model_fields and "break_even" not in options:
+        worth = {"break_even", "start_worth", "hits", "wait_p95"}
+        if "break_even" in type(chosen).model_fields and not worth & options.keys():
             chosen = adapter.validate_python({**options, "break_even": break_even_s})
     except ValidationError as error:
         from policies.registry import RECLAIMS
@@ -156,13 +160,16 @@ def reclaim_policy(text: str, break_even_s: float) -> Reclaim:
     return policy
 
 
-def _rules(reclaim: Reclaim, clusters: int | None) -> Rules:
+def _rules(reclaim: Reclaim, clusters: int | None, eviction: str = "longest_idle") -> Rules:
     from policies.grant_order import MostRecentlyUsed
     from policies.queue_order import PriorityWithAging
+    from policies.registry import EVICTIONS
     from policies.sizing import FloorAndBuffer
     from pool.core.settings import Ceiling, PoolSettings, Rules
     from pool.replay.run import FOREVER_S
 
+    if eviction not in EVICTIONS:
+        raise CommandError(f"--eviction {eviction}: there is none.", remedy=f"There are {', '.join(EVICTIONS)}.")
     settings = PoolSettings(
         "trace",
         MostRecentlyUsed(),
@@ -172,7 +179,8 @@ def _rules(reclaim: Reclaim, clusters: int | None) -> Rules:
         max_wait_s=FOREVER_S,
         max_waiting=10**9,
     )
-    return Rules(lambda key: settings, daemon=Ceiling(clusters=clusters), max_starting=10**9)
+    daemon = Ceiling(clusters=clusters)
+    return Rules(lambda key: settings, daemon=daemon, max_starting=10**9, eviction=EVICTIONS[eviction]())
 
 
 def _plot(

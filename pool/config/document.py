@@ -30,6 +30,7 @@ the file does not know it refuses, with line, column and the nearest right name:
 | duration | seconds, or a number with `ms`, `s`, `m`, `h` or `d`: `90`, `10m`, `1h30m` |
 | cpus | `4`, `0.5` or `500m` |
 | bytes | `64Gi`, `500M` or a number |
+| percentage | `99%` or `0.99` |
 | condition | `">0"`, `">=4"`, `"<=64Gi"`, or a bare value for "equal" |
 | pattern | with `*`, `?` and `[...]`, as file names have them |
 | policy | its name, or its type with options: `{type: fixed_ttl, ttl: 10m}` |
@@ -41,6 +42,7 @@ KINDS = (
     (values.Seconds, "duration"),
     (values.Cpu, "cpus"),
     (values.Memory, "bytes"),
+    (values.Reached, "percentage"),
     (values.CpuCondition, "condition"),
     (values.MemoryCondition, "condition"),
     (values.CountCondition, "condition"),

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field
+from pydantic import BeforeValidator, Discriminator, Field, model_validator
 
 from pool.config.access import AccessSection
-from pool.config.choice import ReclaimChoice
+from pool.config.choice import EvictionChoice, ReclaimChoice
 from pool.config.existing import ExistingSection
 from pool.config.flyte import FlyteSection
 from pool.config.pools import CeilingSection, PoolOptions, PoolSection, Section
@@ -119,10 +119,19 @@ class KuberaySection(Section):
 
 
 class TenantSection(Section):
-    """Limits of the tenants that a pattern matches, each for itself. The first that matches counts."""
+    """Limits and weight of the tenants that a pattern matches, each for itself. The first that matches counts."""
 
     match: Annotated[str, Field(min_length=1)] = Field(description="Pattern of the tenant, such as `ml-*/production`.")
-    ceiling: CeilingSection = Field(description="The most of each such tenant.")
+    ceiling: CeilingSection = Field(CeilingSection(), description="The most of each such tenant.")
+    weight: Annotated[float, BeforeValidator(finite), Field(ge=0.001, le=1000)] = Field(
+        1.0, description="What each gets of the room that tenants share, against the others (queue_order: fair_share)."
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> TenantSection:
+        if not self.model_fields_set & {"ceiling", "weight"}:
+            raise ValueError("says nothing of them; give ceiling, weight or both")
+        return self
 
 
 class ShadowSection(Section):
@@ -156,7 +165,12 @@ class Config(Section):
     )
     ceiling: CeilingSection = Field(CeilingSection(), description="The most of everything.")
     max_starting: Annotated[Count, Field(ge=1)] = Field(4, description="Clusters that may be starting at once.")
-    tenants: list[TenantSection] = Field([], description="Limits of tenants.")
+    eviction: EvictionChoice = Field(
+        "longest_idle",
+        validate_default=True,
+        description="Which idle cluster is stopped where a ceiling has no room for a waiter.",
+    )
+    tenants: list[TenantSection] = Field([], description="Limits and weights of tenants.")
     reconcile_interval: Annotated[Seconds, Field(ge=1)] = Field(
         10.0, description="How often the clusters that exist are compared with those that should."
     )

@@ -21,6 +21,7 @@ from pool.config.values import (
     CpuCondition,
     Memory,
     MemoryCondition,
+    Reached,
     Seconds,
     Share,
     finite,
@@ -67,6 +68,23 @@ class IdleCostSection(Section):
     cpu: Price = Field(0.0, description="Of one logical CPU.")
     memory: Price = Field(0.0, description="Of one GiB of memory, where the shape names it.")
     gpu: Price = Field(0.0, description="Of one GPU.")
+
+
+class TargetSection(Section):
+    """What to reach at least cost, instead of what waiting costs. One of these."""
+
+    hits: Reached | None = Field(None, description="Share of leases that an idle cluster answers at once, such as 99%.")
+    wait_p95: Seconds | None = Field(None, description="Time within which 95 % of leases are granted, such as 20s.")
+
+    @model_validator(mode="after")
+    def _one(self) -> TargetSection:
+        if self.hits is not None and self.wait_p95 is not None:
+            raise ValueError("gives both hits and wait_p95; give one of them")
+        if self.hits is None and self.wait_p95 is None:
+            raise ValueError("does not say what to reach; give hits, such as 99%, or wait_p95, such as 20s")
+        if self.wait_p95 == 0:
+            raise ValueError("wait_p95 is 0; give a time to wait such as 20s, or hits such as 95%")
+        return self
 
 
 class ShapeMatch(Section):
@@ -199,6 +217,9 @@ class PoolOptions(Section):
         IdleCostSection(), description="What an hour of clusters that nobody uses costs, by resource."
     )
     waiting_cost_per_hour: Price = Field(0.0, description="What an hour of somebody's waiting costs.")
+    target: TargetSection | None = Field(
+        None, description="What `auto` is to reach at least cost, instead of waiting_cost_per_hour."
+    )
     floor_for: Seconds = Field(86_400.0, description="min_idle and buffer end when nobody asked for so long.")
 
     @model_validator(mode="after")
@@ -207,7 +228,20 @@ class PoolOptions(Section):
             also = [name for name in short if name in self.model_fields_set]
             if policy in self.model_fields_set and getattr(self, policy) is not None and also:
                 raise ValueError(f"gives both {policy} and {also[0]}; give one of them")
+        if self.target is not None:
+            self._check_target()
         return self
+
+    def _check_target(self) -> None:
+        if self.waiting_cost_per_hour:
+            raise ValueError("gives both target and waiting_cost_per_hour, which say the same; give one of them")
+        short = [name for name in SHORT_FORMS["reclaim"] if name in self.model_fields_set]
+        other = short[0] if short else f"reclaim: {self.reclaim.type}" if self.reclaim is not None else ""
+        if other and other != "reclaim: auto":
+            raise ValueError(f"gives both target and {other}; only reclaim: auto follows a target, so give one of them")
+        worth = [name for name in AUTO_WORTH if getattr(self.reclaim, name, 0)]
+        if worth:
+            raise ValueError(f"gives both target and {worth[0]} of reclaim, which say the same; give one of them")
 
     def over(self, below: PoolOptions) -> Self:
         """Return these options, with what they leave open taken from `below`."""
@@ -217,8 +251,19 @@ class PoolOptions(Section):
                 taken = {name: value for name, value in taken.items() if name not in short}
             if self.model_fields_set & set(short):
                 taken.pop(policy, None)
+        if self.target is not None:
+            # What it takes the place of.
+            taken = {name: value for name, value in taken.items() if name not in INSTEAD_OF_TARGET}
+        elif self._says_what_a_start_is_worth():
+            taken.pop("target", None)
         new = {name: value for name, value in taken.items() if name not in self.model_fields_set}
         return self.model_copy(update=new)
+
+    def _says_what_a_start_is_worth(self) -> bool:
+        said = self.model_fields_set & set(INSTEAD_OF_TARGET)
+        auto = self.reclaim is not None and self.reclaim.type == "auto"
+        plain = auto and not any(getattr(self.reclaim, name) for name in AUTO_WORTH)
+        return bool(said - {"reclaim"}) or (bool(said) and not plain)
 
     def decided(self) -> Self:
         """Return these options; where they do not say when idle clusters are stopped, that is learned."""
@@ -230,8 +275,15 @@ class PoolOptions(Section):
 AUTO = TypeAdapter(ReclaimChoice).validate_python("auto")
 """The policy that stops idle clusters where nothing is said."""
 
+AUTO_WORTH = ("break_even", "start_worth", "hits", "wait_p95")
+"""Options of `auto` that say what a start is worth, as a target does."""
+
 SHORT_FORMS = {"reclaim": ("idle_ttl", "idle_jitter", "workers_idle_ttl"), "sizing": ("min_idle", "buffer")}
 """Policies that have a short form, and the settings that are it."""
+
+
+INSTEAD_OF_TARGET = ("reclaim", *SHORT_FORMS["reclaim"], "waiting_cost_per_hour")
+"""Settings that a target given beside them would contradict: of a pool and its defaults, the pool's counts."""
 
 
 class PoolSection(PoolOptions):

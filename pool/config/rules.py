@@ -6,13 +6,13 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from policies.auto import Auto
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
 from policies.worth import Worth
-from pool.config.model import Config
+from pool.config.model import Config, TenantSection
 from pool.config.pools import CeilingSection, Match, PoolSection, ShapeMatch
 from pool.config.values import condition, count_quantity, cpu_quantity, memory_quantity
 from pool.core.key import ClusterKey, key_from
@@ -81,7 +81,10 @@ def _shape_test(match: ShapeMatch) -> Test:
 
 def _reclaim(pool: PoolSection) -> Reclaim:
     if pool.reclaim is not None:
-        return cast(Reclaim, pool.reclaim.build())
+        built, target = pool.reclaim.build(), pool.target
+        if target is not None and isinstance(built, Auto):
+            return replace(built, hits=target.hits or 0.0, wait_p95_s=target.wait_p95 or 0.0)
+        return cast(Reclaim, built)
     return FixedTTL(pool.idle_ttl, pool.idle_jitter, pool.workers_idle_ttl)
 
 
@@ -180,19 +183,23 @@ def _priced(settings: PoolSettings, key: ClusterKey) -> PoolSettings:
     )
 
 
-def _tenant_ceiling(config: Config) -> Callable[[str], Ceiling]:
-    tenants = [(_globs([tenant.match]), tenant.ceiling.ceiling()) for tenant in config.tenants]
-    known: dict[str, Ceiling] = {}
+T = TypeVar("T")
 
-    def tenant_ceiling(tenant: str) -> Ceiling:
+
+def _of_tenant(config: Config, value: Callable[[TenantSection], T], default: T) -> Callable[[str], T]:
+    """Return a function of the tenant: what the first section says that matches it."""
+    tenants = [(_globs([tenant.match]), value(tenant)) for tenant in config.tenants]
+    known: dict[str, T] = {}
+
+    def of_tenant(tenant: str) -> T:
         found = known.get(tenant)
         if found is None:
             if len(known) >= _MOST_CACHED:
                 known.clear()
-            found = known[tenant] = next((ceiling for matches, ceiling in tenants if matches(tenant)), NO_CEILING)
+            found = known[tenant] = next((said for matches, said in tenants if matches(tenant)), default)
         return found
 
-    return tenant_ceiling
+    return of_tenant
 
 
 def daemon_ceiling(given: CeilingSection, machine_milli_cpu: int | None) -> Ceiling:
@@ -216,8 +223,10 @@ def build_rules(config: Config, floors: Mapping[str, int], *, machine_milli_cpu:
     return Rules(
         settings_for=_settings_for(config),
         daemon=daemon_ceiling(config.ceiling, machine_milli_cpu),
-        tenant_ceiling=_tenant_ceiling(config),
+        tenant_ceiling=_of_tenant(config, lambda tenant: tenant.ceiling.ceiling(), NO_CEILING),
+        tenant_weight=_of_tenant(config, lambda tenant: tenant.weight, 1.0),
         max_starting=config.max_starting,
+        eviction=config.eviction.build(),
         floors=dict(floors),
         pinned=tuple(key for key in keys if key is not None),
     )

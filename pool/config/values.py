@@ -156,6 +156,25 @@ def finite(value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
+def share_reached(value: object) -> float:
+    """Return the share that ``99%`` or ``0.99`` says.
+
+    Raises:
+        ValueError: if it is none that can be reached.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    share = math.nan
+    if re.fullmatch(r"\d+(\.\d+)?\s*%", text):
+        share = float(text.rstrip("% ")) / 100
+    elif _is_number(value):
+        share = float(value)  # type: ignore[arg-type]
+    else:
+        raise ValueError(f"{value!r} is not a share; write one such as 99%")
+    if not 0 < share < 1:
+        raise ValueError(f"{value!r} is out of range; a share to reach is more than 0% and less than 100%, such as 99%")
+    return share
+
+
 def _path(value: object) -> Path:
     if isinstance(value, Path):
         return value
@@ -180,6 +199,7 @@ Seconds = Annotated[float, BeforeValidator(seconds), PlainSerializer(duration_te
 Cpu = Annotated[int, BeforeValidator(cpu_quantity), PlainSerializer(_cpu_text)]
 Memory = Annotated[int, BeforeValidator(memory_quantity), PlainSerializer(_memory_text)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Reached = Annotated[float, BeforeValidator(share_reached), PlainSerializer(lambda share: f"{100 * share:.10g}%")]
 Share = Annotated[float, BeforeValidator(finite), Field(ge=0, le=1)]
 CpuCondition = Annotated[str, _checked(cpu_quantity)]
 MemoryCondition = Annotated[str, _checked(memory_quantity)]

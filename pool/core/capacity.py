@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from pool.core import idling, standing
+from pool.core import eviction, fairness, idling, standing
 from pool.core.key import ClusterKey, Footprint, footprint_of
-from pool.core.model import IDLE, QUARANTINED, WARM_HEAD, Cluster, Pool
+from pool.core.model import IDLE, QUARANTINED, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.reasons import Reason
 from pool.core.settings import NO_CEILING, Ceiling
 from pool.core.state import State
@@ -168,6 +168,27 @@ def _needed(state: State, pool: Pool, wanting: int, takes_s: float | None, now: 
     return max(0, wanting - promised), min(wanting, promised)
 
 
+def give_way(turn: Turn, digest: str) -> None:
+    """Before a pool's own waiters are served: make room of its free clusters for tenants that are too far behind."""
+    state = turn.state
+    index = state.index[digest]
+    if not index.queue:
+        return
+    for rival in fairness.entitled(state, state.pools[digest]):
+        if not index.wanted and all(fairness.prepaid(state.clusters[id_]) for id_ in index.free):
+            return
+        plan(turn, rival.digest)
+
+
+def plan_in_turn(turn: Turn, digest: str) -> None:
+    """Plan a pool, after those whose waiters have the room first that it would take."""
+    state = turn.state
+    if state.index[digest].queue:
+        for rival in fairness.before(state, state.pools[digest]):
+            plan(turn, rival.digest)
+    plan(turn, digest)
+
+
 def plan(turn: Turn, digest: str) -> None:
     """Grow or start what the pool's waiters and its sizing need, as far as the ceilings allow; evict for waiters."""
     state, now = turn.state, turn.now
@@ -240,7 +261,8 @@ def _bring_one(turn: Turn, digest: str, cause: Reason) -> bool:
     pool = state.pools[digest]
     blocked = start_blocked(state, pool, turn.now)
     if blocked is None:
-        bring(turn, pool, cause)
+        if bring(turn, pool, cause).state is STARTING and cause is Reason.MISS:
+            fairness.charge(state, pool)
         return True
     reason = blocked[0]
     if reason is Reason.START_BACKOFF:
@@ -300,7 +322,7 @@ def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
         if matters(going):
             usage -= going.footprint - footprint_of(state.key_of(going).shape, {})
     victims: list[Cluster] = []
-    for victim in _by_value(turn, pool, tenant, grown):
+    for victim in _by_value(turn, pool, tenant, grown, ceiling):
         if not too_much(usage):
             break
         if matters(victim):
@@ -314,17 +336,20 @@ def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
             victims.remove(victim)
             usage += victim.footprint
     for victim in victims:
+        if victim.state is IDLE:
+            state.ages.evicted(eviction.value(state, victim, ceiling))
         idle = f"idle for {turn.now - victim.idle_since:.0f} s"
         why = victim.detail if victim.state is QUARANTINED else idle
         turn.stop_cluster(victim, Reason.EVICTED, f"{why}; its room goes to a waiter of {pool.digest}")
 
 
-def _by_value(turn: Turn, pool: Pool, tenant: str | None, grown: Cluster | None) -> Iterator[Cluster]:
+def _by_value(turn: Turn, pool: Pool, tenant: str | None, grown: Cluster | None, ceiling: Ceiling) -> Iterator[Cluster]:
     """Yield what may be evicted for one more cluster of a pool (that `grown` shall be, if given), least valuable first.
 
     What is kept for a look alone, then warm heads (also of the pool itself: all but one only stand beside the one that
-    is grown), then idle clusters of other pools. Longest so first, those that hold a group's data after those that hold
-    none, and those that a floor protects last: a waiter who is here is worth more than one who may come.
+    is grown), then idle clusters of other pools. Longest so first, or as the daemon's eviction policy says; those that
+    hold a group's data after those that hold none, and those that a floor protects last: a waiter who is here is worth
+    more than one who may come.
     """
     state, now = turn.state, turn.now
     for id_ in islice(state.quarantined, EVICTION_SCAN):
@@ -341,7 +366,7 @@ def _by_value(turn: Turn, pool: Pool, tenant: str | None, grown: Cluster | None)
             others.append(cluster)
     protected: list[Cluster] = []
     above: dict[str, int] = {}
-    for cluster in others:
+    for cluster in eviction.in_order(state, others, ceiling):
         settings = state.settings(cluster.pool)
         if cluster.hold_until and now < (yields_at := cluster.changed_at + settings.hold_yield_s):
             state.timers.arm(Kind.POOL, pool.digest, yields_at)

@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from pool.core import ahead, capacity, clusters, grant, groups, leases, operate, quarantine, reconcile, warm_heads
+from pool.core import (
+    ahead,
+    capacity,
+    clusters,
+    fairness,
+    grant,
+    groups,
+    leases,
+    operate,
+    quarantine,
+    reconcile,
+    warm_heads,
+)
 from pool.core.decisions import Decision, Reply
 from pool.core.events import (
     Acquire,
@@ -130,16 +142,18 @@ def _settle(turn: Turn) -> None:
         for digest in touched:
             if digest in state.index:
                 if state.waiting_pools:
+                    if state.blocked:
+                        capacity.give_way(turn, digest)
                     grant.serve(turn, digest)
                     grant.serve_smaller(turn, digest)
-                capacity.plan(turn, digest)
+                capacity.plan_in_turn(turn, digest)
         if turn.idled:
             if any(id_ in state.evictable for id_ in turn.idled):
                 turn.freed = True
             turn.idled.clear()
         if turn.freed:
             turn.freed = False
-            for digest in sorted(state.blocked, key=lambda d: state.index[d].queue[:1] or [(float("inf"), 0.0, 0, d)]):
+            for digest in sorted(state.blocked, key=lambda d: fairness.place(state, d)):
                 capacity.plan(turn, digest)
                 if state.starting >= state.rules.max_starting:
                     break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from pool.core import capacity, standing
+from pool.core import capacity, fairness, standing
 from pool.core.decisions import Queued
 from pool.core.model import ClusterState, Mode, Pool, Waiter
 from pool.core.reasons import Reason
@@ -64,7 +64,24 @@ def _phase(state: State, waiter: Waiter) -> str:
 
 
 def _expected_at(state: State, waiter: Waiter, position: int, now: float) -> float | None:
-    index = state.index[waiter.pool]
+    """Return when the waiter at a position is expected to be served, None if nothing is known.
+
+    Where tenants share room, those of others that are served before come first; and a cluster of theirs that comes free
+    is replaced, which takes a start.
+    """
+    pool = state.pools[waiter.pool]
+    start_s = state.index[waiter.pool].start_s.value_s or 0.0
+    times = [(at, 0.0) for at in _come_free(state, waiter.pool, now)]
+    for digest, before in fairness.ahead(state, pool, position):
+        position += before
+        times += [(at, start_s) for at in _come_free(state, digest, now)]
+    times.sort()
+    return sum(times[position - 1]) if position <= len(times) else None
+
+
+def _come_free(state: State, digest: str, now: float) -> list[float]:
+    """Return when clusters of a pool are expected to come free."""
+    index = state.index[digest]
     start_s, grow_s, lease_s = index.start_s.value_s, index.grow_s.value_s, index.lease_s.value_s
     times: list[float] = []
     for cluster in (state.clusters[id_] for id_ in index.starting):
@@ -79,8 +96,7 @@ def _expected_at(state: State, waiter: Waiter, position: int, now: float) -> flo
         seconds = islice((s for s in sorted(index.granted) if s + lease_s >= now), SCAN)
         for second in seconds:
             times += [second + lease_s] * index.granted[second]
-    times.sort()
-    return times[position - 1] if position <= len(times) else None
+    return times
 
 
 def worth(state: State, digest: str) -> str:

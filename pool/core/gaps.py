@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from pool.core.aims import Aim
+
 LONGEST_S = 21_600.0
 """An episode that lasted so long is learned as one in which nobody came."""
 
@@ -40,6 +42,8 @@ ASKS = (1, 2, 4, 8)
 FORGOTTEN = 0.01
 """A class whose episodes all together count for less is forgotten."""
 
+_NO_AIM = Aim()
+
 EPOCH = 20
 """After so many half-lives weights are made small again."""
 
@@ -60,12 +64,14 @@ class Situation(NamedTuple):
         kind: its release just happened, was just buried under another, or is just on top again.
         asked_ago_s: for each of `ASKS`, since when the pool was asked for so often; infinity if it never was.
         start_s: how long a start of the pool takes typically, None if none was seen.
+        aim: how far the pool is from its target, if it has one.
     """
 
     pool: str
     kind: Kind
     asked_ago_s: tuple[float, ...]
     start_s: float | None = None
+    aim: Aim = Aim()
 
 
 def epoch(now: float, half_life_s: float) -> float:
@@ -237,11 +243,11 @@ class Gaps:
             del self.curves[class_]
             self.unsaved[class_] = None
 
-    def situation(self, pool: str, kind: Kind, start_s: float | None, now: float) -> Situation:
+    def situation(self, pool: str, kind: Kind, start_s: float | None, now: float, aim: Aim = _NO_AIM) -> Situation:
         """Return what is known of a release of a pool now."""
         asked = self._asked.get(pool, ())
         ago = tuple(now - asked[-n] if len(asked) >= n else math.inf for n in ASKS)
-        return Situation(pool, kind, ago, start_s)
+        return Situation(pool, kind, ago, start_s, aim)
 
     def watch(self, release: Release, situation: Situation, chosen: Choice, half_life_s: float, now: float) -> None:
         """Begin a release's next situation, which tells what the one before led to."""

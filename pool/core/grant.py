@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 
-from pool.core import learning, standing
+from pool.core import fairness, learning, standing
 from pool.core.decisions import Answer, Granted
 from pool.core.events import Acquire
 from pool.core.index import PoolIndex
+from pool.core.life import ByLife, Limits
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import (
     GROWING,
@@ -36,14 +37,20 @@ Ask = Acquire | Waiter
 WORTH_A_WAIT_BYTES = 50_000_000
 """Less is read from a durable copy sooner than a busy cluster comes free."""
 
+LOOKED_AT = 64
+"""Of so many clusters that rest, those with least data are reset for others; of more, if more are needed."""
+
 
 class Idle:
     """The idle clusters of one pool that one group may have (the `IdleView` of policies)."""
 
-    def __init__(self, state: State, index: PoolIndex, group: str) -> None:
-        self._clusters = state.clusters
-        self._index = index
-        self._own = index.by_group.get(group) if group else None
+    def __init__(self, state: State, pool: Pool, group: str, now: float) -> None:
+        self._state = state
+        self._pool = pool
+        self._group = group
+        self._now = now
+        self._index = state.index[pool.digest]
+        self._own = self._index.by_group.get(group) if group else None
 
     def __len__(self) -> int:
         return len(self._index.free) + sum(id_ in self._index.held for id_ in self._own or ())
@@ -53,26 +60,53 @@ class Idle:
 
     def of_group(self) -> Iterator[Cluster]:
         """Yield those that the group used last, the most resident data first, then the most recently idle."""
-        if self._own is not None:
-            own = [self._clusters[id_] for id_ in reversed(self._own)]
-            yield from sorted(own, key=lambda cluster: -cluster.resident_bytes) if len(own) > 1 else own
+        for id_ in self._own or ():
+            yield self._state.clusters[id_]
+
+    def elsewhere(self) -> Iterator[Cluster]:
+        """Yield those of larger keys that have data of the group, the most first."""
+        there = self._state.with_data.get((self._pool.key.tenant, self._group)) if self._group else None
+        if there is not None and self._state.settings(self._pool.digest).serve_larger:
+            for id_ in there:
+                cluster = self._state.clusters[id_]
+                if cluster.pool != self._pool.digest and _may_have(self._state, cluster, self._pool, self._group):
+                    yield cluster
 
     def newest(self) -> Iterator[Cluster]:
         """Yield those that are not held, most recently idle first."""
         for id_ in reversed(self._index.free):
-            yield self._clusters[id_]
+            yield self._state.clusters[id_]
 
     def oldest(self) -> Iterator[Cluster]:
         """Yield those that are not held, longest idle first."""
         for id_ in self._index.free:
-            yield self._clusters[id_]
+            yield self._state.clusters[id_]
+
+    def soonest(self) -> Iterator[Cluster]:
+        """Yield those that are not held, what retires first first."""
+        return self._by_life().soonest(self._limits())
+
+    def latest(self) -> Iterator[Cluster]:
+        """Yield those that are not held, what retires last first."""
+        return self._by_life().latest(self._limits())
+
+    def _by_life(self) -> ByLife:
+        index = self._index
+        if index.life is None:
+            # Kept from now on: pools whose policy never asks for it need not pay for it.
+            index.life = ByLife(self._state.clusters[id_] for id_ in index.free)
+        return index.life
+
+    def _limits(self) -> Limits:
+        settings = self._state.settings(self._pool.digest)
+        return Limits(settings.max_uses, self._index.lease_s.value_s or 0.0, self._now)
 
 
 def pick(state: State, pool: Pool, group: str, now: float, *, own_only: bool = False) -> Cluster | None:
     """Return the cluster that a holder of `group` would get now, None if there is none for it."""
     index = state.index[pool.digest]
     if index.free or index.held:
-        idle = Idle(state, index, group)
+        idle = Idle(state, pool, group, now)
         own = next(idle.of_group(), None) if own_only else None
         if own is not None and not data_is_busy(state, index, group):
             return own
@@ -100,35 +134,38 @@ def data_is_busy(state: State, index: PoolIndex, group: str) -> bool:
     idle = index.by_group.get(group)
     if not idle:
         return True
-    most = max(state.clusters[id_].resident_bytes for id_ in busy)
-    return most - max(state.clusters[id_].resident_bytes for id_ in idle) > WORTH_A_WAIT_BYTES
+    return busy.most_bytes - idle.most_bytes > WORTH_A_WAIT_BYTES
 
 
 def _pick_larger(state: State, pool: Pool, group: str) -> Cluster | None:
-    """Return an idle cluster of a larger key: the group's last one, else the smallest whose pool has nobody waiting."""
+    """Return an idle cluster of a larger key: the group's with most data, else the smallest that nobody waits for."""
     if not state.settings(pool.digest).serve_larger:
         return None
     best: Cluster | None = None
     for id_ in state.evictable_ids(pool.key.tenant):
         cluster = state.clusters[id_]
-        index = state.index[cluster.pool]
-        own = bool(group) and cluster.group == group
-        if cluster.pool == pool.digest or not (id_ in index.free or (own and id_ in index.held)):
-            continue
-        if index.queue and not (own and id_ in index.held):
-            continue
-        larger = state.pools[cluster.pool]
-        if larger.cordoned or not standing.serves(state, larger, pool):
+        if cluster.pool == pool.digest or not _may_have(state, cluster, pool, group):
             continue
         if best is None or _worth(cluster, group) < _worth(best, group):
             best = cluster
     return best
 
 
-def _worth(cluster: Cluster, group: str) -> tuple[bool, int, int, int]:
+def _may_have(state: State, cluster: Cluster, pool: Pool, group: str) -> bool:
+    """Tell whether a cluster of another key may be granted now to `group`, which asks for the key of `pool`."""
+    index = state.index[cluster.pool]
+    held_for_it = bool(group) and cluster.group == group and cluster.id in index.held
+    if not held_for_it and (cluster.id not in index.free or index.queue):
+        return False
+    larger = state.pools[cluster.pool]
+    return not larger.cordoned and standing.serves(state, larger, pool)
+
+
+def _worth(cluster: Cluster, group: str) -> tuple[bool, int, int, int, int]:
     footprint = cluster.footprint
     other = not group or cluster.group != group
-    return other, footprint.gpu, footprint.milli_cpu, footprint.memory_bytes
+    there = 0 if other else cluster.resident_bytes
+    return other, -there, footprint.gpu, footprint.milli_cpu, footprint.memory_bytes
 
 
 def grant(turn: Turn, cluster: Cluster, ask: Ask, outcome: Outcome, miss: Reason | None) -> Granted:
@@ -166,6 +203,9 @@ def grant(turn: Turn, cluster: Cluster, ask: Ask, outcome: Outcome, miss: Reason
         turn.change(ask, None)
         learning.granted(turn.state, lease)
     turn.change(None, lease)
+    fairness.charge_grant(turn.state, pool, cluster)
+    turn.state.ages.used(cluster.id)
+    learning.answered(turn.state, lease)
     turn.state.timers.arm(Kind.LEASE, lease.id, lease.expires_at)
     same = cluster.group == lease.group
     new = turn.move(
@@ -200,7 +240,7 @@ def serve(turn: Turn, digest: str) -> None:
             continue
         better_is_busy = data_is_busy(state, index, group)
         waiters = [waiter for w in ids if not ((waiter := state.waiters[w]).local_until and better_is_busy)]
-        best = next(Idle(state, index, group).of_group(), None)
+        best = next(Idle(state, pool, group, turn.now).of_group(), None)
         if waiters and best is not None:
             answer(turn, min(waiters, key=lambda w: (w.rank, w.asked_at)), best)
     for id_ in _held_larger(state, pool, index):
@@ -211,9 +251,12 @@ def serve(turn: Turn, digest: str) -> None:
     _serve_free(turn, pool, index)
     # Nobody of their group waits: they are made ready for those who do.
     missing = len(index.queue) - index.resetting
-    unwanted = (id_ for id_ in index.resting if id_ not in index.wanted)
-    for id_ in list(islice(unwanted, max(0, missing))):
-        turn.reset_again(state.clusters[id_])
+    if missing > 0 and index.resting:
+        unwanted = (state.clusters[id_] for id_ in index.resting if id_ not in index.wanted)
+        # Those with least data to lose; among equals, those that have rested longest.
+        least = sorted(islice(unwanted, max(missing, LOOKED_AT)), key=lambda cluster: cluster.resident_bytes)
+        for cluster in least[:missing]:
+            turn.reset_again(cluster)
 
 
 def _held_larger(state: State, pool: Pool, index: PoolIndex) -> list[str]:

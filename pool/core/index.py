@@ -10,8 +10,11 @@ from collections import OrderedDict, deque
 from itertools import count
 from statistics import median
 
+from pool.core import by_bytes
+from pool.core.by_bytes import ByBytes
 from pool.core.expected import Expected
 from pool.core.key import Footprint
+from pool.core.life import ByLife
 from pool.core.load import Load
 from pool.core.model import (
     GROWING,
@@ -63,8 +66,9 @@ class PoolIndex:
         resting: those of them that nobody asked to hold: a full reset makes them anybody's.
         degraded: idle clusters that miss workers.
         slow: resetting clusters whose reset takes so long that nobody counts on it.
-        by_group: grantable idle clusters by the group that used them last.
-        busy_by_group: leased or resetting clusters that hold a group's data.
+        life: the free ones by when they retire; None until somebody asks for that.
+        by_group: grantable idle clusters by the group that used them last, those with most of its data first.
+        busy_by_group: leased or resetting clusters that hold a group's data, likewise.
         roomy: leased clusters that may take one more lease (pools that share).
         shrunk: warm heads that may get their workers back, longest without them first.
         shrunk_by_group: those of them by the group that used them last.
@@ -77,18 +81,20 @@ class PoolIndex:
         load: what was seen of demand, where its sizing asks for it.
         uses: when it was used, where it is prewarmed by that.
         expected: what idle clusters are wanted for, beside those that its sizing wants.
+        grants: so far, of all its clusters that live.
     """
 
     def __init__(self) -> None:
         self.counts: dict[ClusterState, int] = dict.fromkeys(ClusterState, 0)
         self.free: Ids = OrderedDict()
+        self.life: ByLife | None = None
         self.held: Ids = OrderedDict()
         self.wanted: Ids = OrderedDict()
         self.resting: Ids = OrderedDict()
         self.degraded: Ids = OrderedDict()
         self.slow: Ids = OrderedDict()
-        self.by_group: dict[str, Ids] = {}
-        self.busy_by_group: dict[str, Ids] = {}
+        self.by_group: dict[str, ByBytes] = {}
+        self.busy_by_group: dict[str, ByBytes] = {}
         self.roomy: Ids = OrderedDict()
         self.shrunk: Ids = OrderedDict()
         self.shrunk_by_group: dict[str, Ids] = {}
@@ -102,6 +108,7 @@ class PoolIndex:
         self.creators = 0
         self.local = 0
         self.usage = Footprint()
+        self.grants = 0
         self.start_s = Typical()
         self.grow_s = Typical()
         self.lease_s = Typical()
@@ -132,6 +139,7 @@ class PoolIndex:
         """Add a cluster to the indexes of its state."""
         state = cluster.state
         self.counts[state] += 1
+        self.grants += cluster.uses
         if state is IDLE:
             if cluster.degraded:
                 self.degraded[cluster.id] = None
@@ -140,8 +148,10 @@ class PoolIndex:
                     self._hold(cluster)
                 else:
                     self.free[cluster.id] = None
+                    if self.life is not None:
+                        self.life.take(cluster)
                 if cluster.group:
-                    _put(self.by_group, cluster.group, cluster.id)
+                    by_bytes.put(self.by_group, cluster.group, cluster)
         elif state is WARM_HEAD:
             if cluster.grantable:
                 self.shrunk[cluster.id] = None
@@ -151,7 +161,7 @@ class PoolIndex:
             self.starting[cluster.id] = None
         elif state is LEASED or state is RESETTING:
             if cluster.group:
-                _put(self.busy_by_group, cluster.group, cluster.id)
+                by_bytes.put(self.busy_by_group, cluster.group, cluster)
             if cluster.slow:
                 self.slow[cluster.id] = None
             if state is LEASED and len(cluster.leases) < shares and cluster.grantable:
@@ -168,14 +178,17 @@ class PoolIndex:
         """Remove a cluster from the indexes of its state."""
         state, id_ = cluster.state, cluster.id
         self.counts[state] -= 1
+        self.grants -= cluster.uses
         if state is IDLE:
             if self.free.pop(id_, self) is self:
                 for ids in (self.held, self.wanted, self.resting):
                     ids.pop(id_, None)
+            elif self.life is not None:
+                self.life.drop(cluster)
             if cluster.degraded:
                 del self.degraded[id_]
             if cluster.group:
-                _pop(self.by_group, cluster.group, id_)
+                by_bytes.pop(self.by_group, cluster.group, id_)
         elif state is WARM_HEAD:
             self.shrunk.pop(id_, None)
             if cluster.group:
@@ -186,7 +199,7 @@ class PoolIndex:
             self.roomy.pop(id_, None)
             self.slow.pop(id_, None)
             if cluster.group:
-                _pop(self.busy_by_group, cluster.group, id_)
+                by_bytes.pop(self.busy_by_group, cluster.group, id_)
 
     def take_waiter(self, waiter: Waiter) -> None:
         """Add a waiter to the queue."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, cast
 from pool.core import ahead
 from pool.core.gaps import Kind, Release
 from pool.core.load import Load
-from pool.core.model import Cluster, Lease, Waiter
+from pool.core.model import Cluster, Lease, Outcome, Waiter
 from pool.core.timers import Kind as Due
 
 if TYPE_CHECKING:
-    from pool.core.policy import Learner
+    from pool.core.policy import Counter, Learner
     from pool.core.state import State
 
 
@@ -26,12 +26,19 @@ def keep_until(state: State, cluster: Cluster, now: float) -> float:
         release = state.gaps.of(cluster.id)
         if release is not None:
             return release.until
+    elif reclaim.counts():
+        seen = state.idle_times.of(cluster.pool)
+        if seen is not None:
+            return cluster.idle_since + cast("Counter", reclaim).keep_s(seen)
     return reclaim.keep_until(cluster, state.pools[cluster.pool], now)
 
 
 def why(state: State, cluster: Cluster) -> str:
     """Return why a cluster that nobody uses is kept as long as it is, in numbers; empty if nothing is known of it."""
     reclaim, release = state.settings(cluster.pool).reclaim, state.gaps.of(cluster.id)
+    if reclaim.counts():
+        seen = state.idle_times.of(cluster.pool)
+        return "" if seen is None else cast("Counter", reclaim).why(seen)
     if release is None or release.situation is None or release.chosen is None or not reclaim.learns():
         return ""
     return cast("Learner", reclaim).why(release.situation, release.chosen)
@@ -49,6 +56,8 @@ def asked(state: State, digest: str, lease_id: str, group: str, now: float) -> N
         if index.load is None:
             index.load = Load(settings.sizing.half_life_s, now)
         index.load.asked(now, index.start_s.value_s or SUPPOSED_START_S, foreseen=foreseen)
+    if settings.reclaim.counts():
+        state.idle_times.asked(digest, now, cast("Counter", settings.reclaim).half_life_s)
     if settings.reclaim.learns():
         state.gaps.asked(digest, now)
         _look(state, digest, state.gaps.top(digest), Kind.UNCOVERED, now)
@@ -68,9 +77,21 @@ def ended(state: State, digest: str, lease_id: str, group: str, now: float, *, l
     state.foreseen.discard(lease_id)
 
 
+def answered(state: State, lease: Lease) -> None:
+    """A lease is granted: where its pool has a target, what a start is worth moves towards it."""
+    reclaim = state.settings(lease.pool).reclaim
+    if reclaim.learns() and cast("Learner", reclaim).aims():
+        waited_s, aim = lease.granted_at - lease.asked_at, state.aims.of(lease.pool)
+        hit, start_s = lease.outcome is Outcome.HIT, state.index[lease.pool].start_s.value_s
+        state.aims.take(lease.pool, cast("Learner", reclaim).aim(aim, hit, waited_s, start_s))
+
+
 def released(state: State, digest: str, cluster_id: str, now: float) -> None:
     """The last lease of a cluster ended."""
-    if not state.settings(digest).reclaim.learns():
+    reclaim = state.settings(digest).reclaim
+    if reclaim.counts():
+        state.idle_times.released(digest, now)
+    if not reclaim.learns():
         return
     _look(state, digest, state.gaps.top(digest), Kind.BURIED, now)
     _look(state, digest, state.gaps.released(digest, cluster_id), Kind.FRESH, now)
@@ -104,7 +125,8 @@ def _look(state: State, digest: str, release: Release | None, kind: Kind, now: f
     if release is None:
         return
     learner, gaps = cast("Learner", state.settings(digest).reclaim), state.gaps
-    situation = gaps.situation(digest, kind, state.index[digest].start_s.value_s, now)
+    start_s = state.index[digest].start_s.value_s
+    situation = gaps.situation(digest, kind, start_s, now, state.aims.of(digest))
     gaps.watch(release, situation, learner.choose(situation, gaps.curves, now), learner.half_life_s, now)
     if release.cluster in state.evictable:
         state.timers.arm(Due.KEEP, release.cluster, release.until)

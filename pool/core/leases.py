@@ -8,6 +8,7 @@ from pool.core.events import Acquire, Cancel, Detached, Release, Renew, Revoke, 
 from pool.core.explain import queued
 from pool.core.lifecycle import ClusterMove, LeaseMove, lease_after
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Pool, ResidentValue, Waiter
+from pool.core.policy import Wish
 from pool.core.reasons import Reason
 from pool.core.timers import Kind
 from pool.core.turn import Turn
@@ -106,6 +107,7 @@ def _enqueue(turn: Turn, ask: Acquire, pool: Pool, miss: Reason, local: bool) ->
     settings = turn.settings(pool.digest)
     now = turn.now
     timers = turn.state.timers
+    deadline = min(ask.deadline, now + settings.max_wait_s)
     waiter = Waiter(
         id=ask.lease_id,
         pool=pool.digest,
@@ -117,8 +119,8 @@ def _enqueue(turn: Turn, ask: Acquire, pool: Pool, miss: Reason, local: bool) ->
         priority=ask.priority,
         mode=ask.mode,
         asked_at=now,
-        rank=settings.queue_order.rank(ask.priority, now, settings.aging_s),
-        deadline=min(ask.deadline, now + settings.max_wait_s),
+        rank=settings.queue_order.rank(Wish(ask.priority, now, deadline, settings.aging_s)),
+        deadline=deadline,
         seen_until=ask.seen_until,
         ttl_s=ask.ttl_s if ask.ttl_s is not None else settings.lease_ttl_s,
         hold_s=ask.hold_s if ask.hold_s is not None else settings.hold_s,

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from pool.core.aims import Aim
 from pool.core.gaps import Choice, Class, Curve, Situation
+from pool.core.idle_times import Minutes
 from pool.core.load import Load
 from pool.core.model import Cluster, Pool
 from pool.core.uses import Use
@@ -23,13 +25,22 @@ class IdleView(Protocol):
         """Return how many there are."""
 
     def of_group(self) -> Iterator[Cluster]:
-        """Yield those that the asker's group used last (held or not), those with most of its data first."""
+        """Yield those of the pool that the asker's group used last (held or not), those with most of its data first."""
+
+    def elsewhere(self) -> Iterator[Cluster]:
+        """Yield those of larger keys that may serve the asker and have data of its group, the most first."""
 
     def newest(self) -> Iterator[Cluster]:
-        """Yield all, most recently idle first."""
+        """Yield all that are not held, most recently idle first."""
 
     def oldest(self) -> Iterator[Cluster]:
-        """Yield all, longest idle first."""
+        """Yield all that are not held, longest idle first."""
+
+    def soonest(self) -> Iterator[Cluster]:
+        """Yield all that are not held, what retires first first, by `max_uses` or `max_lifetime`."""
+
+    def latest(self) -> Iterator[Cluster]:
+        """Yield all that are not held, what retires last first."""
 
 
 class GrantOrder(Protocol):
@@ -39,11 +50,51 @@ class GrantOrder(Protocol):
         """Return one of `idle`, or None if there is none."""
 
 
-class QueueOrder(Protocol):
-    """In which order waiters are served."""
+class Wish(NamedTuple):
+    """What a queue order may look at of a waiter, as it queues.
 
-    def rank(self, priority: int, asked_at: float, aging_s: float) -> float:
-        """Return the rank of a waiter; lower is served first. It is computed once, when the waiter queues."""
+    Attributes:
+        priority: as it asked.
+        asked_at: when.
+        deadline: it is refused then.
+        aging_s: of its pool; a waiter gains one step of priority in that time.
+    """
+
+    priority: int
+    asked_at: float
+    deadline: float
+    aging_s: float
+
+
+class Share(NamedTuple):
+    """How a tenant stands to the others that want the same room.
+
+    Attributes:
+        begun: the virtual time at which its next lease begins: what it was given while others waited, by its weight.
+        takes: the virtual seconds that this lease takes: those that are typical, times its size, by the weight.
+    """
+
+    begun: float
+    takes: float
+
+
+class QueueOrder(Protocol):
+    """In which order waiters are served: those of a pool, and those of several pools that want the same room."""
+
+    def rank(self, wish: Wish) -> float:
+        """Return the rank of a waiter in its pool; lower is served first. It is computed once, when it queues."""
+
+    def precedence(self, rank: float, share: Share) -> float:
+        """Return the rank of a pool among those that want the same room, by its first waiter's; lower is first.
+
+        Asked whenever room comes free. Ranks of one order compare; those of several are mixed as they are.
+        """
+
+    def gives_way(self, own: Share, other: Share) -> bool:
+        """Tell whether a cluster that came free is stopped for another tenant, though somebody of its own waits."""
+
+    def shares(self) -> bool:
+        """Return True if it looks at shares: they are reckoned for the pools that have such an order alone."""
 
 
 class Demand(NamedTuple):
@@ -145,6 +196,23 @@ class Reclaim(Protocol):
     def learns(self) -> bool:
         """Return True if it is a `Learner`: it decides by the gaps that were seen."""
 
+    def counts(self) -> bool:
+        """Return True if it is a `Counter`: it decides by the minutes that idle times took."""
+
+
+class Counter(Reclaim, Protocol):
+    """A reclaim policy that counts idle times. `keep_until` is asked only of pools of which none was seen."""
+
+    @property
+    def half_life_s(self) -> float:
+        """An idle time that long ago counts half."""
+
+    def keep_s(self, seen: Minutes) -> float:
+        """Return for how long a pool's idle clusters are kept, given its idle times."""
+
+    def why(self, seen: Minutes) -> str:
+        """Return why, in numbers."""
+
 
 class Learner(Reclaim, Protocol):
     """A reclaim policy that learns. `keep_until` is asked only of what nothing is known about."""
@@ -153,8 +221,51 @@ class Learner(Reclaim, Protocol):
     def half_life_s(self) -> float:
         """A gap that long ago counts half."""
 
+    def aims(self) -> bool:
+        """Return True if it has a target: then it is told of each lease by `aim`."""
+
+    def aim(self, aim: Aim, hit: bool, waited_s: float, start_s: float | None) -> Aim:
+        """Return a pool's aim after one more lease, which was answered at once or after a wait.
+
+        Args:
+            aim: before it.
+            hit: whether an idle cluster answered it at once.
+            waited_s: how long it was waited for.
+            start_s: what a start of the pool takes typically, None if none was seen.
+        """
+
     def choose(self, situation: Situation, curves: Mapping[Class, Curve], now: float) -> Choice:
         """Return what to do in a situation, given what was seen of others."""
 
     def why(self, situation: Situation, chosen: Choice) -> str:
         """Return why that was chosen in a situation, in numbers."""
+
+
+class Worth(NamedTuple):
+    """What an eviction policy may look at of an idle cluster.
+
+    Attributes:
+        clock: the value of what was evicted last, as it was when the cluster was used last, or begun.
+        uses: grants so far of all clusters of its pool that live.
+        start_s: what a start of its pool takes typically.
+        size: the largest part that it takes of anything that the ceiling bounds; 1 where nothing is bounded.
+    """
+
+    clock: float
+    uses: int
+    start_s: float
+    size: float
+
+
+class Eviction(Protocol):
+    """Which idle cluster makes room for one that somebody waits for.
+
+    Clusters with a group's data come after those without, and those that a floor protects last: it decides among
+    equals.
+    """
+
+    def value(self, cluster: Cluster, worth: Worth) -> float:
+        """Return what a cluster is worth: lower is evicted first."""
+
+    def sorts(self) -> bool:
+        """Return False if that is what has been idle for longest: then nothing has to be sorted."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pool.core.key import ClusterKey, Footprint
 
 if TYPE_CHECKING:
-    from pool.core.policy import GrantOrder, LookAhead, Prewarm, QueueOrder, Reclaim, Sizing
+    from pool.core.policy import Eviction, GrantOrder, LookAhead, Prewarm, QueueOrder, Reclaim, Sizing
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,9 @@ class Rules:
         settings_for: settings of a key's pool (the first configured pool that matches).
         daemon: ceiling of everything.
         tenant_ceiling: ceiling of a tenant.
+        tenant_weight: of a tenant, more than 0: what it gets where tenants share room.
         max_starting: clusters that may be starting at once, over all pools.
+        eviction: which idle cluster makes room for a waiter; None for what has been idle for longest.
         floors: `min_idle` by configured pool name from schedule windows open now.
         pinned: keys that the configuration names; their pools exist from the start.
     """
@@ -175,6 +177,8 @@ class Rules:
     settings_for: Callable[[ClusterKey], PoolSettings]
     daemon: Ceiling = NO_CEILING
     tenant_ceiling: Callable[[str], Ceiling] = lambda tenant: NO_CEILING
+    tenant_weight: Callable[[str], float] = lambda tenant: 1.0
     max_starting: int = 4
+    eviction: Eviction | None = None
     floors: Mapping[str, int] = field(default_factory=dict)
     pinned: tuple[ClusterKey, ...] = ()

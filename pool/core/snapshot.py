@@ -1,8 +1,9 @@
 """What was learned, as rows that a store keeps, so that a restart goes on with it.
 
-A row is one class of episodes, when a pool was asked for, a place in workflows, or the uses of a pool. Each says as of
-when it is: the leases that history has tell what came after, and of what came before nothing is learned twice. A row
-that this version cannot read, or that is of a time to come, is left out: what it held is learned anew.
+A row is one class of episodes, when a pool was asked for, a place in workflows, the uses of a pool, or what else is
+`Kept`. Each says as of when it is: the leases that history has tell what came after, and of what came before nothing is
+learned twice. A row that this version cannot read, or that is of a time to come, is left out: what it held is learned
+anew.
 """
 
 from __future__ import annotations
@@ -53,18 +54,19 @@ def _notes(state: State, kind: str) -> dict[Any, None]:
     """Return the notes of what of a kind has changed."""
     gaps, workflows = state.gaps, state.workflows
     notes: dict[str, dict[Any, None]] = {
+        **{of: kept.unsaved for of, kept in state.kept.items()},
         _CURVE: gaps.unsaved, _ASKED: gaps.unsaved_asks, _PLACE: workflows.unsaved, _USES: state.unsaved_uses,
     }  # fmt: skip
     return notes[kind]
 
 
 def _note(kind: str, class_: Sequence[Any]) -> Any:
-    return class_[0] if kind in (_ASKED, _USES) else tuple(class_)
+    return tuple(class_) if kind in (_CURVE, _PLACE) else class_[0]
 
 
 def _unsaved(state: State, at_most: int) -> list[list[Any]]:
     names: list[list[Any]] = []
-    for kind in (_CURVE, _ASKED, _PLACE, _USES):
+    for kind in (_CURVE, _ASKED, _PLACE, _USES, *state.kept):
         notes = islice(_notes(state, kind), at_most - len(names))
         names += [[kind, *([note] if isinstance(note, str) else note)] for note in notes]
     return names
@@ -78,8 +80,11 @@ def _told(state: State, kind: str, class_: Sequence[Any], now: float) -> str | N
         told = [state.gaps.asks_of(class_[0])]
     elif kind == _PLACE:
         told = _told_place(state.workflows.places.get(class_[0], {}).get(class_[1]))
-    else:
+    elif kind == _USES:
         told = _told_uses(state, class_[0])
+    else:
+        kept = state.kept[kind].told(class_[0])
+        told = None if kept is None else [kept]
     return None if told is None else json.dumps([now, *told], separators=(",", ":"))
 
 
@@ -92,6 +97,8 @@ def _take(state: State, kind: str, class_: Sequence[Any], as_of: float, told: li
         state.gaps.recall_asks(str(class_[0]), [float(at) for at in told[0]])
     elif kind == _PLACE:
         state.workflows.recall(str(class_[0]), str(class_[1]), _place(as_of, *told))
+    elif kind in state.kept:
+        state.kept[kind].recall(str(class_[0]), told[0], as_of)
     elif kind == _USES and class_[0] in state.index:
         uses = state.index[class_[0]].uses
         uses.last_at, seen = float(told[0]), [Use(float(at), float(gap_s)) for at, gap_s in told[1]]

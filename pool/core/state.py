@@ -10,9 +10,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
+from pool.core import by_bytes
+from pool.core.ages import Ages
+from pool.core.aims import Aims
+from pool.core.by_bytes import ByBytes
 from pool.core.decisions import Change
 from pool.core.gaps import Gaps
+from pool.core.idle_times import IdleTimes
 from pool.core.index import Ids, PoolIndex
+from pool.core.kept import Kept
 from pool.core.key import ClusterKey, Footprint
 from pool.core.model import (
     GROWING,
@@ -32,6 +38,7 @@ from pool.core.model import (
     Waiter,
 )
 from pool.core.settings import PoolSettings, Rules
+from pool.core.shares import Shares
 from pool.core.timers import Timers
 from pool.core.workflows import Workflows
 
@@ -78,6 +85,8 @@ class State:
         self.tenant_usage: dict[str, Footprint] = {}
         self.evictable: Ids = OrderedDict()
         self.evictable_by_tenant: dict[str, Ids] = {}
+        # Idle clusters that have a group's data, by tenant and group, over all pools.
+        self.with_data: dict[tuple[str, str], ByBytes] = {}
         self.starting = 0
         self.stopping: Ids = OrderedDict()
         self.shrinking: Ids = OrderedDict()
@@ -99,6 +108,14 @@ class State:
         self.unsaved_uses: dict[str, None] = {}
         # Leases and waiters for which a cluster was made ready, or kept: they took none that stand for others.
         self.foreseen: set[str] = set()
+        self.shares = Shares()
+        self.idle_times = IdleTimes()
+        self.ages = Ages()
+        self.aims = Aims()
+        # What else than gaps a restart takes over, by the name of its kind.
+        self.kept: dict[str, Kept] = {
+            "shares": self.shares, "minutes": self.idle_times, "aims": self.aims,
+        }  # fmt: skip
         self._settings = _Settings(self)
 
     def __repr__(self) -> str:
@@ -221,9 +238,14 @@ class State:
                 self.starting -= 1
             elif old.state in ASIDE:
                 self._set_aside(old.state).pop(old.id, None)
+            if old.resident and _has_data(old):
+                by_bytes.pop(self.with_data, (old.tenant, old.group), old.id)
             if not is_live:
                 del self.clusters[old.id]
+                self.ages.forget(old.id)
         if new is not None and is_live:
+            if not was_live:
+                self.ages.used(new.id)
             self.clusters[new.id] = new
             shares = self._settings[new.pool].max_leases_per_cluster
             self.index[new.pool].take_cluster(new, shares)
@@ -235,6 +257,8 @@ class State:
                 self.starting += 1
             elif new.state in ASIDE:
                 self._set_aside(new.state)[new.id] = None
+            if new.resident and _has_data(new):
+                by_bytes.put(self.with_data, (new.tenant, new.group), new)
         before = old.footprint if old is not None and was_live else None
         after = new.footprint if new is not None and is_live else None
         if before is not after:
@@ -300,3 +324,8 @@ class State:
             self.index[new.pool].take_waiter(new)
             self.waiting_pools[new.pool] = None
             self.requests[new.caller, new.request_id] = new.id
+
+
+def _has_data(cluster: Cluster) -> bool:
+    """Tell whether a cluster with resident data may be granted to the group that left it."""
+    return cluster.state is IDLE and cluster.grantable and bool(cluster.group)

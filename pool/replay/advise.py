@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from pool.core.key import ClusterKey
@@ -24,12 +24,14 @@ class Advice:
         now: as it is configured.
         tried: by the name of the policy.
         best: the one that is proposed; empty to leave it as it is.
+        has_target: it is left as it is, since it is to reach something whatever that costs.
     """
 
     pool: str
     now: Figures
     tried: Mapping[str, Figures]
     best: str
+    has_target: bool = False
 
     @property
     def proposed(self) -> Figures:
@@ -61,7 +63,10 @@ def by_name(
 
 
 def advise(
-    now: Mapping[str, Figures], tried: Mapping[str, Mapping[str, Figures]], worth: Callable[[Figures], float]
+    now: Mapping[str, Figures],
+    tried: Mapping[str, Mapping[str, Figures]],
+    worth: Callable[[Figures], float],
+    targets: Collection[str] = (),
 ) -> list[Advice]:
     """Return advice for each configured pool that was asked, the one with most to save first.
 
@@ -69,11 +74,12 @@ def advise(
         now: by pool, as configured.
         tried: by policy, by pool.
         worth: what figures cost.
+        targets: pools that have one, which are left as they are.
     """
     found: list[Advice] = []
     for pool, was in now.items():
         here = {policy: figures[pool] for policy, figures in tried.items() if pool in figures}
         best = min(here, key=lambda policy: worth(here[policy]), default="")
         saves = best and worth(was) - worth(here[best]) > WORTH_A_CHANGE * worth(was)
-        found.append(Advice(pool, was, here, best if saves else ""))
+        found.append(Advice(pool, was, here, best if saves and pool not in targets else "", pool in targets))
     return sorted(found, key=lambda advice: (worth(advice.proposed) - worth(advice.now), advice.pool))

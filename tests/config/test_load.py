@@ -100,6 +100,7 @@ def test_every_setting_of_the_core_can_be_set() -> None:
     assert set_to.prices == Prices(cpu=0.5, gpu=33.0, waiting=34.0)
     assert found.pinned == (key(),)
     default = build_rules(load(None), {}).settings_for(key())
+    assert rules("defaults: {target: {hits: 99%}}").settings_for(key()).reclaim == Auto(hits=0.99)
     same = [
         f.name
         for f in dataclasses.fields(PoolSettings)

@@ -42,7 +42,7 @@ def test_an_unknown_setting_is_named_with_the_nearest_right_one() -> None:
         ("backend: {type: locl}\n", "1:17: backend.type: 'locl' is not known; did you mean local?"),
         ("backend: {}\n", "1:10: backend.type: is missing; write one of local, simulated"),
         ("log: {level: loud}\n", "1:14: log.level: 'loud' is not known; known are debug, info, warning, error"),
-        ("tenants: [{match: a}]\n", "1:11: tenants[0].ceiling: is missing"),
+        ("tenants: [{match: a}]\n", "1:11: tenants[0]: says nothing of them; give ceiling, weight or both"),
         ("pools: {name: a}\n", "1:8: pools: should be a valid list"),
         ("pools: [a]\n", "1:9: pools[0]: should be a valid dictionary"),
         ("pools: [{idle_ttl: 5}]\n", "1:9: pools[0].name: is missing"),

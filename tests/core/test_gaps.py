@@ -134,9 +134,9 @@ def test_a_situation_tells_how_long_ago_the_pool_was_asked_for() -> None:
     seen = Gaps()
     for at in (0.0, 20_000.0, 21_000.0, 23_000.0):
         seen.asked("p", at)
-    assert seen.situation("p", Kind.FRESH, 8.0, 24_000.0) == (
+    assert seen.situation("p", Kind.FRESH, 8.0, 24_000.0) == Situation(
         "p", Kind.FRESH, (1_000.0, 3_000.0, 24_000.0, math.inf), 8.0
-    )  # fmt: skip
+    )
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

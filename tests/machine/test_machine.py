@@ -8,10 +8,12 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from policies.grant_order import LeastRecentlyUsed
+from policies.eviction import GreedyDual
+from policies.grant_order import LatestToRetire, LeastRecentlyUsed, Locality, MostRecentlyUsed, SoonestToRetire
 from policies.look_ahead import JustInTime
 from policies.newsvendor import Newsvendor
 from policies.next_use import NextUse
+from policies.queue_order import EarliestDeadline, FairShare, PriorityWithAging
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
 from pool.core.decide import Due, decide, due_events
@@ -66,22 +68,25 @@ GROUPS = ["", "", "g1", "g2"]
 
 def rules_of(number: int) -> Rules:
     """Return one of a few sets of rules: roomy, tight, and cold."""
+    queue_order = (PriorityWithAging(), FairShare(), EarliestDeadline())[number]
     by_image = {
         "image:1": make_settings(
             "image", serve_larger=True, hold_s=20, locality_wait_s=3, reclaim=FixedTTL(60, 0), quarantine_s=30 * number,
             sizing=Newsvendor(break_even_s=3_600.0), look_ahead=JustInTime(break_even_s=3_600.0),
+            grant_order=Locality() if number else MostRecentlyUsed(), queue_order=queue_order,
         ),
         "other:1": make_settings(
-            "other", sizing=FloorAndBuffer(buffer=1), max_uses=2, max_lifetime_s=200, ceiling=Ceiling(clusters=2)
+            "other", sizing=FloorAndBuffer(buffer=1), max_uses=2, max_lifetime_s=200, ceiling=Ceiling(clusters=2),
+            grant_order=SoonestToRetire() if number else LatestToRetire(), queue_order=queue_order,
         ),
         "shared:1": make_settings(
             "shared", max_leases_per_cluster=3 - number, max_lease_s=100, grant_order=LeastRecentlyUsed(),
-            reclaim=NeverKeep() if number == 2 else FixedTTL(30, 0), locality_wait_s=2,
+            reclaim=NeverKeep() if number == 2 else FixedTTL(30, 0), locality_wait_s=2, queue_order=queue_order,
             prewarm=NextUse(break_even_s=3_600.0), look_ahead=JustInTime(break_even_s=3_600.0),
         ),
         "workers:1": make_settings(
             "workers", reclaim=FixedTTL(120, 0, 15), sizing=FloorAndBuffer(buffer=number % 2), max_lifetime_s=150,
-            ceiling=Ceiling(milli_cpu=5000),
+            ceiling=Ceiling(milli_cpu=5000), queue_order=queue_order,
         ),
     }  # fmt: skip
     return make_rules(
@@ -89,6 +94,7 @@ def rules_of(number: int) -> Rules:
         daemon=Ceiling(clusters=6 - 2 * number, milli_cpu=10_000),
         tenant_ceiling=lambda tenant: Ceiling(clusters=5 - number, milli_cpu=7_000),
         max_starting=3 - number,
+        eviction=GreedyDual() if number == 1 else None,
     )
 
 

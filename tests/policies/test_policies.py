@@ -16,7 +16,7 @@ from policies.reclaim import FixedTTL, NeverKeep, spread
 from policies.sizing import FloorAndBuffer
 from pool.core.key import ClusterKey, Footprint, Shape
 from pool.core.model import Cluster, ClusterState, Pool
-from pool.core.policy import Demand
+from pool.core.policy import Demand, Wish
 from pool.core.reasons import Reason
 
 KEY = ClusterKey("local", Shape(), "p/d")
@@ -45,6 +45,11 @@ class View:
 
     def newest(self) -> Iterator[Cluster]:
         return reversed(self.clusters)
+
+    soonest, latest = oldest, newest
+
+    def elsewhere(self) -> Iterator[Cluster]:
+        return iter(())
 
     def of_group(self) -> Iterator[Cluster]:
         return (c for c in self.newest() if self.group and c.group == self.group)
@@ -114,13 +119,15 @@ def test_without_a_cluster_of_the_group_the_orders_differ() -> None:
 # --- queue order
 
 
+def rank(priority: int, asked_at: float, aging_s: float) -> float:
+    return PriorityWithAging().rank(Wish(priority, asked_at, asked_at + 1000.0, aging_s))
+
+
 def test_equals_are_served_first_come_first_served() -> None:
-    rank = PriorityWithAging().rank
     assert rank(0, 10.0, 60.0) < rank(0, 11.0, 60.0)
 
 
 def test_a_higher_priority_passes_until_the_other_has_waited_long_enough() -> None:
-    rank = PriorityWithAging().rank
     assert rank(1, 59.0, 60.0) < rank(0, 0.0, 60.0)
     assert rank(1, 61.0, 60.0) > rank(0, 0.0, 60.0)
 
@@ -135,7 +142,6 @@ def test_rank_orders_as_the_effective_priority_does_at_any_time(
     now = max(asked_p, asked_q) + later_s
     effective_p = p + (now - asked_p) / aging_s
     effective_q = q + (now - asked_q) / aging_s
-    rank = PriorityWithAging().rank
     if abs(effective_p - effective_q) > 1e-6 * max(1.0, abs(effective_p), abs(effective_q)):
         assert (effective_p > effective_q) == (rank(p, asked_p, aging_s) < rank(q, asked_q, aging_s))
 
@@ -170,7 +176,7 @@ def test_a_negative_size_is_refused(options: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "policies", [registry.GRANT_ORDERS, registry.QUEUE_ORDERS, registry.SIZINGS, registry.RECLAIMS]
+    "policies", [registry.GRANT_ORDERS, registry.QUEUE_ORDERS, registry.SIZINGS, registry.RECLAIMS, registry.EVICTIONS]
 )
 def test_every_policy_is_a_dataclass_that_needs_no_options(policies: dict[str, type]) -> None:
     for name, policy in policies.items():

@@ -7,8 +7,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
-from policies.queue_order import PriorityWithAging
+from policies.eviction import GreedyDual
+from policies.grant_order import LatestToRetire, LeastRecentlyUsed, Locality, MostRecentlyUsed, SoonestToRetire
+from policies.queue_order import EarliestDeadline, FairShare, PriorityWithAging
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
 from pool.backends.simulated import SimulatedCluster
@@ -58,11 +59,12 @@ def make_ttl(rng: random.Random) -> FixedTTL:
 def make_rules(rng: random.Random, keys: Sequence[ClusterKey]) -> Rules:
     """Draw settings and ceilings: tight ones, so that they matter."""
     chosen: dict[str, PoolSettings] = {}
+    queue_order = rng.choice([PriorityWithAging(), FairShare(), EarliestDeadline()])
     for key in keys:
         chosen[key.digest] = PoolSettings(
             key.image,
-            rng.choice([MostRecentlyUsed(), LeastRecentlyUsed()]),
-            PriorityWithAging(),
+            rng.choice([MostRecentlyUsed(), LeastRecentlyUsed(), SoonestToRetire(), LatestToRetire(), Locality()]),
+            queue_order,
             FloorAndBuffer(buffer=rng.choice([0, 0, 0, 1])),
             NeverKeep() if rng.random() < 0.1 else make_ttl(rng),
             ceiling=Ceiling(clusters=rng.choice([None, 1, 2, 3])),
@@ -91,6 +93,7 @@ def make_rules(rng: random.Random, keys: Sequence[ClusterKey]) -> Rules:
         daemon=daemon,
         tenant_ceiling=lambda _: tenant,
         max_starting=rng.choice([1, 2, 4]),
+        eviction=rng.choice([None, GreedyDual()]),
     )
 
 

@@ -1,0 +1,61 @@
+"""How far pools are from their targets, as was seen lately, and what a start is worth by that.
+
+Estimates: they live in memory, are bounded, and are not undone with a decision. A snapshot tells them to a restart
+(`pool.core.snapshot`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Aim(NamedTuple):
+    """Of one pool.
+
+    Attributes:
+        log_worth: natural logarithm of what a start is worth, against what it would be worth without a target.
+        met: the share of leases that met the target lately.
+        seen: how many of them that rests on, old ones counting less.
+    """
+
+    log_worth: float = 0.0
+    met: float = 0.0
+    seen: float = 0.0
+
+
+class Aims:
+    """The aims of all pools.
+
+    Attributes:
+        unsaved: pools whose aims have changed since the last snapshot of them.
+    """
+
+    def __init__(self) -> None:
+        self.unsaved: dict[str, None] = {}
+        self._of: dict[str, Aim] = {}
+
+    def of(self, pool: str) -> Aim:
+        """Return a pool's aim as it is now."""
+        return self._of.get(pool, _NEW)
+
+    def take(self, pool: str, aim: Aim) -> None:
+        """Replace a pool's aim."""
+        self._of[pool] = aim
+        self.unsaved[pool] = None
+
+    def told(self, name: str) -> list[Any]:
+        """Return all that a restart needs of a pool."""
+        return [float(f"{value:.7g}") for value in self.of(name)]
+
+    def recall(self, name: str, told: Sequence[Any], as_of: float) -> None:
+        """Take over what was told of a pool.
+
+        Raises:
+            ValueError, TypeError: if it is not that.
+        """
+        log_worth, met, seen = told
+        self._of[name] = Aim(float(log_worth), float(met), float(seen))
+
+
+_NEW = Aim()
