@@ -126,14 +126,15 @@ def pick(state: State, pool: Pool, group: str, now: float, *, own_only: bool = F
 def data_is_busy(state: State, index: PoolIndex, group: str) -> bool:
     """Tell whether a busy cluster has more of the group's data than any idle one, and so much that it is worth a wait.
 
-    An idle cluster that the group used last is as good as a busy one of which nothing was told.
+    One that is being reset comes back soon, and is worth it whatever it has. One that is leased is not, where nothing
+    of the group's is known to be there: tasks beside each other would begin one after the other.
     """
     busy = index.busy_by_group.get(group)
     if not busy:
         return False
     idle = index.by_group.get(group)
     if not idle:
-        return True
+        return busy.most_bytes > 0 or any(state.clusters[id_].state is RESETTING for id_ in busy)
     return busy.most_bytes - idle.most_bytes > WORTH_A_WAIT_BYTES
 
 
@@ -281,12 +282,13 @@ def _serve_free(turn: Turn, pool: Pool, index: PoolIndex) -> None:
         served = False
         for *_, id_ in index.queue:
             waiter = state.waiters[id_]
-            cluster = pick(state, pool, waiter.group, now, own_only=bool(waiter.local_until))
+            patient = bool(waiter.local_until) and data_is_busy(state, index, waiter.group)
+            cluster = pick(state, pool, waiter.group, now, own_only=patient)
             if cluster is not None:
                 answer(turn, waiter, cluster)
                 served = True
                 break
-            if not waiter.local_until:
+            if not patient:
                 # Nothing for the first that takes anything: the rest of the queue can get no more.
                 return
 

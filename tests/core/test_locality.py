@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
 from pool.core.decisions import Granted, Queued, Rejected
-from pool.core.events import Undelivered
+from pool.core.events import Release, Undelivered
 from pool.core.model import ClusterState, Mode, Outcome, ResidentValue
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling
 from tests.kit import KEY, T0, Core, make_key
 
 
-def two_idle(core: Core, *groups: str) -> list[str]:
+GB = 1_000_000_000
+
+
+def told(size_bytes: int) -> tuple[ResidentValue, ...]:
+    return (ResidentValue("features", size_bytes, "node", T0),)
+
+
+def two_idle(core: Core, *groups: str, size_bytes: int = 0) -> list[str]:
+    """Have two idle clusters; the first with that much of its group's data, the other fully reset."""
     leases = [core.lease(group=group) for group in groups]
-    for lease in leases:
+    for lease, has in zip(leases, (size_bytes, 0), strict=True):
         core.go(1)
-        core.release(lease)
+        core.release(lease, full=not has, resident=told(has) if has else ())
     return [lease.cluster for lease in leases]
 
 
@@ -67,7 +75,7 @@ def test_a_hold_without_a_group_is_for_nobody() -> None:
 
 def test_a_group_waits_a_bounded_time_for_its_busy_cluster_and_then_takes_any() -> None:
     core = Core(locality_wait_s=3)
-    ours, other = two_idle(core, "run", "other")
+    ours, other = two_idle(core, "run", "other", size_bytes=10)
     core.lease(group="run")
     waiter = core.acquire(group="run")
     assert isinstance(waiter, Queued)
@@ -80,7 +88,7 @@ def test_a_group_waits_a_bounded_time_for_its_busy_cluster_and_then_takes_any() 
 
 def test_a_group_that_waits_gets_its_own_cluster_when_it_comes_free() -> None:
     core = Core(locality_wait_s=3)
-    ours, _ = two_idle(core, "run", "other")
+    ours, _ = two_idle(core, "run", "other", size_bytes=10)
     busy = core.lease(group="run")
     waiter = core.acquire(group="run")
     core.go(1)
@@ -88,9 +96,28 @@ def test_a_group_that_waits_gets_its_own_cluster_when_it_comes_free() -> None:
     assert core.answer(waiter.waiter.id).cluster.id == ours
 
 
+def test_tasks_beside_each_other_do_not_wait_for_a_leased_cluster_that_has_nothing_of_theirs() -> None:
+    core = Core(locality_wait_s=3)
+    ours, other = two_idle(core, "run", "other")
+    assert core.lease(group="run").cluster == ours
+    beside = core.acquire(group="run")
+    assert isinstance(beside, Granted)
+    assert (beside.cluster.id, beside.lease.outcome) == (other, Outcome.HIT)
+
+
+def test_a_group_waits_for_its_cluster_while_that_is_being_reset_whatever_it_has() -> None:
+    core = Core(locality_wait_s=3)
+    two_idle(core, "run", "other")
+    busy = core.lease(group="run")
+    core.tell(Release(busy.id, busy.epoch))
+    waiter = core.acquire(group="run")
+    assert isinstance(waiter, Queued)
+    assert waiter.reason is Reason.LOCALITY_WAIT
+
+
 def test_nobody_waits_for_data_where_the_pool_does_not() -> None:
     core = Core(locality_wait_s=0)
-    two_idle(core, "run", "other")
+    two_idle(core, "run", "other", size_bytes=10)
     core.lease(group="run")
     granted = core.acquire(group="run")
     assert isinstance(granted, Granted)
@@ -99,14 +126,14 @@ def test_nobody_waits_for_data_where_the_pool_does_not() -> None:
 
 def test_warm_only_takes_any_warm_cluster_rather_than_wait_for_data() -> None:
     core = Core(locality_wait_s=3)
-    two_idle(core, "run", "other")
+    two_idle(core, "run", "other", size_bytes=10)
     core.lease(group="run")
     assert isinstance(core.acquire(group="run", mode=Mode.WARM_ONLY), Granted)
 
 
 def test_an_idle_cluster_is_a_hit_though_somebody_waits_for_data_elsewhere() -> None:
     core = Core(locality_wait_s=3)
-    two_idle(core, "run", "other")
+    two_idle(core, "run", "other", size_bytes=10)
     core.lease(group="run")
     core.acquire(group="run")
     granted = core.acquire(mode=Mode.WARM_ONLY)
@@ -159,13 +186,6 @@ def test_a_grant_from_before_a_restart_is_not_taken_back_as_undelivered() -> Non
 
 
 # --- resident data -------------------------------------------------------------------------------------------------
-
-
-GB = 1_000_000_000
-
-
-def told(size_bytes: int) -> tuple[ResidentValue, ...]:
-    return (ResidentValue("features", size_bytes, "node", T0),)
 
 
 def test_a_group_gets_the_cluster_with_most_of_its_data() -> None:
