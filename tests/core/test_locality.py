@@ -10,7 +10,6 @@ from pool.core.reasons import Reason
 from pool.core.settings import Ceiling
 from tests.kit import KEY, T0, Core, make_key
 
-
 GB = 1_000_000_000
 
 
