@@ -45,7 +45,8 @@ class SoonestToRetire:
 
     A cluster's life runs out whether it is used or not, and of two idle clusters the one that goes first anyway is best
     used while it is there. Ends are spread: clusters are worn out one after the other, and not all at once. Use it
-    where clusters retire often. A new group may get a cluster that does not last for all of its tasks.
+    where clusters retire often, and try it first: on drawn workflows it saved no start (docs/policies.md). A new group
+    may get a cluster that does not last for all of its tasks.
     """
 
     def pick(self, idle: IdleView, now: float) -> Cluster | None:
