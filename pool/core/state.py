@@ -225,6 +225,8 @@ class State:
             del self.pools[old.digest]
             del self.index[old.digest]
             self._settings.pop(old.digest, None)
+            # Not undone with a decision that made the pool, and was refused.
+            self.blocked.pop(old.digest, None)
 
     def _replace_cluster(self, old: Cluster | None, new: Cluster | None) -> None:
         was_live = old is not None and old.state is not STOPPED

@@ -311,3 +311,13 @@ def test_a_waiter_at_his_own_tenants_ceiling_keeps_no_other_tenants_floor_from_b
     elsewhere = make_key(tenant="another/tenant")
     core.tell(Prewarm(elsewhere, 1))
     assert [cluster.pool for cluster in core.clusters() if cluster.tenant == "another/tenant"] == [elsewhere.digest]
+
+
+def test_a_pool_whose_making_is_taken_back_wants_no_room_any_more() -> None:
+    core = Core(rules=make_rules(daemon=Ceiling(clusters=1)))
+    core.lease()
+    decision = core.decide(core.ask(OTHER))
+    assert list(core.state.blocked) == [OTHER.digest]
+    core.state.revert(decision.changes)
+    assert OTHER.digest not in core.state.pools
+    assert not core.state.blocked

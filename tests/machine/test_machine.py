@@ -72,7 +72,7 @@ def rules_of(number: int) -> Rules:
     by_image = {
         "image:1": make_settings(
             "image", serve_larger=True, hold_s=20, locality_wait_s=3, reclaim=FixedTTL(60, 0), quarantine_s=30 * number,
-            sizing=Newsvendor(break_even_s=3_600.0), look_ahead=JustInTime(break_even_s=3_600.0),
+            sizing=Newsvendor(break_even_s=3_600.0, half_life_s=300.0), look_ahead=JustInTime(break_even_s=3_600.0),
             grant_order=Locality() if number else MostRecentlyUsed(), queue_order=queue_order,
         ),
         "other:1": make_settings(
