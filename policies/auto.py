@@ -7,16 +7,11 @@ from dataclasses import dataclass, replace
 
 from policies.learned import Learned
 from policies.target import BOUNDS, P95, Target
+from policies.worth import LEAST_S, SUPPOSED_START_S, UNPRICED, checked_start_worth, worth_s
 from pool.core.aims import Aim
 from pool.core.gaps import Choice, Situation
 from pool.core.model import Cluster, Pool
 
-SUPPOSED_START_S = 60.0
-"""What a start is supposed to take before one was seen: about what KubeRay takes."""
-UNPRICED = 30.0
-"""What a second of starting is worth where no prices say it, in idle seconds."""
-LEAST_S = 60.0
-"""A start is worth so many idle seconds at least: a task and the next are often that far apart."""
 MOST_S = 86_400.0
 """And so many at most, for a target."""
 
@@ -49,8 +44,7 @@ class Auto(Learned):
 
     def __post_init__(self) -> None:
         Learned.__post_init__(self)
-        if not (self.start_worth >= 0 and math.isfinite(self.start_worth)):
-            raise ValueError(f"start_worth is {self.start_worth:g}; it must be 0 or more")
+        checked_start_worth(self.start_worth)
         if not 0 <= self.hits < 1:
             raise ValueError(f"hits is {self.hits:g}; it must be a share of at least 0 and less than 1, such as 0.99")
         if not (self.wait_p95_s >= 0 and math.isfinite(self.wait_p95_s)):
@@ -99,7 +93,7 @@ class Auto(Learned):
         target = self.target
         if target is not None:
             return min(MOST_S, max(LEAST_S, UNPRICED * start_s * target.times(aim)))
-        return self.break_even_s or max(LEAST_S, (self.start_worth or UNPRICED) * start_s)
+        return worth_s(self.break_even_s, self.start_worth, start_s)
 
 
 def _taken(start_s: float | None) -> float:

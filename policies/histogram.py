@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from policies.reclaim import Whole
+from policies.ski_rental import checked_half_life
 from pool.core.idle_times import MINUTES, Minutes
 from pool.core.model import Cluster, Pool
 
@@ -30,7 +32,7 @@ MOSTLY_BEYOND = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(Whole):
     """Keep an idle cluster for 1.1 times the 99th percentile of its pool's idle times.
 
     Where fewer than 10 were seen, or where they are spread so evenly that the histogram has no shape, it is kept for
@@ -48,8 +50,7 @@ class Histogram:
     half_life_s: float = 604_800.0
 
     def __post_init__(self) -> None:
-        if not (self.half_life_s > 0 and math.isfinite(self.half_life_s)):
-            raise ValueError(f"half_life is {self.half_life_s:g} s; it must be more than 0")
+        checked_half_life(self.half_life_s)
 
     def keep_s(self, seen: Minutes) -> float:
         """Return for how long clusters of a pool are kept."""
@@ -77,18 +78,6 @@ class Histogram:
     def keep_until(self, cluster: Cluster, pool: Pool, now: float) -> float:
         """Return when to stop a cluster of a pool of which nothing was seen: after the whole range."""
         return cluster.idle_since + RANGE_S
-
-    def workers_until(self, cluster: Cluster, pool: Pool, price: float, now: float) -> float:
-        """Return infinity: a cluster goes as a whole."""
-        return math.inf
-
-    def keeps(self) -> bool:
-        """Return True: clusters serve more than one lease."""
-        return True
-
-    def learns(self) -> bool:
-        """Return False: it looks at minutes, not at gaps."""
-        return False
 
     def counts(self) -> bool:
         """Return True."""

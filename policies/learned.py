@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from policies.ski_rental import BreakEven
+from policies.ski_rental import BreakEven, checked_half_life
 from pool.core.aims import Aim
 from pool.core.gaps import BINS, TIMES_S, Choice, Class, Curve, Situation, epoch, scale
 
@@ -81,8 +81,7 @@ class Learned(BreakEven):
     def __post_init__(self) -> None:
         # Not super(): a dataclass with slots is made anew, and is not the class that super() would look for.
         BreakEven.__post_init__(self)
-        if not (self.half_life_s > 0 and math.isfinite(self.half_life_s)):
-            raise ValueError(f"half_life is {self.half_life_s:g} s; it must be more than 0")
+        checked_half_life(self.half_life_s)
 
     def learns(self) -> bool:
         """Return True."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import NormalDist
 
-from policies.auto import SUPPOSED_START_S
-from policies.worth import Worth
+from policies.worth import SUPPOSED_START_S, Worth
 from pool.core.policy import Span
 from pool.core.workflows import Delay
 

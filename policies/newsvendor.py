@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.auto import SUPPOSED_START_S
 from policies.sizing import required
-from policies.worth import Worth, checked_half_life
+from policies.ski_rental import checked_half_life
+from policies.worth import SUPPOSED_START_S, Worth
 from pool.core.policy import Demand
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.auto import SUPPOSED_START_S
-from policies.worth import Worth
+from policies.worth import SUPPOSED_START_S, Worth
 from pool.core.policy import Span
 from pool.core.uses import Use
 

@@ -19,8 +19,30 @@ def spread(name: str) -> float:
     return zlib.crc32(name.encode()) / 2**32
 
 
+class Whole:
+    """What most rules have in common: a cluster serves many leases, goes as a whole, and nothing is learned."""
+
+    __slots__ = ()
+
+    def workers_until(self, cluster: Cluster, pool: Pool, price: float, now: float) -> float:
+        """Return infinity: a cluster goes as a whole."""
+        return math.inf
+
+    def keeps(self) -> bool:
+        """Return True: clusters serve more than one lease."""
+        return True
+
+    def learns(self) -> bool:
+        """Return False."""
+        return False
+
+    def counts(self) -> bool:
+        """Return False."""
+        return False
+
+
 @dataclass(frozen=True, slots=True)
-class FixedTTL:
+class FixedTTL(Whole):
     """Keep an idle cluster for a fixed time.
 
     ``keep_until = idle_since + ttl_s * (1 - jitter * u)``, with u in [0, 1) from the cluster's id. The jitter only
@@ -59,21 +81,9 @@ class FixedTTL:
     def _shortened(self, ttl_s: float, cluster: Cluster) -> float:
         return ttl_s * (1.0 - self.jitter * spread(cluster.id))
 
-    def keeps(self) -> bool:
-        """Return True: clusters serve more than one lease."""
-        return True
-
-    def learns(self) -> bool:
-        """Return False."""
-        return False
-
-    def counts(self) -> bool:
-        """Return False."""
-        return False
-
 
 @dataclass(frozen=True, slots=True)
-class NeverKeep:
+class NeverKeep(Whole):
     """A fresh cluster for every lease: the cold baseline that every other policy is measured against.
 
     It is what Flyte's Ray plugin does with ``ttl_seconds_after_finished=0``.
@@ -83,25 +93,13 @@ class NeverKeep:
         """Return `now`."""
         return now
 
-    def workers_until(self, cluster: Cluster, pool: Pool, price: float, now: float) -> float:
-        """Return infinity: a cluster goes as a whole."""
-        return math.inf
-
     def keeps(self) -> bool:
         """Return False: no cluster is used twice."""
         return False
 
-    def learns(self) -> bool:
-        """Return False."""
-        return False
-
-    def counts(self) -> bool:
-        """Return False."""
-        return False
-
 
 @dataclass(frozen=True, slots=True)
-class UntilEvicted:
+class UntilEvicted(Whole):
     """Keep every idle cluster until its room is needed (`eviction` says whose goes first), or it is too old.
 
     The resource-conserving keep-alive of FaasCache (see `policies.eviction`): for clusters under a ceiling that is paid
@@ -111,19 +109,3 @@ class UntilEvicted:
     def keep_until(self, cluster: Cluster, pool: Pool, now: float) -> float:
         """Return infinity."""
         return math.inf
-
-    def workers_until(self, cluster: Cluster, pool: Pool, price: float, now: float) -> float:
-        """Return infinity: a cluster goes as a whole."""
-        return math.inf
-
-    def keeps(self) -> bool:
-        """Return True: clusters serve more than one lease."""
-        return True
-
-    def learns(self) -> bool:
-        """Return False."""
-        return False
-
-    def counts(self) -> bool:
-        """Return False."""
-        return False

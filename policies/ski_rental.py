@@ -10,8 +10,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from policies.reclaim import spread
+from policies.reclaim import Whole, spread
 from pool.core.model import Cluster, Pool
+
+
+def checked_half_life(half_life_s: float) -> None:
+    """Refuse a half-life that is none.
+
+    Raises:
+        ValueError: if it is not more than 0, or not finite.
+    """
+    if not (half_life_s > 0 and math.isfinite(half_life_s)):
+        raise ValueError(f"half_life is {half_life_s:g} s; it must be more than 0")
 
 
 def checked(break_even_s: float) -> None:
@@ -25,7 +35,7 @@ def checked(break_even_s: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class BreakEven:
+class BreakEven(Whole):
     """Keep an idle cluster for as long as costs what a start costs.
 
     ``keep_until = idle_since + T*``. Whatever comes, that costs at most twice the optimum: who comes before T* costs
@@ -47,22 +57,6 @@ class BreakEven:
     def keep_until(self, cluster: Cluster, pool: Pool, now: float) -> float:
         """Return when `cluster`, idle since ``cluster.idle_since``, is stopped."""
         return cluster.idle_since + self.break_even_s
-
-    def workers_until(self, cluster: Cluster, pool: Pool, price: float, now: float) -> float:
-        """Return infinity: a cluster goes as a whole."""
-        return math.inf
-
-    def keeps(self) -> bool:
-        """Return True: clusters serve more than one lease."""
-        return True
-
-    def learns(self) -> bool:
-        """Return False."""
-        return False
-
-    def counts(self) -> bool:
-        """Return False."""
-        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from policies.sizing import required
-from policies.worth import checked_half_life
+from policies.ski_rental import checked_half_life
 from pool.core.policy import Demand
 
 

@@ -6,20 +6,31 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from policies.auto import LEAST_S, SUPPOSED_START_S, UNPRICED
 from policies.ski_rental import checked
+
+SUPPOSED_START_S = 60.0
+"""What a start is supposed to take before one was seen: about what KubeRay takes."""
+UNPRICED = 30.0
+"""What a second of starting is worth where no prices say it, in idle seconds."""
+LEAST_S = 60.0
+"""A start is worth so many idle seconds at least: a task and the next are often that far apart."""
 
 W = TypeVar("W", bound="Worth")
 
 
-def checked_half_life(half_life_s: float) -> None:
-    """Refuse a half-life that is none.
+def checked_start_worth(start_worth: float) -> None:
+    """Refuse what a second of starting cannot be worth.
 
     Raises:
-        ValueError: if it is not more than 0, or not finite.
+        ValueError: if it is negative, or not finite.
     """
-    if not (half_life_s > 0 and math.isfinite(half_life_s)):
-        raise ValueError(f"half_life is {half_life_s:g} s; it must be more than 0")
+    if not (start_worth >= 0 and math.isfinite(start_worth)):
+        raise ValueError(f"start_worth is {start_worth:g}; it must be 0 or more")
+
+
+def worth_s(break_even_s: float, start_worth: float, start_s: float) -> float:
+    """Return T*, in idle seconds: as given, or what a start that takes `start_s` is worth, `LEAST_S` at least."""
+    return break_even_s or max(LEAST_S, (start_worth or UNPRICED) * start_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +51,7 @@ class Worth:
 
     def __post_init__(self) -> None:
         checked(self.break_even_s)
-        if not (self.start_worth >= 0 and math.isfinite(self.start_worth)):
-            raise ValueError(f"start_worth is {self.start_worth:g}; it must be 0 or more")
+        checked_start_worth(self.start_worth)
 
     def priced(self: W, start_worth: float) -> W:
         """Return the same where prices say what a second of starting is worth; what was given to it counts."""
@@ -49,5 +59,4 @@ class Worth:
 
     def worth_s(self, start_s: float | None) -> float:
         """Return T*, of starts that typically take so long (None if none was seen)."""
-        took_s = SUPPOSED_START_S if start_s is None else start_s
-        return self.break_even_s or max(LEAST_S, (self.start_worth or UNPRICED) * took_s)
+        return worth_s(self.break_even_s, self.start_worth, SUPPOSED_START_S if start_s is None else start_s)

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.auto import LEAST_S, MOST_S, UNPRICED, Auto
+from policies.auto import MOST_S, Auto
 from policies.target import HASTE, LATELY, MOST_TIMES, SETTLED, STEP, Target
+from policies.worth import LEAST_S, UNPRICED
 from pool.core import learning, snapshot
 from pool.core.aims import Aim
 from pool.core.decisions import Decision
