@@ -17,8 +17,8 @@ from typing import Any
 from pool.connector.jobs import ENDED, Jobs, JobsError
 from pool.connector.package import packed
 from pool.connector.plan import Plan
-from pool.inside import child, place, runner
-from pool.inside.sending import command_of
+from pool.inside import runner
+from pool.inside.programs import runner_command
 from pool.wire.leases import ClusterAccess
 
 log = logging.getLogger("warmpool.connector")
@@ -62,7 +62,7 @@ class Warm:
     def __init__(self, jobs: Jobs, cluster: ClusterAccess, environment: Mapping[str, str], preload: tuple[str, ...]):
         given = {"environment": dict(environment), "preload": list(dict.fromkeys((*PRELOAD, *preload)))}
         self._package = packed(runner.GIVEN, given)
-        self._entrypoint = command_of(place, child, runner)
+        self._entrypoint = runner_command()
         digest = hashlib.sha256(self._entrypoint.encode() + self._package).hexdigest()[:24]
         # Another program, or other variables, are another interpreter.
         self._kind = runner.PREFIX + digest

@@ -1,7 +1,7 @@
 """A task's child of the warm interpreter: what of it can run so, and how it becomes the task's command.
 
-Its text is sent into clusters with that of `pool.inside.runner`: it imports the standard library, and flytekit where
-that is preloaded.
+Its text is sent into clusters with that of `pool.inside.runner`: it imports the standard library, and flytekit and Ray
+where those are loaded.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from pool.inside.tables import Tables
+
+MOST_WAITING = 4
+"""So many workers wait on a node for the next task's first calls; Ray starts more where it needs them."""
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # What a shell would do more with than part words; the rest of a command line is the same for one and for the other.
 _SHELLS_OWN = re.compile(r"[$`|;&<>*?()\\\n\[]|(?:^|\s)[~#]")
@@ -91,6 +95,7 @@ def become(command: str, environment: dict[str, str], directory: str, besides: s
         fresh_chance()
         fresh_flytekit()
         code = run_script(script, words)
+        workers_for_the_next()
     finally:
         end(code)
 
@@ -112,6 +117,22 @@ def run_script(script: str, words: list[str]) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def workers_for_the_next() -> None:
+    """Have workers wait for the next task of the same code.
+
+    Ray ends a job's workers with it, and lets none that it has begun for another runtime environment serve it. Flyte's
+    Ray plugin gives each task one (its code is the `working_dir`), so that without these its first call waits for two
+    starts of an interpreter.
+    """
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized() or ray.util.client.ray.is_connected():
+        return
+    # What is missing is a second of the next task's.
+    with contextlib.suppress(Exception):
+        context = ray.get_runtime_context()
+        Tables(context.gcs_address).prestart(context.get_runtime_env_string(), MOST_WAITING)
 
 
 def end(code: Any) -> None:

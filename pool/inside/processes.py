@@ -24,6 +24,8 @@ BESIDE = frozenset((CLIENTS, "gcs_server", "dashboard.py", "log_monitor.py", "mo
 
 OWNER = "ray::ResidentOwner"
 """Title of the worker of an owner of resident data."""
+OF_CODE = "/runtime_resources/"
+"""In the path of what Ray unpacked for a job."""
 WATCHER = "while kill -s 0 "
 """In the command line of the shell that Ray has watch over a submitted job."""
 
@@ -90,6 +92,14 @@ def rays_own(child: Process, *, alone: bool) -> bool:
     agent = "Agent" in title or bool(AGENTS & names)
     known = RAYS_OWN.match(title) is not None or (not title.startswith("ray::") and bool(NO_TITLE_YET & names))
     return known and (alone or agent)
+
+
+def for_code(pid: int) -> bool:
+    """Tell whether a worker is for jobs of some code: it waits, or is to wait, in a directory that Ray unpacked."""
+    with contextlib.suppress(OSError):
+        home = Path(f"/proc/{pid}")
+        return OF_CODE in str((home / "cwd").readlink()) or OF_CODE.encode() in (home / "cmdline").read_bytes()
+    return False
 
 
 class Process(NamedTuple):

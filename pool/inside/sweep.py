@@ -28,10 +28,11 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from pool.inside.files import sweep_node_files
-from pool.inside.processes import grown, leftovers, processes, rays
+from pool.inside.processes import WORKERS, for_code, grown, leftovers, processes, programs, rays
 from pool.inside.tables import Tables
 
 MARK = "warmpool-swept "
@@ -124,6 +125,7 @@ def sweep_node(
 ) -> tuple[list[str], list[str]]:
     """End a holder's processes on this node, then remove his files; return what was removed, and what would not go."""
     ended, stay = sweep_processes(bound_s, where, spared, runners)
+    end_idle_for_code()
     removed, left = sweep_node_files(processes(), where)
     return ended + removed, stay + left
 
@@ -147,6 +149,17 @@ def sweep_processes(
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
         time.sleep(PAUSE_S)
+
+
+def end_idle_for_code() -> None:
+    """End idle workers that wait for the last holder's code, so that Ray removes it; they never ran anything."""
+    table = processes()
+    raylets = {pid for pid, process in table.items() if PurePath(process.command[0]).name == "raylet"}
+    for pid, process in table.items():
+        waits = process.command[0].startswith("ray::IDLE") or WORKERS & programs(process.command)
+        if waits and process.parent in raylets and for_code(pid):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

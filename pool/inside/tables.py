@@ -161,17 +161,23 @@ class Tables:
                 return used
             time.sleep(PAUSE_S)
 
-    def prestart(self) -> None:
-        """Have each node start idle workers: Ray ended those of the last holder with him, and starts none by itself."""
+    def prestart(self, runtime_env: str = "{}", most: int | None = None) -> None:
+        """Have each node start idle workers: Ray ended those of the last holder with him, and starts none by itself.
+
+        Args:
+            runtime_env: theirs, as Ray serializes it. A job of another one has no use for them.
+            most: so many on a node; as many as it has cpus for None.
+        """
         for node in self.nodes():
             count = int(node.resources_total.get("CPU", 0))
-            self.prestart_on(f"{node.node_manager_address}:{node.node_manager_port}", count)
+            count = count if most is None else min(count, most)
+            self.prestart_on(f"{node.node_manager_address}:{node.node_manager_port}", count, runtime_env)
 
-    def prestart_on(self, node_manager: str, count: int) -> None:
+    def prestart_on(self, node_manager: str, count: int, runtime_env: str = "{}") -> None:
         """Have one node start so many idle workers."""
         messages, services = generated("node_manager")
 
         with self._open(node_manager) as opened:
             asked = messages.PrestartWorkersRequest(keep_alive_duration_secs=KEEP_S, num_workers=count)
-            asked.runtime_env_info.serialized_runtime_env = "{}"
+            asked.runtime_env_info.serialized_runtime_env = runtime_env
             services.NodeManagerServiceStub(opened).PrestartWorkers(asked, timeout=TIMEOUT_S)

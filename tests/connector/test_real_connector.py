@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,13 @@ from flyteidl2.connector import connector_pb2
 from pool.connector.task import plan_of
 from pool.inside import runner
 from tests.connector.conftest import Connector, phase_of
-from tests.connector.requests import outputs1, outputs2, request1, request2
+from tests.connector.requests import STEP1, outputs1, outputs2, request1, request2
 from tests.homes import listed, until
 from tests.serving import Served
 
 pytestmark = [pytest.mark.ray, pytest.mark.flyte, pytest.mark.xdist_group("connector")]
+
+UNPACKED = re.compile(r"/wp-[^/]+/.*/working_dir_files/")
 
 SLEEPS = """
 import os, time
@@ -112,6 +116,35 @@ def test_a_warm_interpreter_stays_for_the_next_lease_and_what_a_task_left_does_n
     assert one.custom_info["runner"] == two.custom_info["runner"]
     assert one.custom_info["cluster"] == two.custom_info["cluster"]
     assert not psutil.pid_exists(int(pids.read_text()))
+
+
+def test_a_task_of_the_same_code_finds_a_worker_that_was_started_for_it(connector: Connector, tmp_path: Path) -> None:
+    where = STEP1.replace("return beside_it.more(x)", "import os; return os.getpid()")
+    first, second = (request1(tmp_path / "store", str(number), where) for number in (1, 2))
+    connector.until(connector.create(first), "SUCCEEDED")
+    used = outputs1(first)["o0"]
+    assert until(lambda: waiting() - {used})
+    ready = waiting() - {used}
+    connector.until(connector.create(second), "SUCCEEDED")
+    assert outputs1(second)["o0"] in ready
+    # For who is not of that execution the cluster is reset, and nothing of its code stays.
+    assert until(lambda: waiting() - ready)
+    with_code = waiting()
+    third = request1(tmp_path / "another", "3")
+    third.task_execution_metadata.task_execution_id.node_execution_id.execution_id.name = "another"
+    done = connector.until(connector.create(third), "SUCCEEDED")
+    assert done.custom_info["runner"]
+    assert not waiting() & with_code
+
+
+def waiting() -> set[int]:
+    """Return the process ids of the local clusters' workers that are idle in a directory that Ray unpacked."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[:1] == ["ray::IDLE"] and UNPACKED.search(process.cwd()):
+                found.add(process.pid)
+    return found
 
 
 def test_what_cannot_run_in_a_warm_interpreter_runs_as_a_ray_job_and_says_why(

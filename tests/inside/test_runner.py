@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from pool.inside import child, place, runner
-from pool.inside.sending import command_of
+from pool.inside import runner
+from pool.inside.programs import runner_command
 
 TOKEN = "the-clusters-token"
 
@@ -38,7 +38,7 @@ class Warm:
         environment = {"PATH": f"{self.bin}:{os.environ['PATH']}", "RAY_ADDRESS": "127.0.0.1:1", "HOME": str(home)}
         log = (self.logs / "job-driver-x.log").open("wb")
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", command_of(place, child, runner)], cwd=job, stdout=log, stderr=log,
+            ["/bin/sh", "-c", runner_command()], cwd=job, stdout=log, stderr=log,
             env=environment | {"RAY_AUTH_TOKEN": TOKEN} | variables,
         )  # fmt: skip
         log.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pool.backends.rayapi.inside import entrypoint
-from pool.inside.processes import Process, grown, leftovers, line, processes, rays
+from pool.inside.processes import Process, for_code, grown, leftovers, line, processes, rays
 
 RAYLET = "/site-packages/ray/core/src/ray/raylet/raylet"
 # As seen in a head's pod: `ray start` has no parent here, and adopts what loses its own.
@@ -126,3 +126,18 @@ def test_a_warm_interpreter_stays_and_what_it_forked_goes() -> None:
     table = {process.pid: process for process in [*POD, *job]}
     assert {pid for pid, _ in leftovers(table, 503, runners=[700])} == {704, 705}
     assert {pid for pid, _ in leftovers(table, 503)} == {700, 701, 702, 703, 704, 705}
+
+
+def test_a_worker_for_some_code_is_known_by_where_it_waits_or_by_what_it_is_started_with(tmp_path: Path) -> None:
+    unpacked = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    unpacked.mkdir(parents=True)
+    wait = "print(flush=True); input()"
+    for where, argument, found in ((unpacked, "", True), (tmp_path, f"cd {unpacked}", True), (tmp_path, "", False)):
+        with subprocess.Popen(
+            [sys.executable, "-c", wait, argument], cwd=where, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout
+            process.stdout.readline()
+            assert for_code(process.pid) is found
+            process.communicate(b"\n")
+    assert not for_code(process.pid)

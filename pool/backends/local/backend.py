@@ -154,6 +154,8 @@ class LocalBackend(KeepsWorkers):
         # Processes and Ray's services are within reach from here: all of it is done without a job in the cluster.
         calls = Calls(files, trail, self.options)
         clean = await Reset(dashboard, ready.session_name, self.options.settle_s, calls.sweep, take, full=full).run()
+        if clean.clean and full:
+            await asyncio.to_thread(lambda: take().end_idle_for_code())
         if clean.clean:
             # Nobody is there any more who could write.
             clean = await asyncio.to_thread(_without_files, clean, files.work, Path(trail.temp_dir, ready.session_name))

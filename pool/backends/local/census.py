@@ -14,7 +14,7 @@ from pathlib import PurePath
 from pool.backends.local.processes import Entry, Process, command, owned
 from pool.backends.local.trail import Files, Running
 from pool.core.model import Wear
-from pool.inside.processes import NO_TITLE_YET, RAYS_OWN, WATCHER, WORKERS, grown
+from pool.inside.processes import NO_TITLE_YET, RAYS_OWN, WATCHER, WORKERS, for_code, grown
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Census:
         busy: workers that run something of a holder, with their titles.
         left: what a holder started itself, with its command line.
         idle: how many workers wait for something to do.
+        for_code: those of them that wait for jobs of some code.
         head: process ids of Ray itself on the head, without its workers.
         parents: process id by process id, of what a holder started.
     """
@@ -34,6 +35,7 @@ class Census:
     busy: tuple[tuple[Process, str], ...]
     left: tuple[tuple[Process, str], ...]
     idle: int = 0
+    for_code: tuple[Process, ...] = ()
     head: frozenset[int] = frozenset()
     parents: Mapping[int, int] = field(default_factory=dict)
 
@@ -62,6 +64,11 @@ class Census:
     def end(self, *, workers: bool) -> None:
         """End what holders started themselves; with `workers` also the workers that still run something."""
         for process, _ in self.left + (self.busy if workers else ()):
+            process.send(signal.SIGKILL)
+
+    def end_idle_for_code(self) -> None:
+        """End idle workers that wait for the last holder's code, so that Ray removes it; they never ran anything."""
+        for process in self.for_code:
             process.send(signal.SIGKILL)
 
 
@@ -119,7 +126,9 @@ def sort(entries: dict[int, Entry], running: Running) -> Census:
     head = {running.head.pid} if running.head is not None else set()
     head |= {pid for root in head for pid in _below(root, children)}
     parents = {process.pid: entries[process.pid].parent for process, _ in left}
-    return Census(frozenset(own), tuple(busy), tuple(left), len(idle), frozenset((head & own) - idle), parents)
+    waits = tuple(entries[pid].process for pid in sorted(idle) if for_code(pid))
+    ours = frozenset((head & own) - idle)
+    return Census(frozenset(own), tuple(busy), tuple(left), len(idle), waits, ours, parents)
 
 
 def _title(pid: int) -> str:

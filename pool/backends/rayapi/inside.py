@@ -11,7 +11,8 @@ from typing import Any
 
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.core.model import Wear
-from pool.inside import child, files, owner, place, processes, runner, sweep, tables
+from pool.inside import files, owner, processes, runner, sweep, tables
+from pool.inside.programs import runner_command
 from pool.inside.sending import command_of
 
 BOUND_S = 5.0
@@ -91,7 +92,7 @@ def is_runner(job: Mapping[str, Any]) -> bool:
     return (
         str(job.get("submission_id")).startswith(runner.PREFIX)
         and job["status"] not in ENDED
-        and job.get("entrypoint") == command_of(place, child, runner)
+        and job.get("entrypoint") == runner_command()
     )
 
 

@@ -20,9 +20,9 @@ from pool.backends.local.processes import Process, read
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.backends.rayapi.inside import Swept
 from pool.backends.rayapi.reset import Reset
-from pool.inside import child, place, runner
+from pool.inside import runner
 from pool.inside.owner import NAMESPACE
-from pool.inside.sending import command_of
+from pool.inside.programs import runner_command
 from pool.inside.tables import SUPERVISOR
 
 EMPTY = Census(frozenset(), (), ())
@@ -298,7 +298,7 @@ async def test_a_warm_interpreter_is_the_clusters_and_what_it_forked_is_the_hold
     ray: tuple[FakeRay, Dashboard],
 ) -> None:
     fake, dashboard = ray
-    job, actor = warm_interpreter(command_of(place, child, runner))
+    job, actor = warm_interpreter(runner_command())
     fake.jobs, fake.tables = [job], {"actors": [actor]}
     alone = ((71, 70, "python"), (72, 70, "/bin/sh -c while kill -s 0 70; do sleep 1; done"), (73, 72, "sleep 1"))
     assert await reset(dashboard, forked(*alone)) == Clean(True)

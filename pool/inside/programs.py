@@ -1,0 +1,11 @@
+"""The programs of ours that clusters are given by name: who starts one and who looks for it mean the same text."""
+
+from __future__ import annotations
+
+from pool.inside import child, place, runner, tables
+from pool.inside.sending import command_of
+
+
+def runner_command() -> str:
+    """Return the command line of a warm interpreter."""
+    return command_of(place, tables, child, runner)
