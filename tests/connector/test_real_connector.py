@@ -118,22 +118,25 @@ def test_a_warm_interpreter_stays_for_the_next_lease_and_what_a_task_left_does_n
     assert not psutil.pid_exists(int(pids.read_text()))
 
 
-def test_a_task_of_the_same_code_finds_a_worker_that_was_started_for_it(connector: Connector, tmp_path: Path) -> None:
+def test_a_task_of_the_same_code_finds_a_worker_that_was_started_for_it(
+    connector: Connector, served: Served, tmp_path: Path
+) -> None:
     where = STEP1.replace("return beside_it.more(x)", "import os; return os.getpid()")
     first, second = (request1(tmp_path / "store", str(number), where) for number in (1, 2))
-    connector.until(connector.create(first), "SUCCEEDED")
+    one = connector.until(connector.create(first), "SUCCEEDED")
     used = outputs1(first)["o0"]
     assert until(lambda: waiting() - {used})
     ready = waiting() - {used}
     connector.until(connector.create(second), "SUCCEEDED")
-    assert outputs1(second)["o0"] in ready
+    used = outputs1(second)["o0"]
+    assert used in ready
     # For who is not of that execution the cluster is reset, and nothing of its code stays.
-    assert until(lambda: waiting() - ready)
+    assert until(lambda: waiting() - {used})
     with_code = waiting()
     third = request1(tmp_path / "another", "3")
     third.task_execution_metadata.task_execution_id.node_execution_id.execution_id.name = "another"
     done = connector.until(connector.create(third), "SUCCEEDED")
-    assert done.custom_info["runner"]
+    assert done.custom_info["cluster"] == one.custom_info["cluster"]
     assert not waiting() & with_code
 
 

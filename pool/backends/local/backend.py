@@ -154,8 +154,8 @@ class LocalBackend(KeepsWorkers):
         # Processes and Ray's services are within reach from here: all of it is done without a job in the cluster.
         calls = Calls(files, trail, self.options)
         clean = await Reset(dashboard, ready.session_name, self.options.settle_s, calls.sweep, take, full=full).run()
-        if clean.clean and full:
-            await asyncio.to_thread(lambda: take().end_idle_for_code())
+        if clean.clean:
+            clean = await asyncio.to_thread(_without_code, clean, take, full)
         if clean.clean:
             # Nobody is there any more who could write.
             clean = await asyncio.to_thread(_without_files, clean, files.work, Path(trail.temp_dir, ready.session_name))
@@ -256,6 +256,14 @@ class LocalBackend(KeepsWorkers):
 
 def _stopped(cluster_id: str) -> StartFailed:
     return StartFailed(f"{cluster_id} was stopped while it started.")
+
+
+def _without_code(clean: Clean, take: Callable[[], census.Census], full: bool) -> Clean:
+    """End what waits for the group's code, or tell that it is there."""
+    found = take()
+    if full:
+        found.end_idle_for_code()
+    return clean if full or not found.for_code else replace(clean, full=False)
 
 
 def _without_files(clean: Clean, work: Path, session: Path) -> Clean:
