@@ -75,7 +75,7 @@ class Auto(Learned):
 
     def break_even_in(self, situation: Situation) -> float:
         """Return T* in a situation, in seconds."""
-        return self._of(_taken(situation.start_s), situation.aim)
+        return self.break_even_s or self._of(_taken(situation.start_s), situation.aim)
 
     def why(self, situation: Situation, chosen: Choice) -> str:
         """Return why a cluster is kept for so long, in numbers."""

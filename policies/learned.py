@@ -22,11 +22,11 @@ from policies.ski_rental import BreakEven, checked_half_life
 from pool.core.aims import Aim
 from pool.core.gaps import BINS, TIMES_S, Choice, Class, Curve, Situation, epoch, scale
 
-_CHAINS = (3, 1, 2, 0), (5, 1, 4, 0)
-"""Of the six classes of a situation: which borrows from which, narrowest first."""
-
 BORROWED = (10.0, 10.0, 5.0, 5.0)
-"""How many gaps each borrows from the next one, and the widest from what is supposed."""
+"""How many gaps each class borrows from the next one, and the widest from what is supposed."""
+
+_CHAINS = tuple(tuple(zip(chain, BORROWED, strict=True)) for chain in ((3, 1, 2, 0), (5, 1, 4, 0)))
+"""Of the six classes of a situation: which borrows from which, narrowest first, and how many gaps."""
 
 ENOUGH = 0.01
 """A class whose narrower ones have seen so much that it would count for less is left out."""
@@ -35,6 +35,7 @@ SUPPOSED_RATE = 1.2
 """How often somebody is supposed to come in a break-even time: more than once, as else nothing would be kept."""
 
 LONGEST_AGO_S = 1e6
+_LONGEST_AGO = int(LONGEST_AGO_S).bit_length()
 
 _MIDDLES_S = (0.0, *((before + time_s) / 2 for before, time_s in pairwise(TIMES_S)))
 
@@ -53,6 +54,23 @@ def _supposed(break_even_s: float) -> list[float]:
 
 
 _NOTHING = [0.0] * (2 * BINS)
+
+_FEW = 4
+"""Of so many curves, or fewer, most mixtures are made, what is supposed among them."""
+
+
+def _classes(situation: Situation, break_even_s: float) -> tuple[Class, ...]:
+    pool, kind, ago = situation[:3]
+    last, second, fourth, eighth = [int(ago_s).bit_length() if ago_s < LONGEST_AGO_S else _LONGEST_AGO for ago_s in ago]
+    alike = int(break_even_s).bit_length()
+    return (
+        (kind, alike),
+        (kind, pool),
+        (kind, alike, "2nd, 8th", second, eighth),
+        (kind, pool, "4th", fourth),
+        (kind, alike, "1st", last),
+        (kind, pool, "1st", last),
+    )
 
 
 class _Best(NamedTuple):
@@ -106,21 +124,12 @@ class Learned(BreakEven):
         eighth last time. The wide ones are shared by pools whose break-even times are alike to a factor of two: what a
         situation leads to depends on it.
         """
-        pool, kind, ago = situation[:3]
-        last, second, fourth, eighth = [int(min(ago_s, LONGEST_AGO_S)).bit_length() for ago_s in ago]
-        alike = int(self.break_even_in(situation)).bit_length()
-        return (
-            (kind, alike),
-            (kind, pool),
-            (kind, alike, "2nd, 8th", second, eighth),
-            (kind, pool, "4th", fourth),
-            (kind, alike, "1st", last),
-            (kind, pool, "1st", last),
-        )
+        return _classes(situation, self.break_even_in(situation))
 
     def choose(self, situation: Situation, curves: Mapping[Class, Curve], now: float) -> Choice:
         """Return for how long to keep a cluster from now on, in a situation, and what that is expected to cost."""
-        classes, break_even_s = self.classes(situation), self.break_even_in(situation)
+        break_even_s = self.break_even_in(situation)
+        classes = _classes(situation, break_even_s)
         best = self._best(self._mixed(classes, curves, break_even_s, now), break_even_s)
         own = curves.get(classes[1])
         seen = own.weight / own.scale(now) if own is not None else 0.0
@@ -138,30 +147,37 @@ class Learned(BreakEven):
         self, classes: tuple[Class, ...], curves: Mapping[Class, Curve], break_even_s: float, now: float
     ) -> list[float]:
         """Return the sums of a curve: the mean of what both narrow classes say, each with what it borrows."""
-        since = epoch(now, self.half_life_s)
-        grown = scale(now, since, self.half_life_s)
-        rows = [_supposed(break_even_s), *(_NOTHING,) * 6]
-        shares = [0.0] * 7
+        half_life_s = self.half_life_s
+        since = epoch(now, half_life_s)
+        grown = scale(now, since, half_life_s)
+        found: list[Curve | None] = [None] * len(classes)
+        shares, supposed = [0.0] * len(classes), 0.0
         for chain in _CHAINS:
             left = 0.5
-            for at, borrowed in zip(chain, BORROWED, strict=True):
-                curve = curves.get(classes[at])
+            for at, borrowed in chain:
+                curve = found[at] = curves.get(classes[at])
                 if curve is None:
                     continue
-                borrows = borrowed * (
-                    grown if curve.since == since and curve.half_life_s == self.half_life_s else curve.scale(now)
-                )
+                same = curve.since == since and curve.half_life_s == half_life_s
+                borrows = borrowed * (grown if same else curve.scale(now))
                 whole = curve.weight + borrows
-                rows[at + 1] = curve.sums
-                shares[at + 1] += left / whole
+                shares[at] += left / whole
                 left *= borrows / whole
                 if left < ENOUGH:
                     break
-            shares[0] += left
+            supposed += left
+        parts = [(supposed, _supposed(break_even_s))]
+        parts += [(share, curve.sums) for share, curve in zip(shares, found, strict=True) if curve is not None]
         # One pass over all: several times faster than one for each.
-        a, b, c, d, e, f, g = shares
+        if len(parts) <= _FEW:
+            parts += [(0.0, _NOTHING)] * (_FEW - len(parts))
+            (a, q), (b, r), (c, s), (d, t) = parts
+            return [a * w + b * x + c * y + d * z for w, x, y, z in zip(q, r, s, t, strict=True)]
+        parts += [(0.0, _NOTHING)] * (7 - len(parts))
+        (a, q), (b, r), (c, s), (d, t), (e, u), (f, v), (g, w) = parts
         return [
-            a * t + b * u + c * v + d * w + e * x + f * y + g * z for t, u, v, w, x, y, z in zip(*rows, strict=True)
+            a * h + b * i + c * j + d * k + e * m + f * n + g * o
+            for h, i, j, k, m, n, o in zip(q, r, s, t, u, v, w, strict=True)
         ]
 
     def _best(self, mixed: list[float], break_even_s: float) -> _Best:

@@ -49,6 +49,10 @@ class Newsvendor(Worth):
         Worth.__post_init__(self)
         checked_half_life(self.half_life_s)
 
+    def wants(self) -> bool:
+        """Return True."""
+        return True
+
     def idle_target(self, demand: Demand, now: float) -> int:
         """Return the number of idle clusters wanted now."""
         least = required(demand)

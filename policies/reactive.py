@@ -40,6 +40,10 @@ class Reactive:
         wanted = self.threshold if spare >= self.threshold else max(0, spare) + self.increment
         return max(required(demand), min(self.most, wanted))
 
+    def wants(self) -> bool:
+        """Return True."""
+        return True
+
     @property
     def half_life_s(self) -> float:
         """Return 0: it looks at no demand."""

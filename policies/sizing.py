@@ -41,6 +41,10 @@ class FloorAndBuffer:
         min_idle = self.min_idle if demand.min_idle is None else demand.min_idle
         return max(min_idle, demand.floor, self.buffer if demand.leased else 0)
 
+    def wants(self) -> bool:
+        """Return False with no floor and no buffer."""
+        return bool(self.min_idle or self.buffer)
+
     @property
     def half_life_s(self) -> float:
         """Return 0: it looks at no demand."""

@@ -47,6 +47,10 @@ class SquareRoot:
             raise ValueError(f"probability is {self.probability:g}; it must be over 0.5 and below 1")
         checked_half_life(self.half_life_s)
 
+    def wants(self) -> bool:
+        """Return True."""
+        return True
+
     def idle_target(self, demand: Demand, now: float) -> int:
         """Return the number of idle clusters wanted now."""
         least, load = required(demand), demand.load

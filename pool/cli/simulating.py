@@ -165,7 +165,7 @@ def _rules(reclaim: Reclaim, clusters: int | None, eviction: str = "longest_idle
     from policies.queue_order import PriorityWithAging
     from policies.registry import EVICTIONS
     from policies.sizing import FloorAndBuffer
-    from pool.core.settings import Ceiling, PoolSettings, Rules
+    from pool.core.settings import NO_CEILING, Ceiling, PoolSettings, Rules
     from pool.replay.run import FOREVER_S
 
     if eviction not in EVICTIONS:
@@ -179,7 +179,7 @@ def _rules(reclaim: Reclaim, clusters: int | None, eviction: str = "longest_idle
         max_wait_s=FOREVER_S,
         max_waiting=10**9,
     )
-    daemon = Ceiling(clusters=clusters)
+    daemon = NO_CEILING if clusters is None else Ceiling(clusters=clusters)
     return Rules(lambda key: settings, daemon=daemon, max_starting=10**9, eviction=EVICTIONS[eviction]())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pool.core import eviction, fairness, idling, standing
-from pool.core.key import ClusterKey, Footprint, footprint_of
+from pool.core.key import NOTHING, ClusterKey, Footprint, footprint_of
 from pool.core.model import IDLE, QUARANTINED, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.reasons import Reason
 from pool.core.settings import NO_CEILING, Ceiling
@@ -25,8 +25,6 @@ EVICTION_SCAN = 1_000
 """How many idle clusters an eviction looks at, longest idle first."""
 
 Blocked = tuple[Reason, str]
-
-_NOTHING = Footprint()
 
 
 def over(ceiling: Ceiling, usage: Footprint, more: Footprint) -> str:
@@ -80,7 +78,7 @@ def never_fits(state: State, key: ClusterKey) -> str:
     own = pool_ceiling(state, pool) if pool else state.rules.settings_for(key).ceiling
     tenant = state.rules.tenant_ceiling(key.tenant)
     for whose, ceiling in (("the pool", own), ("tenant", tenant), ("the daemon", state.rules.daemon)):
-        if text := over(ceiling, _NOTHING, one):
+        if text := over(ceiling, NOTHING, one):
             who = f"tenant {key.tenant}" if whose == "tenant" else whose
             return f"One cluster of this shape is over the ceiling of {who}: {text}."
     return ""
@@ -123,7 +121,7 @@ def start_blocked(state: State, pool: Pool, now: float) -> Blocked | None:
     if state.starting >= state.rules.max_starting:
         return Reason.MAX_STARTING, f"{state.starting} clusters are starting, of {state.rules.max_starting} at once."
     tenant = pool.key.tenant
-    usage = state.tenant_usage.get(tenant, Footprint())
+    usage = state.tenant_usage.get(tenant, NOTHING)
     if text := over(state.rules.tenant_ceiling(tenant), usage, more):
         return Reason.TENANT_CEILING, f"Tenant {tenant} is at its ceiling: {text}."
     if text := over(state.rules.daemon, state.usage, more):
@@ -306,7 +304,7 @@ def _make_room(turn: Turn, pool: Pool, reason: Reason) -> None:
     elif tenant is None:
         ceiling, usage = state.rules.daemon, state.usage
     else:
-        ceiling, usage = state.rules.tenant_ceiling(tenant), state.tenant_usage.get(tenant, Footprint())
+        ceiling, usage = state.rules.tenant_ceiling(tenant), state.tenant_usage.get(tenant, NOTHING)
     tried = state.no_room_for if reason is Reason.NO_CAPACITY else None
 
     def matters(cluster: Cluster) -> bool:

@@ -8,9 +8,8 @@ event that raises changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from pool.core import (
     ahead,
@@ -62,8 +61,7 @@ from pool.core.timers import Kind
 from pool.core.turn import Turn
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """Something is due by the clock (made by `due_events`, not by the shell)."""
 
     kind: Kind

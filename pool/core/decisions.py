@@ -13,16 +13,14 @@ from pool.core.reasons import Reason
 # --- replies: what the asker of one event is told ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """The lease, and the cluster it is on."""
 
     lease: Lease
     cluster: Cluster
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(NamedTuple):
     """Not yet.
 
     Attributes:
@@ -50,8 +48,7 @@ class Rejected:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Renewed:
+class Renewed(NamedTuple):
     """The lease as extended, the cluster as it is, and hints (``drain``, ``max_lease``)."""
 
     lease: Lease
@@ -59,8 +56,7 @@ class Renewed:
     hints: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The lease is over (released, cancelled, or had ended before for its own reason)."""
 
     lease_id: str
@@ -81,8 +77,7 @@ Reply = Granted | Queued | Rejected | Renewed | Ended | Done | None
 # --- effects: what the shell must do after the commit --------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """Start the cluster, or, if it runs already, wait until it is ready.
 
     Attributes:
@@ -96,8 +91,7 @@ class Start:
     resident_share: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """Stop the cluster and see it gone."""
 
     cluster_id: str
@@ -114,8 +108,7 @@ class Span:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(NamedTuple):
     """Stop what the holder left and prove the cluster clean: in `full`, or so far that its group may go on.
 
     `span` is the time of the cluster's last lease, None if it is not known any more.
@@ -152,8 +145,7 @@ class StopOrphan:
     cluster_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """Wake whoever listens for this waiter with a final answer."""
 
     lease_id: str

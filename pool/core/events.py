@@ -1,11 +1,14 @@
 """What can happen to the pool: asked by holders and operators, told by the backend, due by the clock.
 
-Whatever is random or secret (ids, tokens) and the time are made by the shell and passed in.
+Whatever is random or secret (ids, tokens) and the time are made by the shell and passed in. Those that come with every
+lease and have many fields are named tuples, which are made several times faster than a frozen dataclass; so are those
+of `pool.core.decisions`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pool.core.key import ClusterKey
 from pool.core.model import Mode, ReadFrom, ResidentValue, Wear
@@ -15,8 +18,7 @@ from pool.core.settings import Rules
 # --- events: what a holder or an operator asks ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Acquire:
+class Acquire(NamedTuple):
     """Ask for a lease, or ask again with the same request id.
 
     Attributes:
@@ -49,8 +51,7 @@ class Renew:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """The holder is done.
 
     Attributes:
@@ -144,8 +145,7 @@ class Progress:
     phase: str
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """A cluster is ready, or has its workers back.
 
     A job can be submitted, a driver can connect, all its nodes are alive, a call without its token is refused.
@@ -168,8 +168,7 @@ class StartFailed:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class ResetDone:
+class ResetDone(NamedTuple):
     """A reset ended.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from bisect import bisect_left
 
 from pool.core import capacity, fairness, standing
 from pool.core.decisions import Queued
@@ -93,8 +93,9 @@ def _come_free(state: State, digest: str, now: float) -> list[float]:
         times += [now + grow_s] * index.counts[ClusterState.SHRINKING]
     times += [now] * index.resetting
     if lease_s is not None:
-        seconds = islice((s for s in sorted(index.granted) if s + lease_s >= now), SCAN)
-        for second in seconds:
+        seconds = sorted(index.granted)
+        first = bisect_left(seconds, now - lease_s)
+        for second in seconds[first : first + SCAN]:
             times += [second + lease_s] * index.granted[second]
     return times
 

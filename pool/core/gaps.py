@@ -113,7 +113,8 @@ class Curve:
         """Learn an episode that ended in a bin, of this weight, and what it led to, of this weighted cost."""
         self.weight += weight
         self.sums[bin_] += weight
-        self.sums[BINS + bin_] += cost
+        if cost:
+            self.sums[BINS + bin_] += cost
 
     def rebase(self, since: float) -> None:
         """Have weights grow from `since` on."""
@@ -246,7 +247,10 @@ class Gaps:
     def situation(self, pool: str, kind: Kind, start_s: float | None, now: float, aim: Aim = _NO_AIM) -> Situation:
         """Return what is known of a release of a pool now."""
         asked = self._asked.get(pool, ())
-        ago = tuple(now - asked[-n] if len(asked) >= n else math.inf for n in ASKS)
+        if len(asked) >= ASKS[-1]:
+            ago = tuple([now - asked[-n] for n in ASKS])
+        else:
+            ago = tuple(now - asked[-n] if len(asked) >= n else math.inf for n in ASKS)
         return Situation(pool, kind, ago, start_s, aim)
 
     def watch(self, release: Release, situation: Situation, chosen: Choice, half_life_s: float, now: float) -> None:
@@ -271,16 +275,16 @@ class Gaps:
         known_at, half_life_s = min(ended_at, episode.at + LONGEST_S), episode.half_life_s
         since = epoch(known_at, half_life_s)
         weight = scale(known_at, since, half_life_s)
-        cost = weight * after
+        cost, curves, unsaved = weight * after, self.curves, self.unsaved
         for class_ in episode.classes:
-            curve = self.curves.get(class_)
+            curve = curves.get(class_)
             if curve is None:
-                curve = self.curves[class_] = Curve(since, half_life_s)
+                curve = curves[class_] = Curve(since, half_life_s)
             elif curve.since != since or curve.half_life_s != half_life_s:
                 self._renew(curve, known_at, half_life_s)
             if known_at > curve.as_of:
                 curve.add(bin_, weight, cost)
-                self.unsaved[class_] = None
+                unsaved[class_] = None
 
     def _renew(self, curve: Curve, now: float, half_life_s: float) -> None:
         """Have a curve of an earlier epoch, or of another half-life, weigh as those do that are learned now."""

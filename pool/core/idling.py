@@ -22,6 +22,9 @@ def idle_target(state: State, pool: Pool, now: float) -> int:
 def _sized(state: State, pool: Pool, now: float) -> int:
     """Return how many idle clusters the pool's sizing wants now."""
     settings = state.settings(pool.digest)
+    floor = state.rules.floors.get(pool.name, 0)
+    if not (floor or pool.min_idle or settings.sizing.wants()):
+        return 0
     index = state.index[pool.digest]
     forgotten = now - max(index.last_asked_at, pool.created_at) > settings.floor_for_s
     if forgotten and not settings.pinned:
@@ -31,7 +34,7 @@ def _sized(state: State, pool: Pool, now: float) -> int:
         counts[LEASED],
         counts[IDLE] + counts[RESETTING],
         counts[STARTING] + counts[GROWING],
-        state.rules.floors.get(pool.name, 0),
+        floor,
         index.last_asked_at,
         pool.min_idle,
         counts[WARM_HEAD],

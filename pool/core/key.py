@@ -100,6 +100,9 @@ class Footprint:
         )
 
 
+NOTHING = Footprint()
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """Resources and rights of one node (the head, or each worker of a group).

@@ -130,6 +130,9 @@ class Sizing(Protocol):
     def half_life_s(self) -> float:
         """Demand that long ago counts half in `Demand.load`; 0 where it looks at none."""
 
+    def wants(self) -> bool:
+        """Return False if it wants no idle cluster but those of schedule windows and of an operator's resize."""
+
     def idle_target(self, demand: Demand, now: float) -> int:
         """Return the number of idle clusters wanted now (those that start count towards it)."""
 

@@ -8,7 +8,7 @@ are looked at.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pool.core import by_bytes
 from pool.core.ages import Ages
@@ -19,7 +19,7 @@ from pool.core.gaps import Gaps
 from pool.core.idle_times import IdleTimes
 from pool.core.index import Ids, PoolIndex
 from pool.core.kept import Kept
-from pool.core.key import ClusterKey, Footprint
+from pool.core.key import NOTHING, ClusterKey, Footprint
 from pool.core.model import (
     GROWING,
     IDLE,
@@ -117,6 +117,8 @@ class State:
             "shares": self.shares, "minutes": self.idle_times, "aims": self.aims,
         }  # fmt: skip
         self._settings = _Settings(self)
+        # Of a known pool, by its digest. Not a method: it is called more often than any.
+        self.settings: Callable[[str], PoolSettings] = self._settings.__getitem__
 
     def __repr__(self) -> str:
         counts = dict.fromkeys(ClusterState, 0)
@@ -127,10 +129,6 @@ class State:
         return f"<State {len(self.pools)} pools [{shown} | {len(self.waiters)} waiting]>"
 
     # --- reading ---------------------------------------------------------------------------------------------------
-
-    def settings(self, digest: str) -> PoolSettings:
-        """Return the settings of a known pool."""
-        return self._settings[digest]
 
     def set_rules(self, rules: Rules) -> None:
         """Replace the rules as a whole."""
@@ -199,7 +197,8 @@ class State:
 
     def apply(self, change: Change) -> None:
         """Put one change into effect."""
-        self._replace(change.old, change.new)
+        old, new, _ = change
+        self._replace(old, new)
 
     def revert(self, changes: Iterable[Change]) -> None:
         """Take changes back, the last one first."""
@@ -220,7 +219,8 @@ class State:
     def _replace_pool(self, old: Pool | None, new: Pool | None) -> None:
         if new is not None:
             self.pools[new.digest] = new
-            self.index.setdefault(new.digest, PoolIndex())
+            if new.digest not in self.index:
+                self.index[new.digest] = PoolIndex()
         elif old is not None:
             del self.pools[old.digest]
             del self.index[old.digest]
@@ -266,7 +266,7 @@ class State:
         if before is not after:
             record = new if new is not None else old
             assert record is not None  # noqa: S101 one of them is
-            self._use(record, (after or Footprint()) - (before or Footprint()))
+            self._use(record, (after or NOTHING) - (before or NOTHING))
 
     def _set_aside(self, state: ClusterState) -> Ids:
         if state is STOPPING:
@@ -283,7 +283,7 @@ class State:
     def _use(self, cluster: Cluster, more: Footprint) -> None:
         self.usage += more
         self.index[cluster.pool].usage += more
-        self.tenant_usage[cluster.tenant] = self.tenant_usage.get(cluster.tenant, Footprint()) + more
+        self.tenant_usage[cluster.tenant] = self.tenant_usage.get(cluster.tenant, NOTHING) + more
 
     def _replace_lease(self, old: Lease | None, new: Lease | None) -> None:
         was_live = old is not None and old.state is not LeaseState.ENDED

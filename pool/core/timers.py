@@ -7,6 +7,7 @@ whoever looks finds the true time in the record.
 from __future__ import annotations
 
 import heapq
+import math
 from enum import StrEnum
 
 
@@ -43,9 +44,10 @@ class Timers:
 
     def arm(self, kind: Kind, id_: str, due: float) -> None:
         """Look at it at `due` at the latest; an earlier promise stands."""
-        armed = self._armed.get((kind, id_))
+        what = (kind, id_)
+        armed = self._armed.get(what)
         if armed is None or due < armed:
-            self._armed[kind, id_] = due
+            self._armed[what] = due
             heapq.heappush(self._heap, (due, kind, id_))
 
     def next_due(self) -> float:
@@ -55,7 +57,7 @@ class Timers:
             if self._armed.get((kind, id_)) == due:
                 return due
             heapq.heappop(self._heap)
-        return float("inf")
+        return math.inf
 
     def pop(self, now: float) -> tuple[Kind, str] | None:
         """Return something due, which is then no longer armed, or None."""

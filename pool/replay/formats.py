@@ -9,6 +9,7 @@ SOSP'21) or the counts per minute of 2019 (Shahrad et al., USENIX ATC'20). `requ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from pool.core.key import ClusterKey, Node, Shape
@@ -23,6 +24,7 @@ _MINUTES = 1_440
 _DURATIONS = ("invocations_per_function_md", "function_durations_percentiles")
 
 
+@lru_cache(maxsize=65_536)
 def _key(image: str, tenant: str = "trace", *, cpu: int = 1000, memory_bytes: int = 0, gpu: int = 0) -> ClusterKey:
     return ClusterKey(image, Shape(head=Node(milli_cpu=cpu, memory_bytes=memory_bytes, gpu=gpu)), tenant)
 
@@ -110,8 +112,7 @@ def read(path: Path, format_: str) -> list[Job]:
         Unreadable: naming file, line and column.
         OSError: the file cannot be opened.
     """
-    known: dict[ClusterKey, ClusterKey] = {}
-    jobs = [job._replace(key=known.setdefault(job.key, job.key)) for job in FORMATS[format_](path)]
+    jobs = list(FORMATS[format_](path))
     if not jobs:
         raise Unreadable(f"{path}, line 2, column 1: there is no job in it.")
     jobs.sort(key=lambda job: job.arrival_s)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from policies.reclaim import NeverKeep
@@ -175,7 +173,7 @@ def test_a_waiter_that_asks_again_is_not_dropped() -> None:
     ask = core.ask(seen_until=core.now + 5)
     core.tell(ask)
     core.go(4)
-    core.tell(replace(ask, seen_until=core.now + 5))
+    core.tell(ask._replace(seen_until=core.now + 5))
     core.go(4)
     assert ask.lease_id in core.state.waiters
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 
 import pytest
 
 from pool.core.decide import due_events
 from pool.core.decisions import Nudge, Queued, Rejected, Start, Stop
-from pool.core.events import Lost, Progress, Started, StartFailed, Stopped
+from pool.core.events import Event, Lost, Progress, Started, StartFailed, Stopped
 from pool.core.model import ClusterState, Mode
 from pool.core.reasons import Reason
 from pool.core.timers import Kind
@@ -138,14 +138,19 @@ def test_a_new_phase_is_news_for_whoever_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    "late", [Started("any", "boot", "x:1"), StartFailed("any", Reason.START_FAILED, ""), Progress("any", "ready")]
+    "late",
+    [
+        lambda id_: Started(id_, "boot", "x:1"),
+        lambda id_: StartFailed(id_, Reason.START_FAILED, ""),
+        lambda id_: Progress(id_, "ready"),
+    ],
 )
-def test_what_is_told_of_a_start_that_was_given_up_is_no_news(late: Started | StartFailed | Progress) -> None:
+def test_what_is_told_of_a_start_that_was_given_up_is_no_news(late: Callable[[str], Event]) -> None:
     core = Core(start_timeout_s=10)
     core.acquire()
     cluster = core.clusters()[0]
     core.go(10)
-    decision = core.decide(replace(late, cluster_id=cluster.id))
+    decision = core.decide(late(cluster.id))
     assert decision.changes == []
     assert core.state.clusters[cluster.id].state is ClusterState.STOPPING
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -155,7 +153,7 @@ class PoolMachine(RuleBasedStateMachine):
     def ask_again(self, data) -> None:
         self.asked += 1
         ask = data.draw(st.sampled_from(self.asks[-8:]))
-        self.tell(replace(ask, lease_id=f"l-{self.asked}"))
+        self.tell(ask._replace(lease_id=f"l-{self.asked}"))
 
     @precondition(lambda self: self.state.leases)
     @rule(data=st.data(), off=st.sampled_from([0, 0, 0, -1, 1]))

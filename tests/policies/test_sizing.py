@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from policies.newsvendor import Newsvendor, newsvendor
 from policies.reactive import Reactive
+from policies.sizing import FloorAndBuffer
 from policies.square_root import SquareRoot, staffing
 from pool.core.load import Load
 from pool.core.policy import Demand
@@ -142,6 +143,14 @@ def test_windows_and_an_operators_resize_are_a_floor_for_all(policy: Reactive | 
     assert policy.idle_target(idle, 0.0) == 0
     assert policy.idle_target(idle._replace(floor=5), 0.0) == 5
     assert policy.idle_target(idle._replace(floor=2, min_idle=4), 0.0) == 4
+
+
+@given(st.integers(0, 2), st.integers(0, 2), st.integers(0, 20), st.integers(0, 20))
+def test_a_sizing_that_says_it_wants_nothing_wants_nothing_whatever_is_leased(
+    min_idle: int, buffer: int, leased: int, idle: int
+) -> None:
+    policy = FloorAndBuffer(min_idle=min_idle, buffer=buffer)
+    assert policy.wants() or policy.idle_target(QUIET._replace(leased=leased, idle=idle), 0.0) == 0
 
 
 @pytest.mark.parametrize(
