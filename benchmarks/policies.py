@@ -6,23 +6,38 @@ repository: TRACES names the directory that has ``philly_jobs.csv`` and ``openb_
 
 The parameters of ``auto`` are the same for both traces, and its defaults. They were chosen on the first 60 % of the
 jobs of each; `rest` is a replay of the others alone, `whole` of the whole file, each from nothing learned.
+
+`policies` compares others with it at one break-even time, on the first jobs of each trace. Look-ahead is not among
+them: the traces know of no workflows.
+
+It takes some ten minutes. A run that was ended goes on where it was, if the commit is still the same.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import fail, finish
+from benchmarks.report import commit, fail, finish
 from policies.auto import Auto
 from policies.grant_order import MostRecentlyUsed
+from policies.histogram import Histogram
+from policies.newsvendor import Newsvendor
+from policies.next_use import NextUse
 from policies.queue_order import PriorityWithAging
+from policies.reactive import Reactive
+from policies.reclaim import FixedTTL, NeverKeep
 from policies.sizing import FloorAndBuffer
+from policies.ski_rental import RandomisedSkiRental
+from policies.square_root import SquareRoot
 from pool.core.gaps import Gaps, Kind
-from pool.core.policy import Reclaim
+from pool.core.policy import Prewarm, Reclaim, Sizing
 from pool.core.settings import PoolSettings, Rules
 from pool.replay import Job, Replay, Times, read, report
 from pool.replay.hindsight import demand, optimum
@@ -33,6 +48,11 @@ BREAK_EVENS_S = (60.0, 300.0, 600.0, 1800.0, 3600.0)
 CHOSEN_ON = 0.6
 DECISIONS = 5_000
 """So many are timed."""
+COMPARED_AT_S, COMPARED_JOBS = 600.0, 20_000
+"""The break-even time at which all policies are compared, and on how many jobs of each trace."""
+NO_SIZING = FloorAndBuffer()
+PARTS = Path(__file__).parent / ".policies.json"
+"""What was measured so far."""
 
 
 def measure(jobs: list[Job], break_even_s: float) -> dict[str, Any]:
@@ -61,12 +81,60 @@ def measure(jobs: list[Job], break_even_s: float) -> dict[str, Any]:
     }
 
 
-def rules_of(reclaim: Reclaim) -> Rules:
-    """Return rules without ceilings, in which `reclaim` alone decides."""
+def rules_of(reclaim: Reclaim, sizing: Sizing = NO_SIZING, prewarm: Prewarm | None = None) -> Rules:
+    """Return rules without ceilings, in which these policies alone decide."""
     settings = PoolSettings(
-        "trace", MostRecentlyUsed(), PriorityWithAging(), FloorAndBuffer(), reclaim, max_wait_s=1e12
+        "trace", MostRecentlyUsed(), PriorityWithAging(), sizing, reclaim, max_wait_s=1e12, prewarm=prewarm
     )
     return Rules(lambda key: settings, max_starting=10**9)
+
+
+def compared(break_even_s: float) -> dict[str, Rules]:
+    """Return the policies that are compared, each with the break-even time where it has one."""
+    auto = Auto(break_even_s)
+    return {
+        "auto": rules_of(auto),
+        "fixed_ttl of T*": rules_of(FixedTTL(break_even_s, jitter=0.0)),
+        "never_keep": rules_of(NeverKeep()),
+        "randomised": rules_of(RandomisedSkiRental(break_even_s)),
+        "histogram": rules_of(Histogram()),
+        "auto, reactive": rules_of(auto, Reactive()),
+        "auto, newsvendor": rules_of(auto, Newsvendor(break_even_s)),
+        "auto, square_root": rules_of(auto, SquareRoot()),
+        "auto, next_use": rules_of(auto, prewarm=NextUse(break_even_s)),
+    }
+
+
+def compare(jobs: list[Job], rules: Rules, break_even_s: float) -> dict[str, Any]:
+    """Return the figures of one policy among others."""
+    replay = Replay(rules, MemoryStore(keeps_books=False), Times())
+    replay.run(jobs)
+    found = report(replay.ledger, jobs, break_even_s, Times())
+    return {
+        "hit_rate": round(found.hit_rate, 4),
+        "idle_h": round(found.idle_s / 3600, 1),
+        "starts": found.starts,
+        "ratio_to_optimum": round(found.ratio_to_optimum, 4),
+        "ratio_of_hindsight": round(found.ratio_of_hindsight, 4),
+    }
+
+
+class Parts:
+    """What was measured at this commit, kept until all of it was: a run may be ended, and goes on later."""
+
+    def __init__(self) -> None:
+        self._commit = commit()
+        kept = json.loads(PARTS.read_text()) if PARTS.exists() else {}
+        self._rows: dict[str, dict[str, Any]] = kept["rows"] if kept.get("commit") == self._commit else {}
+
+    def row(self, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return a row as it was measured before, or measure it now."""
+        if name not in self._rows:
+            self._rows[name] = measured()
+            if not self._commit.endswith("-dirty"):
+                PARTS.write_text(json.dumps({"commit": self._commit, "rows": self._rows}))
+            print(name, self._rows[name], flush=True)
+        return self._rows[name]
 
 
 def decisions_us(jobs: list[Job]) -> list[float]:
@@ -85,9 +153,10 @@ def decisions_us(jobs: list[Job]) -> list[float]:
 
 
 def main() -> None:
-    """Replay both traces at every break-even time."""
+    """Replay both traces at every break-even time, then compare policies at one."""
     directory = Path(os.environ.get("TRACES", "traces"))
-    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    parts = Parts()
+    rows: dict[str, dict[str, Any]] = {}
     summary: dict[str, Any] = {}
     for name, file in FILES.items():
         if not (directory / file).exists():
@@ -99,19 +168,23 @@ def main() -> None:
         cut = int(CHOSEN_ON * len(jobs))
         rows[name] = {}
         for part, those in (("rest", jobs[cut:]), ("whole", jobs)):
-            rows[name][part] = []
-            for break_even_s in BREAK_EVENS_S:
-                row = measure(those, break_even_s)
-                rows[name][part].append(row)
-                print(name, part, row, flush=True)
+            rows[name][part] = [
+                parts.row(f"{name} {part} {at_s:g} s", partial(measure, those, at_s)) for at_s in BREAK_EVENS_S
+            ]
             over = [row["over_hindsight"] for row in rows[name][part]]
             summary[f"worst_over_hindsight_{name}_{part}"] = max(over)
+        first = jobs[:COMPARED_JOBS]
+        rows[name]["policies"] = {
+            policy: parts.row(f"{name} {policy}", partial(compare, first, rules, COMPARED_AT_S))
+            for policy, rules in compared(COMPARED_AT_S).items()
+        }
     summary["worse_than_fixed_ttl_or_never_keep"] = sum(
         row["ratio_to_optimum"] > min(row["fixed_ttl"], row["never_keep"])
-        for parts in rows.values()
-        for row in parts["whole"]
+        for found in rows.values()
+        for row in found["whole"]
     )
     finish("policies", "make bench-policies TRACES=...", summary, rows)
+    PARTS.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
