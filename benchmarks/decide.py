@@ -3,6 +3,9 @@
 One round is the life of a lease on a pool with as many clusters as leases live elsewhere: acquire, renew, release,
 reset done. Half of the clusters are leased at any time, over pools of 1,000 clusters at most; time is an argument, so
 nothing but the core is measured.
+
+`learning_us` is the same for a pool that does all that can be learned: `auto`, `newsvendor` and `just_in_time`, under
+workflows of four steps, with the starts and stops that they cause.
 """
 
 from __future__ import annotations
@@ -11,16 +14,20 @@ import gc
 import math
 import random
 import time
+from collections import deque
 from itertools import count
 
 from benchmarks.report import finish
+from policies.auto import Auto
 from policies.grant_order import MostRecentlyUsed
+from policies.look_ahead import JustInTime
+from policies.newsvendor import Newsvendor
 from policies.queue_order import PriorityWithAging
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
-from pool.core.decide import decide, due_events
-from pool.core.decisions import Granted
-from pool.core.events import Acquire, Prewarm, Release, Renew, ResetDone, Started
+from pool.core.decide import Due, decide, due_events
+from pool.core.decisions import Answer, Granted, Reset, Start, Stop
+from pool.core.events import Acquire, Event, Prewarm, Release, Renew, ResetDone, Started, Stopped
 from pool.core.key import ClusterKey, key_from
 from pool.core.model import Lease, Mode
 from pool.core.settings import PoolSettings, Rules
@@ -30,6 +37,8 @@ SIZES = (100, 1_000, 10_000, 100_000)
 POOL_SIZE = 1_000
 ROUNDS = 2_000
 REPEATS = 20
+OPEN, STEPS = 40, 4
+"""Leases that are open at once where everything is learned, and steps of a workflow there."""
 
 
 class World:
@@ -82,6 +91,82 @@ class World:
         self.leases[at] = self.acquire(self.state.pools[lease.pool].key)
 
 
+class Learning:
+    """One pool of which everything is learned: workflows come at random, each asks four times, one after the other."""
+
+    def __init__(self) -> None:
+        settings = PoolSettings(
+            "default", MostRecentlyUsed(), PriorityWithAging(), Newsvendor(600.0), Auto(600.0),
+            look_ahead=JustInTime(600.0),
+        )  # fmt: skip
+        self.state = State(Rules(lambda key: settings, max_starting=10**6))
+        self.key = key_from({"image": "registry.example/team/image:1", "tenant": "project/production"})
+        self.now = 1_000_000.0
+        self.random = random.Random(1)
+        self.ids = count()
+        self.decisions = 0
+        self.open: deque[tuple[Lease, int]] = deque()
+
+    def tell(self, event: Event | Due) -> None:
+        """Decide, and have happen at once what the decision leads to."""
+        coming: deque[Event | Due] = deque([event])
+        while coming:
+            decision = decide(self.state, coming.popleft(), self.now)
+            self.decisions += 1
+            if isinstance(decision.reply, Granted) and isinstance(decision.event, Acquire):
+                self._granted(decision.reply.lease, coming)
+            for effect in decision.effects:
+                if isinstance(effect, Start):
+                    coming.append(Started(effect.cluster.id, "boot", "127.0.0.1:6379"))
+                elif isinstance(effect, Stop):
+                    coming.append(Stopped(effect.cluster_id))
+                elif isinstance(effect, Reset):
+                    coming.append(ResetDone(effect.cluster.id, effect.epoch, True))
+                elif isinstance(effect, Answer) and effect.reply is not decision.reply:
+                    assert isinstance(effect.reply, Granted), effect
+                    self._granted(effect.reply.lease, coming)
+
+    def _granted(self, lease: Lease, coming: deque[Event | Due]) -> None:
+        self.open.append((lease, int(lease.holder)))
+        coming.append(Renew(lease.id, lease.epoch))
+
+    def ask(self, group: str, step: int) -> None:
+        """Ask for the lease of one step of a workflow."""
+        n = next(self.ids)
+        self.tell(
+            Acquire(
+                f"l-{n}", "bench", f"r-{n}", self.key, str(step), group, Mode.WAIT_OR_CREATE,
+                self.now + 1e6, self.now + 1e6, ttl_s=1e6,
+            )
+        )  # fmt: skip
+
+    def round(self) -> None:
+        """A workflow begins, and the oldest lease that is open ends: its workflow goes on with its next step."""
+        self.now += self.random.expovariate(1 / 30.0)
+        for due in due_events(self.state, self.now):
+            self.tell(due)
+        self.ask(f"group-{next(self.ids)}", 1)
+        while len(self.open) > OPEN:
+            lease, step = self.open.popleft()
+            self.tell(Release(lease.id, lease.epoch))
+            if step < STEPS:
+                self.now += 6.0
+                self.ask(lease.group, step + 1)
+
+
+def measure_learning() -> float:
+    """Return microseconds per decision of a pool that learns: the least of several runs."""
+    world, least = Learning(), math.inf
+    for _ in range(ROUNDS):
+        world.round()
+    for _ in range(REPEATS // 4):
+        before, began = world.decisions, time.perf_counter()
+        for _ in range(ROUNDS // 4):
+            world.round()
+        least = min(least, (time.perf_counter() - began) / (world.decisions - before) * 1e6)
+    return least
+
+
 def measure() -> dict[int, float]:
     """Return microseconds per decision by size: the least of several runs, which was disturbed least.
 
@@ -109,7 +194,10 @@ def main() -> None:
     for size, us in costs.items():
         print(f"{size:>7} clusters, {size // 2:>6} leases: {us:6.1f} us a decision", flush=True)
     growth = round(max(costs.values()) / min(costs.values()), 3)
-    finish("decide", "make bench-decide", {"growth": growth, "us_per_decision": costs[SIZES[-1]]}, {"us": costs})
+    learning_us = round(measure_learning(), 2)
+    print(f"with all that can be learned: {learning_us:6.1f} us a decision", flush=True)
+    figures = {"growth": growth, "us_per_decision": costs[SIZES[-1]], "learning_us": learning_us}
+    finish("decide", "make bench-decide", figures, {"us": costs})
 
 
 if __name__ == "__main__":
