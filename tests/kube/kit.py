@@ -63,11 +63,14 @@ async def shrunk(backend: KuberayBackend, cluster: Cluster, key: ClusterKey, *, 
             await asyncio.sleep(2)
 
 
-async def submit(dashboard_url: str, token: str, entrypoint: str) -> str:
+async def submit(dashboard_url: str, token: str, entrypoint: str, begun: asyncio.Event | None = None) -> str:
+    """Run a job to its end, and return how that was; tell when Ray knows of it."""
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession(headers=headers) as http:
         async with http.post(f"{dashboard_url}/api/jobs/", json={"entrypoint": entrypoint}) as answer:
             job = (await answer.json())["submission_id"]
+        if begun is not None:
+            begun.set()
         while True:
             async with http.get(f"{dashboard_url}/api/jobs/{job}") as answer:
                 status = (await answer.json())["status"]

@@ -48,53 +48,43 @@ async def test_what_a_holder_left_in_the_pods_is_removed_and_named(backend: Kube
     assert found.wear.head_memory_bytes > 10_000_000
     assert 3 < found.wear.open_files < 10_000
 
-    await held.drive(f"a = {ACTOR}.options(name='kept', lifetime='detached').remote(); ray.get(a.f.remote())")
-    found = await held.reset()
-    assert found.clean, found.left
-    assert found.removed[0].startswith("detached actor 'kept' of job")
-    # With it went its object.
-    assert found.wear is not None
-    assert found.wear.store_left_bytes == 0
-
-    # One without a name, whose subprocess is on its own.
+    # A detached actor with an object, and one without a name whose subprocess is on its own; a placement group; what
+    # two forks hide, on the head by the driver and in the worker's pod by a task; files on either node.
     start = "lambda self: setattr(self, 'child', subprocess.Popen(['sleep', '1004'], start_new_session=True))"
     nameless = f"ray.remote(num_cpus=0)(type('B', (), {{'g': {start}}})).options(lifetime='detached').remote()"
-    await held.drive(f"ray.get({nameless}.g.remote())")
-    found = await held.reset()
-    assert found.clean, found.left
-    assert found.removed[0].startswith("detached actor 'B' of job")
-
+    await held.drive(
+        f"a = {ACTOR}.options(name='kept', lifetime='detached').remote(); ray.get(a.f.remote());"
+        f"ray.get({nameless}.g.remote());"
+        "g = ray.util.placement_group([{'CPU': 1}], lifetime='detached', name='g'); ray.get(g.ready());"
+        f"{DAEMON}; open('left', 'w').write('x');"
+        f"{ON_WORKER} run(lambda: {DAEMON.replace('1002', '1003')}.wait()); run(lambda: open('left', 'w').write('yy'))"
+    )
     # A submitted job is stopped, also one that never calls Ray.
     token = f"token-of-{held.cluster.id}-{'x' * 20}"
-    running = asyncio.create_task(submit(held.started.dashboard_url, token, "sleep 1000"))
+    begun = asyncio.Event()
+    running = asyncio.create_task(submit(held.started.dashboard_url, token, "sleep 1000", begun))
+    await begun.wait()
     found = await held.reset()
     assert found.clean, found.left
     assert await running in ("STOPPED", "FAILED", "SUCCEEDED")
-
-    await held.drive("g = ray.util.placement_group([{'CPU': 1}], lifetime='detached', name='g'); ray.get(g.ready())")
-    found = await held.reset()
-    assert found.clean, found.left
-    assert found.removed[0].startswith("placement group 'g' of job")
-
-    # Of the head, by the driver; and of the worker's pod, by a task.
-    await held.drive(f"{DAEMON}; {ON_WORKER} run(lambda: {DAEMON.replace('1002', '1003')}.wait())")
-    found = await held.reset()
-    assert found.clean, found.left
-    assert any(said.startswith("process 'sleep 1002'") and said.endswith("on the head") for said in found.removed)
-
-    # What tasks and jobs wrote where they ran, on either node.
-    await held.drive(f"open('left', 'w').write('x'); {ON_WORKER} run(lambda: open('left', 'w').write('yy'))")
-    found = await held.reset()
-    assert found.clean, found.left
-    said = sorted(one for one in found.removed if "bytes in" in one)
-    assert [one.partition(" bytes in ")[0] for one in said] == ["1 file of 1", "1 file of 2"]
-    assert ": left on the " in said[0]
-    await held.drive(
-        f"import os; assert not os.path.exists('left'); {ON_WORKER} assert not run(lambda: os.path.exists('left'))"
-    )
+    for said in ("detached actor 'kept' of job", "detached actor 'B' of job", "placement group 'g' of job"):
+        assert any(one.startswith(said) for one in found.removed), found.removed
+    for number, where in (("1002", "head"), ("1003", "node")):
+        hidden = [one for one in found.removed if one.startswith(f"process 'sleep {number}'")]
+        assert hidden, found.removed
+        assert where in hidden[0].rpartition(" on the ")[2]
+    files = sorted(one for one in found.removed if "bytes in" in one)
+    assert [one.partition(" bytes in ")[0] for one in files] == ["1 file of 1", "1 file of 2"]
+    assert ": left on the " in files[0]
+    # With the actor went its object.
+    assert found.wear is not None
+    assert found.wear.store_left_bytes == 0
 
     # Ray's own are spared: the next holder finds all of it in order.
     look = "lambda: subprocess.run('cat /proc/[0-9]*/cmdline', shell=True, capture_output=True).stdout"
-    await held.drive(f"{ON_WORKER} assert b'sleep' not in run({look}).replace(b'cat', b'')")
+    await held.drive(
+        f"import os; assert not os.path.exists('left'); {ON_WORKER} assert not run(lambda: os.path.exists('left'));"
+        f"assert b'sleep' not in run({look}).replace(b'cat', b'')"
+    )
     assert (await held.reset()).clean
     await backend.stop(held.cluster.id)
