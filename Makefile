@@ -12,7 +12,7 @@ UV     := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak soak-ray test-ray test-kube lock lock-image build clean \
+.PHONY: help setup demo test check format soak soak-ray test-ray test-kube test-flyte lock lock-image build clean \
         bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-connector bench-kube bench-resident bench-policies \
         bench-reset bench-wear
 
@@ -62,6 +62,9 @@ test-kube: setup  ## the tests on a real Kubernetes with KubeRay: make test-kube
 	@[ -n "$$KUBECONFIG" ] || { echo "Say which Kubernetes: make test-kube KUBECONFIG=~/.kube/config"; exit 1; }
 	@$(BIN)/pytest -n 2 --dist worksteal -m "kube and not alone"
 	@$(BIN)/pytest -n 0 -m "kube and alone"
+
+test-flyte: setup  ## unchanged Ray tasks on a real Flyte backend: make test-flyte FLYTECTL_CONFIG=~/.flyte/config.yaml
+	@$(BIN)/pytest -n 0 -s -m backend
 
 bench: bench-decide bench-grant bench-restart bench-sizing bench-chain bench-resident bench-reset bench-wear  ## all benchmarks, one after the other
 

@@ -23,7 +23,7 @@ WITHOUT = "needs a Kubernetes with KubeRay: make test-kube KUBECONFIG=~/.kube/co
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "kube" in item.keywords and not os.environ.get("KUBECONFIG"):
+        if item.get_closest_marker("kube") and not os.environ.get("KUBECONFIG"):
             item.add_marker(pytest.mark.skip(reason=WITHOUT))
 
 

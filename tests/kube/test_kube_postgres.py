@@ -12,13 +12,13 @@ import pytest
 
 from pool.kube.api import CORE
 from pool.kube.role import LABEL, STANDBY, WRITER, Pod, RoleLabel
-from tests.kube.release import DAEMON, NEEDS, until_it_holds
-from tests.kube.test_kube_chart import rules
+from tests.kube.release import CHART, DAEMON, NEEDS, until_it_holds
+from tests.kube.test_kube_chart import NEXT, rules
 
 POSTGRES = os.environ.get("WARMPOOL_TEST_POSTGRES_IMAGE", "")
 WITHOUT = "needs PostgreSQL's image on the nodes: docker build -f tests/kube/postgres.Dockerfile, named in "
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(400), NEEDS]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(500), NEEDS]
 
 KILL = """
 import os, sys
@@ -90,7 +90,7 @@ async def taken_over(release: Any, standby: dict[str, Any]) -> float:
 
 
 @pytest.mark.skipif(not POSTGRES, reason=WITHOUT + "WARMPOOL_TEST_POSTGRES_IMAGE")
-async def test_a_standby_takes_over_from_a_writer_that_is_deleted_or_killed_and_leases_and_waiters_go_on(release):
+async def test_a_standby_takes_over_and_versions_come_and_go_while_leases_and_waiters_go_on(release):
     await postgres(release)
     release.extra = {"postgres": {"urlSecret": {"name": "store", "key": "url"}}, "replicas": 2}
     await release.install(uninstall="delete")
@@ -124,9 +124,27 @@ async def test_a_standby_takes_over_from_a_writer_that_is_deleted_or_killed_and_
     await release.finish("second")
     await release.until_said("third", "granted")
     assert await release.clusters() == cluster
+
+    if NEXT:
+        await through_the_next_version_and_back(release)
     await release.finish("third")
+    if NEXT:
+        await release.until_said("fourth", "granted")
+        assert await release.clusters() == cluster
+        await release.finish("fourth")
     await release.helm("uninstall", "--wait")
     await until_it_holds(lambda: none_left(release), 30)
+
+
+async def through_the_next_version_and_back(release: Any) -> None:
+    """Upgrade to a version that migrates the store, and go back to the first, while somebody waits behind a lease."""
+    await release.helm("upgrade", str(CHART), "--wait", "--values", release.values(image=NEXT, uninstall="delete"))
+    await roles(release)
+    await release.task("fourth")
+    await release.until_said("fourth", "waits")
+    await release.helm("rollback", "1", "--wait")
+    pods = await roles(release)
+    assert "which can use it" in await release.said(release.namespace, pods[WRITER]["metadata"]["name"])
 
 
 async def none_left(release: Any) -> bool:
