@@ -32,6 +32,56 @@ async def command(variable: str) -> None:
 
 
 @pytest.fixture
+async def operator(api: Api) -> AsyncIterator[Switch]:
+    """Takes the KubeRay operator away, and brings it back."""
+    found = (await api.get("/apis/apps/v1/deployments", labelSelector=OPERATOR))["items"]
+    if not found:
+        pytest.skip(f"needs the Deployment of the KubeRay operator, with the label {OPERATOR}")
+    path = f"/apis/apps/v1/namespaces/{found[0]['metadata']['namespace']}/deployments/{found[0]['metadata']['name']}"
+    replicas = found[0]["spec"]["replicas"]
+
+    async def switch(on: bool) -> None:
+        await api.patch(path, {"spec": {"replicas": replicas if on else 0}})
+        async with asyncio.timeout(60):
+            while (await api.get(path))["status"].get("availableReplicas", 0) != (replicas if on else 0):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+
+    yield switch
+    await switch(True)
+
+
+async def test_while_kuberay_is_away_leases_go_on_and_a_start_says_so_and_recovers(
+    place: Place, operator: Switch
+) -> None:
+    with await place.serve() as served:
+        async with client_of(served) as client:
+            lease = await client.acquire(ask("first"))
+            loop, told = asyncio.get_running_loop(), Told()
+            await operator(False)
+            since = loop.time()
+            cold = asyncio.create_task(client.acquire(ask("cold", **OTHER), progress=told))
+            await lease.release()
+            await comes(served, "idle", "starting")
+            second = await client.acquire(ask("second"))
+            assert second.outcome == "hit"
+            assert await submit(second.cluster.dashboard_url, second.cluster.token, DRIVER) == "SUCCEEDED"
+            # Nobody replaces the head; that it is gone is seen all the same.
+            await place.kill("head")
+            assert await second.wait_lost(15.0)
+            await second.release()
+            await asyncio.sleep(since + AWAY_S - loop.time())
+            assert told.that("admitted: KubeRay has not made its pods yet"), told.phases
+            assert await place.pods() == []
+            await operator(True)
+            async with asyncio.timeout(60):
+                other = await cold
+            assert await submit(other.cluster.dashboard_url, other.cluster.token, DRIVER) == "SUCCEEDED"
+            assert [pool["last_error"] for pool in await asyncio.to_thread(listed, served, "pools")] == ["", ""]
+            await other.release()
+
+
+# The last of all: its controllers take half a minute to come back, for which whatever comes next would wait.
+@pytest.fixture
 async def api_server(api: Api) -> AsyncIterator[Switch]:
     """Stops the API server, and starts it again."""
     if not {STOP, START} <= os.environ.keys():
@@ -101,52 +151,3 @@ async def test_while_the_api_server_is_away_leases_and_warm_grants_go_on_and_a_s
         await third.release()
         cold.cancel()
         await asyncio.wait([cold])
-
-
-@pytest.fixture
-async def operator(api: Api) -> AsyncIterator[Switch]:
-    """Takes the KubeRay operator away, and brings it back."""
-    found = (await api.get("/apis/apps/v1/deployments", labelSelector=OPERATOR))["items"]
-    if not found:
-        pytest.skip(f"needs the Deployment of the KubeRay operator, with the label {OPERATOR}")
-    path = f"/apis/apps/v1/namespaces/{found[0]['metadata']['namespace']}/deployments/{found[0]['metadata']['name']}"
-    replicas = found[0]["spec"]["replicas"]
-
-    async def switch(on: bool) -> None:
-        await api.patch(path, {"spec": {"replicas": replicas if on else 0}})
-        async with asyncio.timeout(60):
-            while (await api.get(path))["status"].get("availableReplicas", 0) != (replicas if on else 0):  # noqa: ASYNC110
-                await asyncio.sleep(0.2)
-
-    yield switch
-    await switch(True)
-
-
-async def test_while_kuberay_is_away_leases_go_on_and_a_start_says_so_and_recovers(
-    place: Place, operator: Switch
-) -> None:
-    with await place.serve() as served:
-        async with client_of(served) as client:
-            lease = await client.acquire(ask("first"))
-            loop, told = asyncio.get_running_loop(), Told()
-            await operator(False)
-            since = loop.time()
-            cold = asyncio.create_task(client.acquire(ask("cold", **OTHER), progress=told))
-            await lease.release()
-            await comes(served, "idle", "starting")
-            second = await client.acquire(ask("second"))
-            assert second.outcome == "hit"
-            assert await submit(second.cluster.dashboard_url, second.cluster.token, DRIVER) == "SUCCEEDED"
-            # Nobody replaces the head; that it is gone is seen all the same.
-            await place.kill("head")
-            assert await second.wait_lost(15.0)
-            await second.release()
-            await asyncio.sleep(since + AWAY_S - loop.time())
-            assert told.that("admitted: KubeRay has not made its pods yet"), told.phases
-            assert await place.pods() == []
-            await operator(True)
-            async with asyncio.timeout(60):
-                other = await cold
-            assert await submit(other.cluster.dashboard_url, other.cluster.token, DRIVER) == "SUCCEEDED"
-            assert [pool["last_error"] for pool in await asyncio.to_thread(listed, served, "pools")] == ["", ""]
-            await other.release()
