@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,8 +31,8 @@ class Newsvendor(Worth):
     The smallest S with ``P(D <= S) >= T* / (T* + L)``. D is how many clusters more than now will be needed within the
     time L that a start takes, after which what was used up is replaced; to have one too many costs L idle seconds, to
     have one too few a start, worth T*. Source: the newsvendor's critical fractile (Arrow, Harris, Marschak, *Optimal
-    inventory policy*, 1951) in a base-stock policy with lead time L. Demand is what was seen (`Load.exceeds`), not a
-    named distribution: workflows ask for several at once.
+    inventory policy*, 1951) in a base-stock policy with lead time L. Demand is what was seen (`Load.exceeds`), by hour
+    and day, and not a named distribution: workflows ask for several at once.
 
     Attributes:
         break_even_s: T*, the idle seconds that cost as much as a start; 0 takes it from the starts.
@@ -61,3 +62,27 @@ class Newsvendor(Worth):
         lead_s = demand.start_s or SUPPOSED_START_S
         exceeds = demand.load.exceeds(now, lead_s)
         return max(least, newsvendor(exceeds, self.worth_s(demand.start_s), lead_s))
+
+    def why(self, demand: Demand, now: float) -> str:
+        """Return why it is that number, in numbers."""
+        if demand.load is None:
+            return ""
+        lead_s, worth_s = demand.start_s or SUPPOSED_START_S, self.worth_s(demand.start_s)
+        exceeds = demand.load.exceeds(now, lead_s)
+        pays = newsvendor(exceeds, worth_s, lead_s)
+        at = [n for n in (pays, pays + 1) if 0 < n <= len(exceeds) and exceeds[n - 1] > 0]
+        often = " and ".join(f"a {_nth(n)} one every {_every_h(exceeds[n - 1], lead_s):.3g} h" for n in at)
+        return (
+            f"{pays} idle clusters pay for themselves: at this hour {often or 'none'} would be needed, and a start is"
+            f" worth {worth_s / 3600:.3g} h of idle time"
+        )
+
+
+def _every_h(chance: float, within_s: float) -> float:
+    """Return how many hours lie on average between what has this chance to happen within a time."""
+    return within_s / -math.log1p(-min(chance, 1.0 - 1e-12)) / 3600
+
+
+def _nth(n: int) -> str:
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"

@@ -45,6 +45,10 @@ class FloorAndBuffer:
         """Return False with no floor and no buffer."""
         return bool(self.min_idle or self.buffer)
 
+    def why(self, demand: Demand, now: float) -> str:
+        """Return nothing: the settings say it."""
+        return ""
+
     @property
     def half_life_s(self) -> float:
         """Return 0: it looks at no demand."""

@@ -60,3 +60,15 @@ class SquareRoot:
         rho = load.rate_per_s(now) * lease_s
         wanted = staffing(rho, load.peakedness(now), self.probability)
         return max(least, math.ceil(wanted) - demand.leased)
+
+    def why(self, demand: Demand, now: float) -> str:
+        """Return why it is that number, in numbers."""
+        lease_s = demand.load.lease_s() if demand.load is not None else None
+        if demand.load is None or lease_s is None:
+            return ""
+        rate, peakedness = demand.load.rate_per_s(now), demand.load.peakedness(now)
+        wanted = staffing(rate * lease_s, peakedness, self.probability)
+        return (
+            f"{3600 * rate:.3g} asks an hour for {lease_s:.0f} s each, with a peakedness of {peakedness:.2f}, want"
+            f" {math.ceil(wanted)} clusters in all for {self.probability:.1%}"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pool.core import learning
+from pool.core import idling, learning
 from pool.core.decisions import Queued
 from pool.core.explain import worth
 from pool.core.key import describe
@@ -114,7 +114,8 @@ def _kept(state: State, cluster: Cluster, now: float) -> list[str]:
         out = [f"Unless somebody asks for it, it is stopped in {span(until - now)}."]
     else:
         out = ["It is over its idle time, and kept as long as the pool wants so many idle clusters."]
-    numbers = (learning.why(state, cluster), worth(state, cluster.pool))
+    wanted = idling.why(state, state.pools[cluster.pool], now)
+    numbers = (learning.why(state, cluster), wanted, worth(state, cluster.pool))
     return [*out, *(_sentence(said) for said in numbers if said)]
 
 

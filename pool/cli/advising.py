@@ -37,13 +37,38 @@ if TYPE_CHECKING:
     from pool.replay.advise import Advice
     from pool.replay.compare import Figures
 
-TRIED: tuple[dict[str, Any], ...] = (
+Settings = Mapping[str, Mapping[str, Any]]
+"""Policies of a pool, as a configuration writes them."""
+
+RECLAIMS: tuple[dict[str, Any], ...] = (
     {"type": "auto"},
     {"type": "histogram"},
     {"type": "never_keep"},
     *({"type": "fixed_ttl", "ttl": ttl} for ttl in ("1m", "3m", "10m", "30m", "1h", "3h")),
 )
-"""The policies that are tried, as a configuration writes them."""
+"""The policies of idle times that are tried."""
+
+
+def tried(worth: Mapping[str, Any], *, live: bool, groups: bool) -> dict[str, Settings]:
+    """Return what is tried, by its name.
+
+    Args:
+        worth: what a start is worth, as an option of policies that start clusters ahead of demand.
+        live: whether starts take their time. Where they take none, starting ahead of demand would cost nothing.
+        groups: whether leases are of groups, so that there is something to look ahead to.
+    """
+    found: dict[str, Settings] = {_name(policy): {"reclaim": policy} for policy in RECLAIMS}
+    if not live:
+        return found
+    auto, sized, ahead = {"type": "auto"}, {"type": "newsvendor", **worth}, {"type": "just_in_time", **worth}
+    at_once = {"type": "fixed_ttl", "ttl": "0s"}
+    found["newsvendor"] = {"reclaim": at_once, "sizing": sized}
+    found["next_use"] = {"reclaim": auto, "prewarm": {"type": "next_use", **worth}}
+    found["least_recently_used"] = {"reclaim": auto, "grant_order": {"type": "least_recently_used"}}
+    if groups:
+        found["just_in_time"] = {"reclaim": auto, "look_ahead": ahead}
+        found["newsvendor, just_in_time"] = {"reclaim": at_once, "sizing": sized, "look_ahead": ahead}
+    return found
 
 
 def advise(
@@ -66,12 +91,13 @@ def advise(
     Every policy is replayed on all of it, and each pool gets the one that costs least there, if it saves 2 % or more:
     by the prices in the configuration, or where there are none, by idle time and --break-even for each miss. What all
     proposals together would have cost is replayed too. The answer is the `pools:` of a configuration file, with the
-    evidence as comments.
+    evidence as comments. With --live-starts, policies that start clusters ahead of demand are tried too.
 
     \b
     Examples:
       warmpool advise --history last-7d
       warmpool advise --history last-30d --plot frontier.svg > pools.yaml
+      warmpool advise --history last-7d --live-starts
       warmpool advise --trace week.csv --format history --config warmpool.yaml --start 52s
     """
     from pool.config import build_rules
@@ -94,17 +120,19 @@ def advise(
         found, total = by_name(replay, keys, lambda key: rules.settings_for(key).name, prices, break_even_s)
         return found, total.total
 
-    with progress(len(jobs), len(TRIED) + 2) as told:
+    priced = any(prices(key).idle(key.footprint) for key in keys.values())
+    candidates = tried({} if priced else {"break_even": break_even_s}, live=live_starts, groups=_has_groups(jobs))
+    with progress(len(jobs), len(candidates) + 2) as told:
         before, was = figures(play_config(now, jobs, times, seed=seed, told=told))
         worth = _worth(was)
         found: dict[str, tuple[dict[str, Figures], Figures]] = {}
-        for policy in TRIED:
-            replay = play_config(_with(now, lambda pool, p=policy: p), jobs, times, seed=seed, told=told)  # type: ignore[misc]
-            found[_name(policy)] = figures(replay)
+        for name, settings in candidates.items():
+            replay = play_config(_with(now, lambda pool, s=settings: s), jobs, times, seed=seed, told=told)  # type: ignore[misc]
+            found[name] = figures(replay)
         targets = {pool.name for pool in now.pools if pool.target is not None}
         advice = advised(before, {name: by for name, (by, _) in found.items()}, worth, targets)
         best = {one.pool: one.best for one in advice}
-        proposed = _with(now, lambda pool: _POLICIES.get(best.get(pool, "")))
+        proposed = _with(now, lambda pool: candidates.get(best.get(pool, "")))
         last = play_config(proposed, jobs, times, seed=seed, told=told, timeline=plot is not None)
         _, then = figures(last)
     if plot is not None:
@@ -119,7 +147,10 @@ def _name(policy: Mapping[str, Any]) -> str:
     return f"{policy['type']} {policy['ttl']}" if "ttl" in policy else str(policy["type"])
 
 
-_POLICIES = {_name(policy): policy for policy in TRIED}
+def _has_groups(jobs: Sequence[Job]) -> bool:
+    """Tell whether some group asks more than once."""
+    groups = [job.group for job in jobs if job.group]
+    return len(groups) > len(set(groups))
 
 
 def _worth(now: Figures) -> Callable[[Figures], float]:
@@ -129,17 +160,22 @@ def _worth(now: Figures) -> Callable[[Figures], float]:
     return lambda one: one.objective_s / 3600
 
 
-def _with(config: Config, policy_of: Callable[[str], Mapping[str, Any] | None]) -> Config:
-    """Return a configuration with other policies; None leaves a pool's as it is."""
+def _with(config: Config, settings_of: Callable[[str], Settings | None]) -> Config:
+    """Return a configuration with other policies; None leaves a pool's as they are."""
     from pydantic import TypeAdapter
 
-    from pool.config.choice import ReclaimChoice
+    from pool.config import choice
 
-    adapter: TypeAdapter[Any] = TypeAdapter(ReclaimChoice)
+    kinds = {
+        "reclaim": choice.ReclaimChoice, "sizing": choice.SizingChoice, "prewarm": choice.PrewarmChoice,
+        "look_ahead": choice.LookAheadChoice, "grant_order": choice.GrantOrderChoice,
+    }  # fmt: skip
     pools = []
     for pool in config.pools:
-        policy = policy_of(pool.name)
-        update = {} if policy is None else {"reclaim": adapter.validate_python(dict(policy)), "target": None}
+        settings = settings_of(pool.name)
+        update: dict[str, Any] = {} if settings is None else {"target": None}
+        for name, policy in (settings or {}).items():
+            update[name] = TypeAdapter(kinds[name]).validate_python(dict(policy))
         pools.append(pool.model_copy(update=update))
     return config.model_copy(update={"pools": pools})
 

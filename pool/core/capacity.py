@@ -215,6 +215,8 @@ def plan(turn: Turn, digest: str) -> None:
     target = idling.idle_target(state, pool, now)
     if index.expected:
         state.timers.arm(Kind.POOL, digest, index.expected.next_change())
+    if index.load is not None:
+        state.timers.arm(Kind.POOL, digest, idling.next_look(state, pool, now))
     if not target or _bring_spare(turn, pool, target):
         state.blocked.pop(digest, None)
 

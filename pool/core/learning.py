@@ -54,8 +54,8 @@ def asked(state: State, digest: str, lease_id: str, group: str, now: float) -> N
     foreseen = ahead.asked(state, digest, lease_id, group, now)
     if settings.sizing.half_life_s:
         if index.load is None:
-            index.load = Load(settings.sizing.half_life_s, now)
-        index.load.asked(now, index.start_s.value_s or SUPPOSED_START_S, foreseen=foreseen)
+            index.load = Load(settings.sizing.half_life_s, now, state.habits)
+        index.load.asked(now, index.start_s.value_s or SUPPOSED_START_S, group=group, foreseen=foreseen)
     if settings.reclaim.counts():
         state.idle_times.asked(digest, now, cast("Counter", settings.reclaim).half_life_s)
     if settings.reclaim.learns():

@@ -136,6 +136,9 @@ class Sizing(Protocol):
     def idle_target(self, demand: Demand, now: float) -> int:
         """Return the number of idle clusters wanted now (those that start count towards it)."""
 
+    def why(self, demand: Demand, now: float) -> str:
+        """Return why it is that number, in numbers; empty if the settings say all."""
+
 
 class Span(NamedTuple):
     """From when to when a cluster is to be ready, in seconds after something."""

@@ -1,8 +1,8 @@
 """All that the pool knows now: the records, and the indexes derived from them.
 
 `apply` puts a change into effect, `revert` takes changes back (a commit that failed). Nothing else alters the state,
-but for estimates (`Typical`, `Gaps`, `Load`, `Workflows`, `Uses`, `Expected`) and timers, which are corrected when they
-are looked at.
+but for estimates (`Typical`, `Gaps`, `Load`, `Habits`, `Workflows`, `Uses`, `Expected`) and timers, which are corrected
+when they are looked at.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pool.core.aims import Aims
 from pool.core.by_bytes import ByBytes
 from pool.core.decisions import Change
 from pool.core.gaps import Gaps
+from pool.core.habits import Habits
 from pool.core.idle_times import IdleTimes
 from pool.core.index import Ids, PoolIndex
 from pool.core.kept import Kept
@@ -112,9 +113,10 @@ class State:
         self.idle_times = IdleTimes()
         self.ages = Ages()
         self.aims = Aims()
+        self.habits = Habits()
         # What else than gaps a restart takes over, by the name of its kind.
         self.kept: dict[str, Kept] = {
-            "shares": self.shares, "minutes": self.idle_times, "aims": self.aims,
+            "shares": self.shares, "minutes": self.idle_times, "aims": self.aims, "habits": self.habits,
         }  # fmt: skip
         self._settings = _Settings(self)
         # Of a known pool, by its digest. Not a method: it is called more often than any.

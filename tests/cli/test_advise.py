@@ -87,3 +87,46 @@ def test_without_prices_idle_time_and_misses_decide(files: tuple[Path, Path]) ->
     assert code == 0
     assert "There are no prices: costs are idle cluster hours, and --break-even for misses" in out
     assert "- name: rare" in out
+
+
+AHEAD = {"newsvendor", "next_use", "least_recently_used"}
+OF_GROUPS = {"just_in_time", "newsvendor, just_in_time"}
+
+
+def test_where_starts_take_their_time_policies_that_start_ahead_of_demand_are_tried_too(tmp_path: Path) -> None:
+    # Every three hours or so a workflow, whose second task comes ten minutes after its first.
+    rows = [
+        f"{n * 11_000 + n * n * 37 % 2_000 + step * 600},{600 - step},{key},x-{n},t/d"
+        for n in range(60)
+        for step, key in enumerate(("first", "second"))
+    ]
+    trace, config, pasted = tmp_path / "week.csv", tmp_path / "warmpool.yaml", tmp_path / "pasted.yaml"
+    trace.write_text("arrival_s,duration_s,key,group,tenant\n" + "\n".join(rows) + "\n")
+    config.write_text(
+        "defaults: {idle_cost_per_hour: {cpu: 1}, waiting_cost_per_hour: 60, idle_ttl: 3h, buffer: 1}\n"
+        "pools: [{name: first, match: {image: first}}, {name: second, match: {image: second}}]\n"
+    )
+    given = ("advise", "--trace", trace, "--config", config, "--start", "60s", "--live-starts")
+    code, out, _ = run(*given, "--json")
+    assert code == 0
+    first, last = map(json.loads, out.splitlines())
+    pools = {pool["pool"]: pool for pool in first["pools"]}
+    assert pools["second"]["tried"].keys() >= AHEAD | OF_GROUPS
+    assert pools["second"]["proposed"] in OF_GROUPS
+    assert pools["second"]["settings"]["look_ahead"]["type"] == "just_in_time"
+    assert pools["second"]["then"]["hits"] >= 50
+    assert last["then"]["cost"] < 0.9 * last["now"]["cost"]
+    pasted.write_text(config.read_text().split("pools:")[0] + run(*given)[1])
+    assert run("config", "check", pasted)[0] == 0, run("config", "check", pasted)[2]
+    assert load(pasted).pools[1].look_ahead is not None
+
+
+@pytest.mark.parametrize(("options", "more"), [((), set()), (("--live-starts",), AHEAD)])
+def test_without_groups_there_is_nothing_to_look_ahead_to_and_starts_that_take_no_time_are_not_started_ahead(
+    files: tuple[Path, Path], options: tuple[str, ...], more: set[str]
+) -> None:
+    trace, config = files
+    code, out, _ = run("advise", "--trace", trace, "--config", config, "--start", "30s", "--json", *options)
+    assert code == 0
+    for pool in json.loads(out.splitlines()[0])["pools"]:
+        assert pool["tried"].keys() & (AHEAD | OF_GROUPS) == more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -104,6 +105,27 @@ def test_its_price_is_that_of_the_starts_unless_it_is_given() -> None:
     assert Newsvendor(break_even_s=77.0).worth_s(50.0) == 77.0
 
 
+def test_it_says_how_often_the_last_that_pays_and_the_next_one_would_be_needed() -> None:
+    load = Load(604_800.0, 0.0)
+    for hour in range(200):
+        times = 2 if hour % 20 == 0 else 1
+        for _ in range(times):
+            load.asked(3_600.0 * hour, 60.0)
+        for _ in range(times):
+            load.ended(3_600.0 * hour + 100.0, 100.0)
+    why = Newsvendor(break_even_s=7_200.0).why(QUIET._replace(load=load, start_s=60.0), 720_000.0)
+    said = re.fullmatch(
+        r"1 idle clusters pay for themselves: at this hour a 1st one every (.+) h and a 2nd one every (.+) h would be"
+        r" needed, and a start is worth 2 h of idle time",
+        why,
+    )
+    assert said is not None
+    assert float(said[1]) == pytest.approx(1.0, rel=0.1)
+    assert float(said[2]) == pytest.approx(20.0, rel=0.3)
+    assert "a 2nd" not in Newsvendor(break_even_s=1e9).why(QUIET._replace(load=Load(1e5, 0.0)), 10.0)
+    assert Newsvendor().why(QUIET, 0.0) == ""
+
+
 # --- square root
 
 
@@ -132,6 +154,19 @@ def test_what_is_leased_already_need_not_be_idle() -> None:
     demand = QUIET._replace(load=load)
     assert SquareRoot(probability=0.95).idle_target(demand._replace(leased=10), now) <= 1
     assert 9 <= SquareRoot(probability=0.95).idle_target(demand._replace(leased=0), now) <= 11
+
+
+def test_square_root_says_what_it_counts_with() -> None:
+    load, now = Load(3_600.0, 0.0), 0.0
+    for n in range(2_000):
+        now = 20.0 * n
+        load.asked(now, 60.0)
+        if n >= 10:
+            load.ended(now, 200.0)
+    why = SquareRoot(probability=0.95).why(QUIET._replace(load=load), now)
+    assert why.startswith("180 asks an hour for 200 s each, with a peakedness of 0.")
+    assert why.endswith("clusters in all for 95.0%")
+    assert SquareRoot().why(QUIET, now) == ""
 
 
 # --- all
