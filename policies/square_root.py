@@ -15,7 +15,7 @@ def staffing(rho: float, peakedness: float, probability: float) -> float:
     """Return ``rho + z sqrt(peakedness rho)``, where the normal distribution stays below z with `probability`.
 
     Args:
-        rho: clusters in use on average (the offered load: rate of asks times mean lease).
+        rho: clusters in use on average: the offered load.
         peakedness: variance of the number in use over its mean.
         probability: that so many are enough.
     """
@@ -26,10 +26,12 @@ def staffing(rho: float, peakedness: float, probability: float) -> float:
 class SquareRoot:
     """Enough clusters that an ask finds one with the wanted probability, by the rate of asks now.
 
-    ``S = rho + z sqrt(peakedness rho)`` in all, so ``ceil(S) - leased`` idle ones; rho is the rate of asks times the
-    mean lease, z the normal quantile of `probability`. Source: W. Whitt, *Heavy-traffic approximations for service
-    systems with blocking*, AT&T Bell Laboratories Technical Journal 63 (1984), for infinitely many servers with bursty
-    arrivals. For pools of many clusters; where few are in use, the normal distribution says little.
+    ``S = rho + z sqrt(peakedness rho)`` in all, so ``ceil(S) - leased`` idle ones; rho is how many are in use on
+    average, z the normal quantile of `probability`. By Little's law rho is also the rate of asks times the mean lease,
+    but where a few leases last for days that product says nothing: a burst after one would want hundreds. Source: W.
+    Whitt, *Heavy-traffic approximations for service systems with blocking*, AT&T Bell Laboratories Technical Journal 63
+    (1984), for infinitely many servers with bursty arrivals. For pools of many clusters; where few are in use, the
+    normal distribution says little.
 
     Attributes:
         probability: that an ask finds an idle cluster, over 0.5 and below 1.
@@ -54,21 +56,18 @@ class SquareRoot:
     def idle_target(self, demand: Demand, now: float) -> int:
         """Return the number of idle clusters wanted now."""
         least, load = required(demand), demand.load
-        lease_s = load.lease_s() if load is not None else None
-        if load is None or lease_s is None:
+        if load is None or not (rho := load.in_use(now)):
             return least
-        rho = load.rate_per_s(now) * lease_s
         wanted = staffing(rho, load.peakedness(now), self.probability)
         return max(least, math.ceil(wanted) - demand.leased)
 
     def why(self, demand: Demand, now: float) -> str:
         """Return why it is that number, in numbers."""
-        lease_s = demand.load.lease_s() if demand.load is not None else None
-        if demand.load is None or lease_s is None:
+        if demand.load is None or not (rho := demand.load.in_use(now)):
             return ""
-        rate, peakedness = demand.load.rate_per_s(now), demand.load.peakedness(now)
-        wanted = staffing(rate * lease_s, peakedness, self.probability)
+        peakedness = demand.load.peakedness(now)
+        wanted = staffing(rho, peakedness, self.probability)
         return (
-            f"{3600 * rate:.3g} asks an hour for {lease_s:.0f} s each, with a peakedness of {peakedness:.2f}, want"
-            f" {math.ceil(wanted)} clusters in all for {self.probability:.1%}"
+            f"{rho:.3g} in use on average, with a peakedness of {peakedness:.2f}, want {math.ceil(wanted)} clusters in"
+            f" all for {self.probability:.1%}"
         )

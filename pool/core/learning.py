@@ -68,11 +68,11 @@ def granted(state: State, lease: Lease) -> None:
     ahead.granted(state, lease.tenant, lease.group, lease.granted_at)
 
 
-def ended(state: State, digest: str, lease_id: str, group: str, now: float, *, lasted_s: float | None = None) -> None:
-    """A lease ended after `lasted_s`, or somebody who asked for one does so no more."""
+def ended(state: State, digest: str, lease_id: str, group: str, now: float) -> None:
+    """A lease ended, or somebody who asked for one does so no more."""
     load = state.index[digest].load
     if load is not None:
-        load.ended(now, lasted_s, foreseen=lease_id in state.foreseen)
+        load.ended(now, foreseen=lease_id in state.foreseen)
     ahead.ended(state, lease_id, state.pools[digest].key.tenant, group, now)
     state.foreseen.discard(lease_id)
 
@@ -117,7 +117,7 @@ def relive(state: State, leases: Iterable[Lease], waiters: Iterable[Waiter] = ()
         elif isinstance(record, Lease) and order == 4:
             granted(state, record)
         elif isinstance(record, Lease):
-            ended(state, record.pool, id_, record.group, at, lasted_s=at - record.granted_at)
+            ended(state, record.pool, id_, record.group, at)
             released(state, record.pool, record.cluster, at)
 
 

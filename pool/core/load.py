@@ -26,7 +26,7 @@ _REBASE = 2.0**40
 """When the weight of now is so large, weights are made small again."""
 
 _WEIGHTED = (
-    "_asks", "_before", "_burst_asks", "_burst_groups", "_bursts", "_busy", "_ends", "_exposed", "_leased_s",
+    "_asks", "_before", "_burst_asks", "_burst_groups", "_bursts", "_busy", "_exposed",
     "_squares", "_sum",
 )  # fmt: skip
 
@@ -41,8 +41,8 @@ class Load:
     """
 
     __slots__ = (
-        "_asks", "_at", "_before", "_burst_asks", "_burst_at", "_burst_groups", "_bursts", "_busy", "_deep", "_ends",
-        "_exceeds", "_exposed", "_habits", "_half_life_s", "_in_use", "_leased_s", "_lows", "_nth", "_rhythm",
+        "_asks", "_at", "_before", "_burst_asks", "_burst_at", "_burst_groups", "_bursts", "_busy", "_deep",
+        "_exceeds", "_exposed", "_habits", "_half_life_s", "_in_use", "_lows", "_nth", "_rhythm",
         "_squares", "_sum", "_together", "_unforeseen", "_usual_by", "_usually", "_weight",
     )  # fmt: skip
 
@@ -51,7 +51,7 @@ class Load:
         self._at = now
         self._weight = 1.0
         self._before = LEAST_SEEN_S
-        self._asks = self._ends = self._leased_s = 0.0
+        self._asks = 0.0
         # Integrals over time, weighted: of 1, of how many are in use, and of its square.
         self._exposed = self._sum = self._squares = 0.0
         self._in_use = 0
@@ -97,13 +97,10 @@ class Load:
             self._deep.append(0.0)
         self._deep[depth - 1] += weight
 
-    def ended(self, now: float, lasted_s: float | None, *, foreseen: bool = False) -> None:
-        """Somebody who asked needs no cluster any more: after `lasted_s` of a lease, or without one."""
-        weight = self._pass(now)
+    def ended(self, now: float, *, foreseen: bool = False) -> None:
+        """Somebody who asked needs no cluster any more."""
+        self._pass(now)
         self._in_use = max(0, self._in_use - 1)
-        if lasted_s is not None:
-            self._ends += weight
-            self._leased_s += weight * lasted_s
         if not foreseen and self._unforeseen:
             self._change_unforeseen(-1, now)
 
@@ -112,9 +109,10 @@ class Load:
         self._pass(now)
         return self._asks / self._seen()
 
-    def lease_s(self) -> float | None:
-        """Return how long a lease lasts on average, None if none ended."""
-        return self._leased_s / self._ends if self._ends else None
+    def in_use(self, now: float) -> float:
+        """Return how many clusters are in use on average, with what waits for one."""
+        self._pass(now)
+        return self._sum / self._seen()
 
     def peakedness(self, now: float) -> float:
         """Return the variance of how many clusters are in use at once, over its mean: 1 for Poisson arrivals.

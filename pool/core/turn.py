@@ -230,8 +230,7 @@ class Turn:
         self.update(lease, state=state, ended_at=self.now, end_reason=reason, end_detail=detail or reason.sentence)
         if reason is Reason.RELEASED:
             self.state.index[lease.pool].lease_s.add(self.now - lease.granted_at)
-        lasted_s = self.now - lease.granted_at
-        learning.ended(self.state, lease.pool, lease.id, lease.group, self.now, lasted_s=lasted_s)
+        learning.ended(self.state, lease.pool, lease.id, lease.group, self.now)
         cluster = self.state.clusters[lease.cluster]
         left = tuple(id_ for id_ in cluster.leases if id_ != lease.id)
         if not left:

@@ -28,7 +28,7 @@ def burst(load: Load, at: float, groups: int, each: int = 1) -> None:
         for _ in range(each):
             load.asked(at + n * 0.1, 60.0, group=f"x-{at}-{n}")
     for _ in range(groups * each):
-        load.ended(at + 100.0, 100.0)
+        load.ended(at + 100.0)
 
 
 def test_a_pool_that_saw_little_supposes_bursts_as_large_as_those_of_others() -> None:
@@ -76,7 +76,7 @@ def test_where_asks_never_cease_each_five_seconds_are_a_burst_and_the_rate_is_th
     for second in range(20_000):
         for one in (load, alone):
             one.asked(BEGAN_S + second, 60.0)
-            one.ended(BEGAN_S + second + 0.5, 0.5)
+            one.ended(BEGAN_S + second + 0.5)
     now = BEGAN_S + 20_000.0
     assert load.exceeds(now, 0.1)[0] == pytest.approx(alone.exceeds(now, 0.1)[0], rel=0.1)
 

@@ -27,20 +27,21 @@ def moments(leases: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
 
 def seen(leases: Sequence[tuple[int, int]], lead_s: float = 60.0) -> Load:
     load = Load(FOREVER_S, 0.0)
-    for at, asks, n in moments(leases):
+    for at, asks, _ in moments(leases):
         if asks:
             load.asked(float(at), lead_s)
         else:
-            load.ended(float(at), float(leases[n][1]))
+            load.ended(float(at))
     return load
 
 
 @given(LEASES)
-def test_rate_mean_lease_and_peakedness_are_those_of_the_leases(leases: list[tuple[int, int]]) -> None:
+def test_rate_number_in_use_and_peakedness_are_those_of_the_leases(leases: list[tuple[int, int]]) -> None:
     end = max(at + took for at, took in leases)
     load = seen(leases)
     assert math.isclose(load.rate_per_s(float(end)), len(leases) / (end + LEAST_SEEN_S), rel_tol=1e-6)
-    assert math.isclose(load.lease_s() or 0.0, sum(took for _, took in leases) / len(leases), rel_tol=1e-6)
+    leased_s = sum(took for _, took in leases)
+    assert math.isclose(load.in_use(float(end)), leased_s / (end + LEAST_SEEN_S), rel_tol=1e-6)
     in_use = [sum(at <= second < at + took for at, took in leases) for second in range(end)]
     mean = sum(in_use) / end
     variance = sum((number - mean) ** 2 for number in in_use) / end
@@ -85,7 +86,7 @@ def test_weights_made_small_again_say_the_same() -> None:
     for second in range(1_000):
         for load in (short, often):
             load.asked(float(second), 60.0)
-            load.ended(second + 0.5, 0.5)
+            load.ended(second + 0.5)
         often.rate_per_s(second + 0.7)
     assert short.rate_per_s(1_000.0) == pytest.approx(often.rate_per_s(1_000.0))
     assert short.peakedness(1_000.0) == pytest.approx(0.5, rel=0.05)
@@ -97,6 +98,6 @@ def test_what_was_foreseen_takes_nothing_of_what_stands_for_others() -> None:
     assert load.exceeds(2.0, 60.0) == []
     load.asked(2.0, 60.0)
     assert len(load.exceeds(2.0, 60.0)) == 1
-    load.ended(3.0, 2.0, foreseen=True)
+    load.ended(3.0, foreseen=True)
     load.asked(4.0, 60.0)
     assert len(load.exceeds(4.0, 60.0)) == 2, "the one that is still in use was not foreseen"

@@ -88,7 +88,7 @@ def test_what_is_needed_often_stands_ready_and_what_is_needed_seldom_does_not() 
         for _ in range(times):
             load.asked(3_600.0 * hour, 60.0)
         for _ in range(times):
-            load.ended(3_600.0 * hour + 100.0, 100.0)
+            load.ended(3_600.0 * hour + 100.0)
     demand, now = QUIET._replace(load=load, start_s=60.0), 360_000.0
     assert Newsvendor(break_even_s=600.0).idle_target(demand, now) == 0
     assert Newsvendor(break_even_s=7_200.0).idle_target(demand, now) == 1
@@ -112,7 +112,7 @@ def test_it_says_how_often_the_last_that_pays_and_the_next_one_would_be_needed()
         for _ in range(times):
             load.asked(3_600.0 * hour, 60.0)
         for _ in range(times):
-            load.ended(3_600.0 * hour + 100.0, 100.0)
+            load.ended(3_600.0 * hour + 100.0)
     why = Newsvendor(break_even_s=7_200.0).why(QUIET._replace(load=load, start_s=60.0), 720_000.0)
     said = re.fullmatch(
         r"1 idle clusters pay for themselves: at this hour a 1st one every (.+) h and a 2nd one every (.+) h would be"
@@ -149,11 +149,21 @@ def test_what_is_leased_already_need_not_be_idle() -> None:
         now = 20.0 * n
         load.asked(now, 60.0)
         if n >= 10:
-            load.ended(now, 200.0)
+            load.ended(now)
     # A steady ten in use: nothing peaks.
     demand = QUIET._replace(load=load)
     assert SquareRoot(probability=0.95).idle_target(demand._replace(leased=10), now) <= 1
     assert 9 <= SquareRoot(probability=0.95).idle_target(demand._replace(leased=0), now) <= 11
+
+
+def test_one_long_lease_does_not_make_a_burst_of_short_ones_want_hundreds() -> None:
+    load, day_s = Load(3_600.0, 0.0), 86_400.0
+    load.asked(0.0, 60.0)
+    load.ended(3 * day_s)
+    for n in range(100):
+        load.asked(3 * day_s + 60 * n, 60.0)
+        load.ended(3 * day_s + 60 * n + 30)
+    assert SquareRoot().idle_target(QUIET._replace(load=load), 3 * day_s + 6_000) <= 5
 
 
 def test_square_root_says_what_it_counts_with() -> None:
@@ -162,10 +172,9 @@ def test_square_root_says_what_it_counts_with() -> None:
         now = 20.0 * n
         load.asked(now, 60.0)
         if n >= 10:
-            load.ended(now, 200.0)
+            load.ended(now)
     why = SquareRoot(probability=0.95).why(QUIET._replace(load=load), now)
-    assert why.startswith("180 asks an hour for 200 s each, with a peakedness of 0.")
-    assert why.endswith("clusters in all for 95.0%")
+    assert why == "10 in use on average, with a peakedness of 0.00, want 11 clusters in all for 95.0%"
     assert SquareRoot().why(QUIET, now) == ""
 
 
