@@ -67,7 +67,10 @@ class LocalSection(Section):
     )
     object_store_memory: Memory = Field(2 * 2**30, description="Object store of a node whose shape does not say it.")
     prestart_workers: bool = Field(True, description="Start worker processes before the first task asks for them.")
-    temp_root: Directory = Field(Path("/tmp"), description="Directory of the clusters' temp dirs; short.")  # noqa: S108
+    temp_root: Directory = Field(
+        Path("/tmp"),  # noqa: S108
+        description="Directory of the clusters' temp dirs, which hold what their tasks put into `TMPDIR`; short.",
+    )
     env: dict[str, str] = Field({}, description="Variables given to the clusters' processes.")
     inherit: list[str] = Field([], description="Names of variables that they inherit of the daemon.")
 

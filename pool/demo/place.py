@@ -27,8 +27,9 @@ _KEPT_OUT = ("RAY_", "WARMPOOL_", "FLYTE_", "PYTHONDONTWRITEBYTECODE", "PYTEST_"
 class Place:
     """A temporary directory, and the processes that run for it.
 
-    Each process gets the directory's path in its environment (`MARK`, and ``TMPDIR``, which clusters inherit). What
-    loses its parent becomes a child of this process: so also a program that overwrote its environment is found.
+    Each process gets the directory's path in its environment (`MARK` and ``TMPDIR``; a cluster's the path of its token,
+    which lies below). What loses its parent becomes a child of this process: so also a program that overwrote its
+    environment is found.
 
     Attributes:
         root: the directory.

@@ -35,7 +35,12 @@ class Warm:
         job.mkdir()
         given = {"environment": {"OPERATORS": "value"}, "preload": preload or []}
         (job / runner.GIVEN).write_text(json.dumps(given))
-        environment = {"PATH": f"{self.bin}:{os.environ['PATH']}", "RAY_ADDRESS": "127.0.0.1:1", "HOME": str(home)}
+        temporary = home / "tmp"
+        temporary.mkdir()
+        environment = {
+            "PATH": f"{self.bin}:{os.environ['PATH']}", "RAY_ADDRESS": "127.0.0.1:1", "HOME": str(home),
+            "TMPDIR": str(temporary),
+        }  # fmt: skip
         log = (self.logs / "job-driver-x.log").open("wb")
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", runner_command()], cwd=job, stdout=log, stderr=log,
@@ -106,7 +111,7 @@ def test_a_task_is_a_child_with_an_environment_arguments_and_a_directory_of_its_
     assert warm.run("t-1", 'tell one "" "two words"', A="b") == {"state": "running"}
     assert warm.ended("t-1") == 3
     told = warm.log("t-1")
-    assert "['one', '', 'two words'] b value /tmp/warmpool-task-" in told
+    assert f"['one', '', 'two words'] b value {warm.home}/tmp/warmpool-task-" in told
     assert "job config False []" in told
     assert not Path(told.split(" value ")[1].split("\n")[0]).exists()
     # And it is in a file of Ray's logs, which the dashboard shows.

@@ -32,7 +32,7 @@ WITHOUT_EFFECT = frozenset(
 
 _INHERITED = frozenset(
     (
-        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH"),
         *("PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"),
         *("NVIDIA_DRIVER_CAPABILITIES", "OMP_NUM_THREADS", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
         *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
@@ -168,6 +168,8 @@ def environment(inherited: Mapping[str, str], trail: Trail, token: Path, options
         env["RAY_enable_worker_prestart"] = "1"
     return env | {
         SHARE_VARIABLE: f"{trail.resident_share:g}",
+        # What a killed task, and Ray itself, leave in it goes with the cluster.
+        "TMPDIR": trail.tasks_temp_dir,
         **options.env,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),

@@ -24,7 +24,8 @@ class LocalOptions:
         prestart_workers: start worker processes before the first task asks for them.
         port_range: ports are taken from it (both ends included). Below the system's range for outgoing connections,
             which takes ports at any moment.
-        temp_root: directory of the clusters' temp dirs; must be short, because Ray's sockets lie below it.
+        temp_root: directory of the clusters' temp dirs, which hold Ray's sessions and the temporary files of the
+            clusters' processes; must be short, because Ray's sockets lie below it.
         stop_grace_s: how long a node may take to end before it is killed.
         settle_s: how long a reset waits for what goes by itself (the workers of an ended driver, say).
         env: variables given to the clusters' processes.

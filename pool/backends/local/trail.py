@@ -8,6 +8,9 @@
 ``ready.json``      what a start returned, once the cluster was ready.
 ``work/``           the working directory of its processes.
 ``*.log``           what each ``ray start`` and the supervisor said.
+
+The temp dir, elsewhere because its path must be short, holds Ray's session and, in ``tmp/``, whatever the cluster's
+processes take for temporary: so nothing of it outlives the cluster, however they ended.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any
 from pool.backends.local.processes import Process, kernel_boot
 
 OWNER_FILE = ".warmpool"
+TASKS_TEMP = "tmp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,11 @@ class Trail:
     unclaimed_s: float
     grace_s: float
     resident_share: float = 0.5
+
+    @property
+    def tasks_temp_dir(self) -> str:
+        """The ``TMPDIR`` of its processes. Shorter than Ray's own sockets: those that Python makes in it fit too."""
+        return f"{self.temp_dir}/{TASKS_TEMP}"
 
     @property
     def dashboard_url(self) -> str:
@@ -184,13 +193,14 @@ class Files:
 
 
 def make_temp_dir(path: str, store_id: str, cluster_id: str) -> None:
-    """Make a cluster's temp dir, for its user alone, with a note that says whose it is.
+    """Make a cluster's temp dir, for its user alone, with a note that says whose it is and room for its processes'.
 
     Raises:
         FileExistsError: somebody made it before.
     """
     Path(path).mkdir(mode=0o700)
     (Path(path) / OWNER_FILE).write_text(f"{store_id} {cluster_id}\n")
+    (Path(path) / TASKS_TEMP).mkdir(mode=0o700)
 
 
 def delete_temp_dir(path: str) -> None:

@@ -82,6 +82,11 @@ def test_a_cluster_is_told_its_pools_share_for_resident_data() -> None:
     assert environment_of({})["WARMPOOL_RESIDENT_SHARE"] == "0.25"
 
 
+def test_a_clusters_temporary_directory_is_its_own_unless_the_operator_names_another() -> None:
+    assert environment_of({"TMPDIR": "/of-the-daemon"})["TMPDIR"] == "/tmp/wp-x/tmp"
+    assert environment_of({}, LocalOptions(env={"TMPDIR": "/scratch"}))["TMPDIR"] == "/scratch"
+
+
 def test_variables_named_by_the_operator_reach_a_cluster() -> None:
     env = environment_of({"MY_DATA": "/data"}, LocalOptions(inherit=("MY_DATA",), env={"MORE": "1"}))
     assert (env["MY_DATA"], env["MORE"]) == ("/data", "1")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -28,9 +29,9 @@ ID = f"c-{KEY.digest}-1"
 
 @pytest.fixture
 def program(state_dir: Path) -> str:
-    """A program that stands for Python with Ray: it starts a child in a session of its own, and waits."""
+    """A program that stands for Python with Ray: it leaves a file, starts a child in its own session, and waits."""
     path = state_dir / "python"
-    path.write_text("#!/bin/sh\nsetsid sleep 1000 &\nexec sleep 1000\n")
+    path.write_text('#!/bin/sh\n: > "$TMPDIR/left"\nsetsid sleep 1000 &\nexec sleep 1000\n')
     path.chmod(0o755)
     return str(path)
 
@@ -69,6 +70,39 @@ def test_the_end_leaves_no_process_and_no_directory(home: Home) -> None:
     assert not home.files(ID).directory.exists()
     assert not Path(temp_dir).exists()
     home.end(ID)  # what is gone is gone already
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_processes_put_into_the_temporary_directory_goes_with_the_cluster(home: Home, killed: bool) -> None:
+    launched(home)
+    left = Path(home.files(ID).trail().tasks_temp_dir, "left")  # type: ignore[union-attr]
+    assert left.exists()
+    while killed and (processes := owned(home.store_id).get(ID)):
+        for entry in processes.values():
+            entry.process.send(signal.SIGKILL)
+    home.end(ID)
+    assert not left.exists()
+
+
+def test_under_the_longest_temp_root_pythons_own_sockets_fit_into_the_temporary_directory(
+    state_dir: Path, program: str
+) -> None:
+    def launch(length: int) -> Home:
+        root = f"{state_dir}/".ljust(length, "x")
+        Path(root).mkdir()
+        made = home_of(state_dir, program, f"s-{state_dir.name}-{length}", temp_root=root)
+        made.launch(ID, KEY, "secret")
+        return made
+
+    with pytest.raises(OSError, match="too long"):
+        launch(25)
+    home = launch(24)
+    temp_dir = home.files(ID).trail().tasks_temp_dir  # type: ignore[union-attr]
+    # As `multiprocessing` names those of its managers and of its fork server.
+    with socket.socket(socket.AF_UNIX) as listener:
+        Path(f"{temp_dir}/pymp-12345678").mkdir()
+        listener.bind(f"{temp_dir}/pymp-12345678/listener-12345678")
+    home.end(ID)
 
 
 def test_the_token_is_a_file_for_its_user_alone_and_stands_in_no_command_or_environment(home: Home) -> None:

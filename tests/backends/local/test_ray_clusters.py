@@ -45,11 +45,15 @@ async def test_two_clusters_run_side_by_side_and_refuse_each_others_token(bench:
         assert await status(mine, "/api/jobs/") == 401
 
     # Both of the second one's nodes are there, with what was asked for; a driver and a job begin at once.
-    cwd = "print(ray.get(ray.remote(lambda: os.getcwd()).remote()))"
-    code = f"import json\nprint(json.dumps(ray.cluster_resources()))\n{cwd}"
-    resources, work = (await drive(two, bench.files(two.cluster_id), code)).splitlines()
+    code = """
+import json, tempfile
+print(json.dumps(ray.cluster_resources()))
+print(*ray.get(ray.remote(lambda: (os.getcwd(), tempfile.mkdtemp())).remote()), sep="\\n")
+"""
+    resources, work, temporary = (await drive(two, bench.files(two.cluster_id), code)).splitlines()
     assert {"CPU": 2.0, "disk": 3.0}.items() <= json.loads(resources).items()
     assert work == str(bench.files(two.cluster_id) / "work")
+    assert exists(temporary)
     await submit(one, "true")
     assert bench.phases[0] == "starting head"
     assert {"waiting for the dashboard", "workers 0 of 1", "checking"} <= {*bench.phases}
@@ -84,7 +88,7 @@ async def test_two_clusters_run_side_by_side_and_refuse_each_others_token(bench:
     await asyncio.gather(heir.stop(one.cluster_id), heir.stop(two.cluster_id))
     assert (await heir.list()).seen == ()
     assert bench.processes() == {}
-    assert not [path for path in temp_dirs if exists(path)]
+    assert not [path for path in (*temp_dirs, temporary) if exists(path)]
 
 
 START = """
