@@ -7,41 +7,35 @@ and the culprit alone is rejected; if the store itself fails, the daemon stops, 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import cast
 
 import structlog
-import tenacity
 
 from pool.backends.base import Backend
 from pool.clock import Clock
 from pool.commits import Commits
-from pool.core import snapshot
 from pool.core.decide import Due, decide, due_events
 from pool.core.decisions import Answer, Decision, Granted, Nudge, Queued, Rejected, Reply
 from pool.core.errors import NotTheWriter, PoolError, StoreConflict, StoreFailed
-from pool.core.events import Acquire, Event, Listing, Paused, Reconfigure, Shutdown
+from pool.core.events import Acquire, Event, Paused, Reconfigure, Shutdown
 from pool.core.explain import queued
 from pool.core.key import ClusterKey
-from pool.core.model import Cluster, Lease, Waiter
+from pool.core.model import Waiter
 from pool.core.reasons import Reason
-from pool.core.recover import restore
 from pool.core.settings import Rules
 from pool.core.state import State
 from pool.effects import Effects
-from pool.listeners import Listener, Listeners
+from pool.inbox import Inbox, Item
+from pool.listeners import Listeners
 from pool.pulse import Pulse
+from pool.reconcile import Reconcile
+from pool.records import Records
 from pool.store.base import Store
-from pool.store.books import Entries
 from pool.tokens import Tokens
 
 log = structlog.get_logger("warmpool.daemon")
-
-BATCH = 512
-"""Events decided before one commit at most."""
 
 HEARTBEAT_S = 1.0
 """The loop runs at least this often, so that a pause of the process is noticed."""
@@ -49,19 +43,8 @@ HEARTBEAT_S = 1.0
 PAUSE_S = 5.0
 """A loop later than this was paused: holders could not renew meanwhile, and the time does not count."""
 
-LEARNED_AT_ONCE = 500
-"""So many classes of what was learned are kept at once: some milliseconds."""
-
 DUE_AGAIN_S = 1.0
 """What was due and could not be committed is tried again after so long."""
-
-
-@dataclass(slots=True)
-class _Item:
-    event: Event | Due
-    done: asyncio.Future[Reply] | None = None
-    listen: bool = False
-    listener: Listener | None = None
 
 
 class Daemon:
@@ -69,6 +52,7 @@ class Daemon:
 
     Attributes:
         state: what the pool knows. For reading.
+        records: what the store keeps besides.
         ready: True once clusters were adopted and time counts.
         standing_by: who the writer of the store is, while this daemon only waits for its turn; else empty.
         failed: why it stopped by itself, empty if it did not.
@@ -87,6 +71,7 @@ class Daemon:
         self.state = State(rules)
         self.tokens = tokens
         self.clock = clock
+        self.records = Records(store, lambda: self.state, clock)
         self.ready = False
         self.standing_by = ""
         self.failed = ""
@@ -98,8 +83,8 @@ class Daemon:
         self._reconcile_s = reconcile_s
         self._pulse = Pulse()
         self._effects = Effects(backend, self.tell)
-        self._inbox: deque[_Item] = deque()
-        self._wake = asyncio.Event()
+        self._reconcile = Reconcile(backend, self._effects, clock, self._pulse)
+        self._inbox = Inbox()
         self._begun = False
         self._closing = False
         self._listeners = Listeners()
@@ -142,27 +127,15 @@ class Daemon:
         now = self.clock.now()
         loaded = await self._store.open(now)
         self.store_id = loaded.store_id
-        self.state = restore(
-            self._rules,
-            now,
-            generation=loaded.generation,
-            previous_opened_at=loaded.previous_opened_at,
-            pools=loaded.pools,
-            clusters=loaded.clusters,
-            leases=loaded.leases,
-            waiters=loaded.waiters,
-            ended=loaded.ended,
-            starts=loaded.starts,
-            learned=loaded.learned,
-        )
+        self.state = loaded.state(self._rules, now)
         known = [(cluster, self.state.key_of(cluster)) for cluster in self.state.clusters.values()]
         await self._backend.open(loaded.store_id, self.tokens.cluster_token, self.tell, known)
-        listing = await self._first_listing()
-        await self._process([_Item(listing), _Item(Reconfigure(self._rules))], self.clock.now())
+        listing = await self._reconcile.first()
+        await self._process([Item(listing), Item(Reconfigure(self._rules))], self.clock.now())
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._run(), name="warmpool writer"),
-            loop.create_task(self._reconcile(), name="warmpool reconcile"),
+            loop.create_task(self._reconcile.run(self.submit, self._reconcile_s), name="warmpool reconcile"),
             loop.create_task(self._keep_turn(), name="warmpool turn"),
         ]
         self.ready = True
@@ -186,18 +159,6 @@ class Daemon:
             log.exception("whether this daemon is the writer cannot be said")
             self._fail(f"{type(error).__name__}: {error}")
 
-    async def _first_listing(self) -> Listing:
-        # Nothing is believed, and no time counts, before the backend was seen once.
-        retrying = tenacity.AsyncRetrying(
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10.0),
-            stop=tenacity.stop_after_delay(300.0),
-            before_sleep=lambda call: log.warning(
-                "the backend cannot be listed yet, trying again", error=str(call.outcome and call.outcome.exception())
-            ),
-            reraise=True,
-        )
-        return await retrying(self._listing)
-
     async def stop(self, *, stop_clusters: bool = False, timeout_s: float = 60.0) -> None:
         """End cleanly. Clusters go on for the next daemon, unless `stop_clusters`."""
         if stop_clusters and not self.failed and self.ready:
@@ -211,11 +172,11 @@ class Daemon:
         self.ready = False
         self._listeners.wake_all()
         await self._effects.close()
-        self._wake.set()
+        self._inbox.wake()
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        while not self.failed and self._begun and await self.keep_learned():
+        while not self.failed and self._begun and await self.records.keep_learned():
             pass
         await self._backend.close()
         await self._store.close()
@@ -244,7 +205,7 @@ class Daemon:
 
     def tell(self, event: Event) -> None:
         """Put an event before the core; nobody waits for the answer."""
-        self._put(_Item(event))
+        self._put(Item(event))
 
     async def submit(self, event: Event) -> Reply:
         """Put an event before the core and return its reply once it is committed.
@@ -253,7 +214,7 @@ class Daemon:
             PoolError: if it was not possible; nothing was changed.
         """
         done: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._put(_Item(event, done))
+        self._put(Item(event, done))
         return await done
 
     async def acquire(self, event: Acquire, wait_s: float) -> Granted | Queued | Rejected:
@@ -265,7 +226,7 @@ class Daemon:
             PoolError: if it was not possible; nothing was changed.
         """
         done: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        item = _Item(event, done, listen=wait_s > 0)
+        item = Item(event, done, listen=wait_s > 0)
         self._put(item)
         try:
             reply = await done
@@ -295,70 +256,13 @@ class Daemon:
         """Return the token of a cluster, for its holder."""
         return self._backend.token(cluster_id)
 
-    async def find_lease(self, lease_id: str) -> Lease | None:
-        """Return a lease, live or ended, as long as history keeps it."""
-        live = self.state.leases.get(lease_id) or self.state.ended.get(lease_id)
-        return live or await self._store.find_lease(lease_id)
-
-    async def find_cluster(self, cluster_id: str) -> Cluster | None:
-        """Return a cluster, live or stopped, as long as history keeps it."""
-        return self.state.clusters.get(cluster_id) or await self._store.find_cluster(cluster_id)
-
-    async def history(self, since: float, until: float, after: tuple[float, str] | None, limit: int) -> list[Lease]:
-        """Return leases, live and ended, asked for from `since` to before `until`, first asked first, `limit` at most.
-
-        Args:
-            since: seconds since the epoch.
-            until: likewise.
-            after: time and id of the last one that was seen; None begins at the first.
-            limit: the most that are read.
-        """
-        found = self._store.history(Lease, since=since, until=until, after=after, limit=limit)
-        return [lease async for lease in found]
-
-    async def ledger(self, since_day: int, until_day: int, *, by_day: bool) -> Entries:
-        """Return what was entered in the ledger for some days, with what lives up to now.
-
-        Args:
-            since_day: first day, counted from the epoch (UTC).
-            until_day: the day after the last.
-            by_day: False adds the days up.
-        """
-        return await self._store.ledger(since_day, until_day, self.clock.now(), by_day=by_day)
-
-    async def keep_learned(self) -> int:
-        """Have the store keep some of what was learned since it last did; return how much.
-
-        A failure is told, and what it concerns is tried again: the daemon goes on without.
-        """
-        rows = snapshot.changed(self.state, self.clock.now(), LEARNED_AT_ONCE)
-        if not rows:
-            return 0
-        try:
-            await self._store.keep_learned(rows)
-        except PoolError as error:
-            snapshot.again(self.state, rows)
-            log.warning("what was learned could not be kept, trying again", error=error.detail)
-            return 0
-        return len(rows)
-
-    async def prune(self, before: float) -> int:
-        """Delete history that ended before that time; return how many rows went.
-
-        With it goes what was learned so long ago that it no longer counts.
-        """
-        self.state.gaps.forget(self.clock.now())
-        return await self._store.prune(before)
-
     # --- the writer ------------------------------------------------------------------------------------------------
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, item: Item) -> None:
         if self.failed or (self._closing and item.done is not None):
-            if item.done is not None:
-                item.done.set_exception(StoreFailed(self.failed or "The daemon is stopping.", remedy="Ask again soon."))
+            item.fail(StoreFailed(self.failed or "The daemon is stopping.", remedy="Ask again soon."))
             return
-        self._inbox.append(item)
-        self._wake.set()
+        self._inbox.put(item)
 
     async def _run(self) -> None:
         try:
@@ -367,11 +271,10 @@ class Daemon:
                 now = self.clock.now()
                 if now - last > PAUSE_S:
                     log.warning("the daemon stood still: leases are extended by that time", gap_s=round(now - last, 1))
-                    await self._process([_Item(Paused(now - last))], now)
+                    await self._process([Item(Paused(now - last))], now)
                 last = now
                 # What is due by the clock comes first: what is open by the clock is a function of now.
-                items = [_Item(due) for due in due_events(self.state, now)]
-                items += [self._inbox.popleft() for _ in range(min(BATCH, len(self._inbox)))]
+                items = [Item(due) for due in due_events(self.state, now)] + self._inbox.take()
                 if items:
                     await self._process(items, now)
                 elif self._commits.due(now, closing=self._closing):
@@ -387,18 +290,9 @@ class Daemon:
             self._fail(f"{type(error).__name__}: {error}")
 
     async def _sleep(self, now: float) -> None:
-        self._wake.clear()
-        if self._inbox:
-            return
-        wait_s = min(HEARTBEAT_S, max(0.0, self.state.timers.next_due() - now))
-        # Not `asyncio.timeout`: this is done once a commit, and to cancel the task costs more than to wake it.
-        alarm = asyncio.get_running_loop().call_later(wait_s, self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            alarm.cancel()
+        await self._inbox.sleep(min(HEARTBEAT_S, max(0.0, self.state.timers.next_due() - now)))
 
-    async def _process(self, items: list[_Item], now: float) -> None:
+    async def _process(self, items: list[Item], now: float) -> None:
         decided = [(item, decision) for item in items if (decision := self._decide(item, now)) is not None]
         try:
             await self._commits.commit([decision for _, decision in decided])
@@ -415,12 +309,12 @@ class Daemon:
             for _, decision in reversed(decided):
                 self.state.revert(decision.changes)
             for item, _ in decided:
-                _set_exception(item, error)
+                item.fail(error)
             raise
         for item, decision in decided:
             self._finish(item, decision)
 
-    def _decide(self, item: _Item, now: float) -> Decision | None:
+    def _decide(self, item: Item, now: float) -> Decision | None:
         try:
             return decide(self.state, item.event, now)
         except PoolError as error:
@@ -432,19 +326,19 @@ class Daemon:
             self._refuse(item, PoolError(f"{type(error).__name__} while deciding.", reason=Reason.INTERNAL), now)
         return None
 
-    def _refuse(self, item: _Item, error: PoolError, now: float) -> None:
-        _set_exception(item, error)
+    def _refuse(self, item: Item, error: PoolError, now: float) -> None:
+        item.fail(error)
         if isinstance(item.event, Due):
             # What is due was taken off the clock, and is due still.
             self.state.timers.arm(item.event.kind, item.event.id, now + DUE_AGAIN_S)
 
-    async def _reject(self, item: _Item, now: float) -> None:
+    async def _reject(self, item: Item, now: float) -> None:
         event = item.event
         if isinstance(event, Acquire):
             lease = await self._store.find_request(event.caller, event.request_id)
-            if lease is not None and item.done is not None and not item.done.done():
+            if lease is not None and item.awaited:
                 why = lease.end_reason.sentence if lease.end_reason else ""
-                item.done.set_result(
+                item.answer(
                     Rejected(
                         Reason.REQUEST_ENDED, f"The lease of this request id ended: {why}", "Use a fresh request id."
                     )
@@ -453,13 +347,12 @@ class Daemon:
         log.error("the store refused an event", happened=type(event).__name__)
         self._refuse(item, StoreConflict("The store refused this, and took nothing of it."), now)
 
-    def _finish(self, item: _Item, decision: Decision) -> None:
+    def _finish(self, item: Item, decision: Decision) -> None:
         reply = decision.reply
-        if item.done is not None and not item.done.done():
-            if item.listen and isinstance(reply, Queued):
-                # Made here, before anything else can happen, so that no answer falls between reply and listening.
-                item.listener = self._listeners.join(reply.waiter.id)
-            item.done.set_result(reply)
+        if item.awaited and item.listen and isinstance(reply, Queued):
+            # Made here, before anything else can happen, so that no answer falls between reply and listening.
+            item.listener = self._listeners.join(reply.waiter.id)
+        item.answer(reply)
         for observer in self._observers:
             observer(decision)
         for effect in decision.effects:
@@ -475,32 +368,6 @@ class Daemon:
     def _fail(self, why: str) -> None:
         self.failed, self.ready = why, False
         log.error("the daemon stops", why=why)
-        for item in self._inbox:
-            _set_exception(item, StoreFailed(why))
-        self._inbox.clear()
+        self._inbox.fail(StoreFailed(why))
         self._listeners.wake_all()
         self.stopped.set()
-
-    # --- reconcile -------------------------------------------------------------------------------------------------
-
-    async def _listing(self) -> Listing:
-        started_at, busy = self.clock.now(), self._effects.busy
-        listing = await self._backend.list()
-        if listing.complete:
-            self._pulse.listed_at, self._pulse.foreign = started_at, listing.foreign
-        return replace(listing, started_at=started_at, busy=busy | self._effects.busy)
-
-    async def _reconcile(self) -> None:
-        while True:
-            await asyncio.sleep(self._reconcile_s)
-            try:
-                await self.submit(await self._listing())
-            except PoolError as error:
-                log.warning("reconcile was refused", error=error.detail)
-            except Exception as error:
-                log.warning("the backend cannot be listed, trying again", error=f"{type(error).__name__}: {error}")
-
-
-def _set_exception(item: _Item, error: BaseException) -> None:
-    if item.done is not None and not item.done.done():
-        item.done.set_exception(error)

@@ -177,7 +177,7 @@ class Service:
         await self.daemon.submit(Reconfigure(self._rules(self.config, floors)))
 
     async def _prune(self) -> None:
-        gone = await self.daemon.prune(time.time() - self.config.store.keep_history)
+        gone = await self.daemon.records.prune(time.time() - self.config.store.keep_history)
         if gone:
             log.info(f"deleted {gone} records of history older than the configuration keeps", deleted=gone)
 
@@ -279,7 +279,7 @@ class Service:
             if not await signals.unless_told_to_end(self._become_writer()):
                 return 0
             self._schedule.start()
-            self._schedule.every(KEEP_LEARNED_S, self.daemon.keep_learned, "keep what was learned")
+            self._schedule.every(KEEP_LEARNED_S, self.daemon.records.keep_learned, "keep what was learned")
             if self._flyte is not None and self.config.flyte is not None:
                 ends = EarlyEnds(
                     self._flyte,

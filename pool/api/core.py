@@ -102,8 +102,7 @@ class Api:
         Raises:
             ApiError: unknown_lease, also for another tenant's.
         """
-        state = self.daemon.state
-        lease = state.leases.get(lease_id) or state.ended.get(lease_id) or await self.daemon.find_lease(lease_id)
+        lease = await self.daemon.records.find_lease(lease_id)
         if lease is None or not caller.sees(lease.tenant):
             raise unknown_lease(lease_id)
         return lease
@@ -119,7 +118,7 @@ class Api:
         Raises:
             ApiError: unknown_cluster, also for another tenant's.
         """
-        cluster = self.daemon.state.clusters.get(cluster_id) or await self.daemon.find_cluster(cluster_id)
+        cluster = await self.daemon.records.find_cluster(cluster_id)
         if cluster is None or not caller.sees(cluster.tenant):
             raise ApiError(Reason.UNKNOWN_CLUSTER, f"There is no cluster {cluster_id[:128]!r}.")
         return cluster

@@ -27,7 +27,7 @@ async def list_history(api: Api, ask: Ask) -> HistoryList:
     now, state = daemon.clock.now(), daemon.state
     items: list[HistoryItem] = []
     for _ in range(LOOKED_AT // STEP):
-        found = await daemon.history(since, until, after, STEP)
+        found = await daemon.records.history(since, until, after, STEP)
         for lease in found:
             after = lease.asked_at, lease.id
             if (

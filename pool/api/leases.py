@@ -222,7 +222,7 @@ async def explain(api: Api, ask: Ask) -> Explanation:
         sentences = explain_waiter(state, queued, now)
         return Explanation(lease_id=ask.id, sentences=sentences, waiter=waiter_view(state, queued, now))
     lease = await api.lease(caller, ask.id)
-    cluster = state.clusters.get(lease.cluster) or await daemon.find_cluster(lease.cluster)
+    cluster = await daemon.records.find_cluster(lease.cluster)
     return Explanation(
         lease_id=ask.id,
         sentences=explain_lease(state, lease, cluster, now),

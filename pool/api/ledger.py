@@ -39,7 +39,7 @@ async def get_ledger(api: Api, ask: Ask) -> LedgerList:
     since = until - DAYS if query.since is None else math.floor(query.since / DAY_S)
     since, until = min(since, _LAST_DAY), min(until, _LAST_DAY)
     by = set(query.by.split(",")) if query.by else set()
-    found = await daemon.ledger(since, until, by_day="day" in by)
+    found = await daemon.records.ledger(since, until, by_day="day" in by)
     groups: dict[Group, Line] = {}
     total = Line()
     for account, entered in sorted(found.items()):

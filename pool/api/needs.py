@@ -20,12 +20,32 @@ class Clock(Protocol):
         """Return seconds since the epoch."""
 
 
+class Records(Protocol):
+    """What the store keeps besides. `pool.records.Records` is the real one."""
+
+    async def find_lease(self, lease_id: str) -> Lease | None:
+        """Return a lease from memory or from history."""
+
+    async def find_cluster(self, cluster_id: str) -> Cluster | None:
+        """Return a cluster from memory or from history."""
+
+    async def history(self, since: float, until: float, after: tuple[float, str] | None, limit: int) -> list[Lease]:
+        """Return leases asked for from `since` to before `until`, those after the one named, `limit` at most."""
+
+    async def ledger(self, since_day: int, until_day: int, *, by_day: bool) -> Entries:
+        """Return what was entered in the ledger for some days, all as of day 0 unless `by_day`."""
+
+
 class Daemon(Protocol):
     """The single writer, as the API sees it."""
 
     @property
     def state(self) -> State:
         """For reading."""
+
+    @property
+    def records(self) -> Records:
+        """What is gone, and the ledger."""
 
     @property
     def tokens(self) -> Tokens:
@@ -61,15 +81,3 @@ class Daemon(Protocol):
 
     def explain_waiter(self, waiter: Waiter) -> Queued:
         """Return where a waiter stands now."""
-
-    async def find_lease(self, lease_id: str) -> Lease | None:
-        """Return a lease from memory or from history."""
-
-    async def find_cluster(self, cluster_id: str) -> Cluster | None:
-        """Return a cluster from memory or from history."""
-
-    async def history(self, since: float, until: float, after: tuple[float, str] | None, limit: int) -> list[Lease]:
-        """Return leases asked for from `since` to before `until`, those after the one named, `limit` at most."""
-
-    async def ledger(self, since_day: int, until_day: int, *, by_day: bool) -> Entries:
-        """Return what was entered in the ledger for some days, all as of day 0 unless `by_day`."""

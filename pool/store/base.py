@@ -9,6 +9,9 @@ from typing import Protocol, TypeVar
 
 from pool.core.decisions import Change
 from pool.core.model import Cluster, Lease, Pool, Waiter
+from pool.core.recover import restore
+from pool.core.settings import Rules
+from pool.core.state import State
 from pool.store.books import Entries
 
 _H = TypeVar("_H", Lease, Cluster)
@@ -46,6 +49,22 @@ class Loaded:
     ended: list[Lease] = field(default_factory=list)
     starts: list[tuple[str, float]] = field(default_factory=list)
     learned: dict[str, str] = field(default_factory=dict)
+
+    def state(self, rules: Rules, now: float) -> State:
+        """Return what a daemon knows that opened the store at `now`. See `pool.core.recover.restore`."""
+        return restore(
+            rules,
+            now,
+            generation=self.generation,
+            previous_opened_at=self.previous_opened_at,
+            pools=self.pools,
+            clusters=self.clusters,
+            leases=self.leases,
+            waiters=self.waiters,
+            ended=self.ended,
+            starts=self.starts,
+            learned=self.learned,
+        )
 
 
 class Store(Protocol):

@@ -70,6 +70,10 @@ class Hands:
     def clock(self) -> Hands:
         return self
 
+    @property
+    def records(self) -> Hands:
+        return self
+
     def now(self) -> float:
         return self._now
 
@@ -133,10 +137,11 @@ class Hands:
         return queued(self.state, waiter, self._now)
 
     async def find_lease(self, lease_id: str) -> Lease | None:
-        return self.gone_leases.get(lease_id)
+        state = self.state
+        return state.leases.get(lease_id) or state.ended.get(lease_id) or self.gone_leases.get(lease_id)
 
     async def find_cluster(self, cluster_id: str) -> Cluster | None:
-        return self.gone_clusters.get(cluster_id)
+        return self.state.clusters.get(cluster_id) or self.gone_clusters.get(cluster_id)
 
     async def history(self, since: float, until: float, after: tuple[float, str] | None, limit: int) -> list[Lease]:
         leases = [*self.gone_leases.values(), *self.state.ended.values(), *self.state.leases.values()]

@@ -57,10 +57,10 @@ async def test_a_store_that_cannot_keep_what_was_learned_is_asked_again() -> Non
             raise StoreFailed("full")
 
         store.keep_learned = fails  # type: ignore[method-assign]
-        assert await daemon.keep_learned() == 0
+        assert await daemon.records.keep_learned() == 0
         del store.keep_learned  # type: ignore[method-assign]
-        assert await daemon.keep_learned() > 0
-        assert await daemon.keep_learned() == 0
+        assert await daemon.records.keep_learned() > 0
+        assert await daemon.records.keep_learned() == 0
 
 
 @in_virtual_time

@@ -47,7 +47,6 @@ from pool.core.events import (
 from pool.core.key import Footprint
 from pool.core.model import ClusterState, LeaseState, Mode
 from pool.core.reasons import Reason
-from pool.core.recover import restore
 from pool.core.settings import Ceiling, Rules
 from pool.core.state import State
 from pool.store.base import Loaded
@@ -293,18 +292,7 @@ class PoolMachine(RuleBasedStateMachine):
         """Lose the memory: only what is durable is left, and every effect under way is lost."""
         before = self.state
         loaded: Loaded = run_now(MemoryStore(self.disk).open(self.now))
-        self.state = restore(
-            self.rules,
-            self.now,
-            generation=loaded.generation,
-            previous_opened_at=loaded.previous_opened_at,
-            pools=loaded.pools,
-            clusters=loaded.clusters,
-            leases=loaded.leases,
-            waiters=loaded.waiters,
-            ended=loaded.ended,
-            starts=loaded.starts,
-        )
+        self.state = loaded.state(self.rules, self.now)
         self.pending.clear()
         same_but_for_memory(before, self.state)
         self.watch = Watch(answered=self.watch.answered, tainted=self.watch.tainted)
