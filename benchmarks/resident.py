@@ -18,17 +18,14 @@ files are not synced, and are read from the page cache: in their favour.
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +36,7 @@ from pool.flyte import Resident
 from pool.flyte.connect import connected
 from pool.resident import behind as writing
 from pool.wire.leases import ClusterAccess
+from tests.heads import by_init
 
 STORE_BYTES = 6_000_000_000
 SIZES = {"100mb": 100_000_000, "1gb": 1_000_000_000}
@@ -46,30 +44,6 @@ ROUNDS = {"100mb": 6, "1gb": 2}
 FLYTE_ROUNDS = {"100mb": 3, "1gb": 1}
 FLYTE = ("plain", "resident", "behind")
 COLUMNS = 10
-
-
-@contextmanager
-def cluster(home: Path) -> Iterator[ClusterAccess]:
-    """Run a real Ray cluster in a process of its own."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "benchmark"}
-    code = (
-        "import ray, sys\n"
-        f"ray.init(num_cpus=2, object_store_memory={STORE_BYTES}, include_dashboard=False, _temp_dir={str(home)!r})\n"
-        "print(ray.get_runtime_context().gcs_address, flush=True)\n"
-        "sys.stdin.read()\n"
-    )
-    with (home / "log").open("w") as log:
-        head = subprocess.Popen(
-            [sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-        )
-    try:
-        address = head.stdout.readline().strip() if head.stdout is not None else ""
-        if not address:
-            fail(f"Ray did not start: {(home / 'log').read_text()[-500:]}")
-        yield ClusterAccess(id="benchmark", address=address, client_address="", token="benchmark")
-    finally:
-        head.communicate()
 
 
 def frame_of(size_bytes: int) -> Any:
@@ -171,7 +145,7 @@ def main() -> None:
     detail: dict[str, Any] = {}
     figures: dict[str, float] = {}
     try:
-        with cluster(home) as access:
+        with by_init(home, cpus=2, store_bytes=STORE_BYTES) as access:
             for name, size_bytes in SIZES.items():
                 frame = frame_of(size_bytes)
                 memory, parquet, pickled = [], [], []

@@ -16,6 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pool.wire.leases import ClusterAccess
+from tests.serving import environment
+
 Json = dict[str, Any]
 
 
@@ -34,7 +37,7 @@ def head(name: str) -> Iterator[Callable[[], Json]]:
     """Start a head of two cpus with a token of its own; nothing of it is left afterwards."""
     temp = tempfile.mkdtemp(prefix="wpf-", dir="/tmp")
     token = secrets.token_hex(16)
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WARMPOOL_"))}
+    env = environment()
     options = ("port", "ray-client-server-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
                "runtime-env-agent-port", "node-manager-port", "object-manager-port", "metrics-export-port")  # fmt: skip
     ports = dict(zip(options, _free_ports(len(options)), strict=True))
@@ -69,3 +72,34 @@ def head(name: str) -> Iterator[Callable[[], Json]]:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         shutil.rmtree(temp, ignore_errors=True)
+
+
+@contextmanager
+def by_init(home: Path, cpus: int, store_bytes: int) -> Iterator[ClusterAccess]:
+    """Run a cluster in a process of its own, as `ray.init` starts it, without a dashboard.
+
+    Args:
+        home: Ray's temporary directory, which is there.
+        cpus: of its one node.
+        store_bytes: of its object store.
+    """
+    env = environment() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret", "RAY_TMPDIR": str(home)}
+    code = (
+        "import ray, sys\n"
+        f"ray.init(num_cpus={cpus}, object_store_memory={store_bytes}, include_dashboard=False, "
+        f"_temp_dir={str(home)!r})\n"
+        "print(ray.get_runtime_context().gcs_address, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        if not address:
+            raise RuntimeError(f"The cluster did not start: {(home / 'log').read_text()[-2000:]}")
+        yield ClusterAccess(id="c-1", address=address, client_address="", token="secret")
+    finally:
+        process.communicate()

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,110 +17,14 @@ import pytest
 import ray
 
 from pool import resident
-from pool.client.residency import copies_written
-from pool.flyte.connect import connected
 from pool.flyte.handle import Resident, expect, given, keep
-from pool.inside.owner import NAMESPACE, SHARE_VARIABLE, ResidentOwner
-from pool.resident import durable
+from pool.inside.owner import SHARE_VARIABLE, ResidentOwner
 from pool.resident.owners import Owners
 from pool.resident.remembered import remembered
-from pool.wire.leases import ClusterAccess
-from tests.serving import environment
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.timeout(240),
-    # Older Rays tell on every ray.init what a later one will do.
-    pytest.mark.filterwarnings("ignore:Tip. In future versions of Ray:FutureWarning"),
-    # Ray Data warns of its own defaults.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+from .conftest import MB, STORE_BYTES, Job, kill, owners, ray_data, real_ray
 
-# Ray Data 2.52 looks for a warning that pandas 3 has not.
-ray_data = pytest.mark.skipif(
-    int(pd.__version__.partition(".")[0]) >= 3 and tuple(map(int, ray.__version__.split(".")[:2])) < (2, 60),
-    reason="this Ray's Data knows no pandas 3: pip install 'pandas<3'",
-)
-
-STORE_BYTES = 200_000_000
-MB = 1_000_000
-
-Job = Callable[[], Any]
-
-
-@pytest.fixture(scope="module")
-def access() -> Iterator[ClusterAccess]:
-    """A cluster."""
-    with ExitStack() as stack:
-        home = Path(tempfile.mkdtemp(prefix="wpr-", dir="/tmp"))
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        yield stack.enter_context(cluster(home))
-
-
-@pytest.fixture(scope="module")
-def job(access: ClusterAccess) -> Iterator[Job]:
-    """What connects this process to it as one job."""
-    with pytest.MonkeyPatch.context() as patched:
-        # A thread of Ray Data's would ask a Prometheus that is not there, even after the cluster is gone.
-        patched.setenv("RAY_DATA_USAGE_DISABLED", "1")
-        yield lambda: connected(access, None, local=True)
-
-
-@contextmanager
-def cluster(home: Path) -> Iterator[ClusterAccess]:
-    """Run a cluster in a process of its own, whatever it does at its start."""
-    env = environment() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret", "RAY_TMPDIR": str(home)}
-    code = (
-        "import ray, sys\n"
-        f"ray.init(num_cpus=1, object_store_memory={STORE_BYTES}, include_dashboard=False, _temp_dir={str(home)!r})\n"
-        "print(ray.get_runtime_context().gcs_address, flush=True)\n"
-        "sys.stdin.read()\n"
-    )
-    with (home / "log").open("w") as log:
-        head = subprocess.Popen(
-            [sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-        )
-    try:
-        assert head.stdout is not None
-        address = head.stdout.readline().strip()
-        assert address, (home / "log").read_text()
-        yield ClusterAccess(id="c-1", address=address, token="secret")  # type: ignore[call-arg]
-    finally:
-        head.communicate()
-
-
-def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(job: Job) -> Iterator[None]:
-    yield
-    with job():
-        resident.drop()
-
-
-def owners() -> list[Any]:
-    """Return the actors that own the resident data."""
-    every = ray.util.list_named_actors(all_namespaces=True)
-    return [ray.get_actor(actor["name"], NAMESPACE) for actor in every if actor["namespace"] == NAMESPACE]
-
-
-def kill(owner: Any) -> None:
-    """End an owner, and see that it answers nobody any more: Ray only passes on that it shall."""
-    ray.kill(owner)
-
-    def gone() -> bool:
-        try:
-            ray.get(owner.all.remote())
-        except ray.exceptions.RayActorError:
-            return True
-        return False
-
-    until(gone)
+pytestmark = [*real_ray, pytest.mark.usefixtures("nothing_left")]
 
 
 def in_shared_memory(array: Any) -> bool:
@@ -278,137 +177,6 @@ def test_a_missing_name_is_one_clear_error(job: Job) -> None:
         resident.put("something", 1)
 
 
-def test_a_durable_copy_answers_for_what_is_not_in_memory(job: Job, tmp_path: Path) -> None:
-    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
-    urls = {name: str(tmp_path / "deep" / name) for name in ("frame", "table", "polars", "model")}
-    values = {
-        "frame": frame, "table": pa.table({"a": [1]}), "polars": pl.DataFrame({"a": [1.5]}), "model": {"a": {1, 2}}
-    }  # fmt: skip
-    with job():
-        for name, value in values.items():
-            assert resident.put(name, value, durable=urls[name]).durable == urls[name]
-        assert (tmp_path / "deep" / "frame").read_bytes()[:4] == b"PAR1"
-        assert pd.read_parquet(urls["frame"]).equals(frame)
-        resident.drop()
-        # It names where, as another cluster would have to.
-        got = resident.get("frame", durable=urls["frame"])
-        pd.testing.assert_frame_equal(got, frame)
-        # It is resident again, and known.
-        Path(urls["frame"]).unlink()
-        pd.testing.assert_frame_equal(resident.get("frame"), frame)
-    # No cluster at all.
-    assert resident.get("table", durable=urls["table"]).equals(values["table"])
-    assert resident.get("polars", durable=urls["polars"]).equals(values["polars"])
-    assert resident.get("model", durable=urls["model"]) == values["model"]
-    with job(), pytest.raises(resident.ResidentMissing, match=r"durable copy .*nowhere cannot be read"):
-        resident.get("other", durable=str(tmp_path / "nowhere"))
-    assert not list(tmp_path.rglob("*.part"))
-
-
-def test_a_copy_is_written_behind_while_the_value_stays_whatever_else_comes(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    go, url = threading.Event(), str(tmp_path / "copy")
-    write = durable.write
-
-    def slow(*arguments: Any) -> None:
-        assert go.wait(60)
-        write(*arguments)
-
-    monkeypatch.setattr(durable, "write", slow)
-    with job():
-        with pytest.raises(ValueError, match="name one, as in put"):
-            resident.put("array", np.zeros(3), write_behind=True)
-        entry = resident.put("array", np.zeros(60 * MB, np.uint8), durable=url, write_behind=True, keep_for=3600)
-        assert (entry.writing, entry.durable, Path(url).exists()) == (True, "", False)
-        with pytest.raises(resident.ResidentFull):
-            resident.put("other", np.zeros(60 * MB, np.uint8))
-        go.set()
-        assert len(resident.get("array")) == 60 * MB
-        assert copies_written() is None
-        [entry] = resident.list()
-        assert (entry.writing, entry.durable, entry.pinned, entry.keep_for_s) == (False, url, False, 3600)
-        assert entry.durable_s > 0
-        resident.put("other", np.zeros(60 * MB, np.uint8))
-        # Dropped for room by now, and not lost.
-        assert len(resident.get("array")) == 60 * MB
-
-
-WRITTEN_BEHIND = """
-import os
-import numpy as np
-import pandas as pd
-from flytekit.core.context_manager import FlyteContextManager
-from flytekit.core.type_engine import TypeEngine
-import pool.flyte.handle1
-from pool.client.residency import copies_written
-from pool.flyte.connect import connected
-from pool.flyte.handle import Resident
-from pool.flyte.record import TaskRecord, current
-from pool.wire.leases import ClusterAccess
-
-context, kind = FlyteContextManager.current_context(), Resident[pd.DataFrame]
-expected = TypeEngine.to_literal_type(kind)
-frame = pd.DataFrame({"a": np.arange(1000), "b": ["x", "y"] * 500})
-with connected(ClusterAccess(id="c-1", address=os.environ["ADDRESS"], token="secret"), None, local=True):
-    at_once = TypeEngine.to_literal(context, Resident(frame), kind, expected)
-    record = TaskRecord("t", 0.0)
-    current.set(record)
-    handle = Resident(frame, write_behind=True)
-    current.set(None)
-    later = TypeEngine.to_literal(context, handle, kind, expected)
-    given_on = TypeEngine.to_python_value(context, later, kind)
-    pd.testing.assert_frame_equal(given_on.get(), frame)
-    assert given_on.source == "memory"
-    assert copies_written() is None
-    assert handle.memory_s > 0
-    assert handle.durable_s > 0
-    # The task's record tells both times apart: what it waited for, and what it did not.
-    assert record.handover_s == round(handle.memory_s, 4)
-    assert (record.behind, record.behind_s) == (1, round(handle.durable_s, 4))
-    one, other = (literal.scalar.structured_dataset for literal in (at_once, later))
-    assert one.uri != other.uri
-    assert one.metadata == other.metadata
-    try:
-        TypeEngine.to_literal(
-            context, Resident({1}, write_behind=True), Resident[set], TypeEngine.to_literal_type(Resident[set])
-        )
-    except TypeError as error:
-        assert "write_behind is for frames" in str(error)
-    else:
-        raise AssertionError("a set was written behind")
-# Anywhere else.
-plain = TypeEngine.to_python_value(context, later, pd.DataFrame)
-pd.testing.assert_frame_equal(plain, frame)
-print("as it should be")
-"""
-
-
-def test_flytes_copy_of_a_frame_is_the_same_when_it_is_written_behind(access: ClusterAccess) -> None:
-    # As a task has it: flytekit and Ray in a process where nothing else was before.
-    done = subprocess.run(
-        [sys.executable, "-c", WRITTEN_BEHIND],
-        env=environment() | {"ADDRESS": access.address},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.stdout.strip().endswith("as it should be"), (done.returncode, done.stderr)
-
-
-@ray_data
-def test_the_durable_copy_of_a_dataset_is_a_directory_that_is_whole(job: Job, tmp_path: Path) -> None:
-    url = str(tmp_path / "data")
-    with job():
-        import ray.data
-
-        for n in (10, 20):
-            resident.put("data", ray.data.range(n), durable=url)
-        resident.drop()
-        assert resident.get("data", durable=url).count() == 20
-        assert len(list((tmp_path / "data").glob("part-*"))) == 1
-
-
 def test_the_least_recently_used_go_first_and_pinned_ones_never(job: Job, tmp_path: Path) -> None:
     with job():
         # 100 MB of the store are for resident data.
@@ -450,21 +218,6 @@ def test_what_was_not_used_for_long_enough_goes(job: Job) -> None:
             time.sleep(0.01)
         with pytest.raises(resident.ResidentMissing):
             resident.get("brief")
-
-
-def test_data_whose_owner_died_is_read_from_its_durable_copy(job: Job, tmp_path: Path) -> None:
-    url = str(tmp_path / "copy")
-    with job():
-        resident.put("array", np.arange(10), durable=url)
-        resident.put("other", np.arange(10))
-        for owner in owners():
-            kill(owner)
-        with pytest.raises(resident.ResidentMissing, match=r"'other' (was lost|is not on this cluster)"):
-            resident.get("other")
-        assert resident.get("array", durable=url)[9] == 9
-        # Another owner has it now.
-        resident.put("next", 1)
-        assert resident.get("next") == 1
 
 
 def test_a_flyte_value_comes_from_memory_where_it_is_and_elsewhere_from_flytes_copy(job: Job) -> None:
