@@ -48,8 +48,8 @@ format: setup  ## put the code into its format
 soak: setup  ## more seeds of the whole-system simulation: make soak SEEDS=20000 FROM=0
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --from $(FROM)
 
-soak-ray: setup  ## many leases on one real cluster: make soak-ray LEASES=1000
-	@$(BIN)/python -m tests.e2e.soak --leases $(LEASES)
+soak-ray: setup  ## many leases on one real cluster: make soak-ray LEASES=1000, broken off and gone on with by KEEP=file
+	@$(BIN)/python -m tests.e2e.soak --leases $(LEASES) $(if $(KEEP),--keep $(KEEP))
 
 test-ray: setup  ## the tests on real Ray, with another version of it: make test-ray RAY=2.52.1
 	@[ -x .venv-ray-$(RAY)/bin/python ] || $(UV) venv --quiet --python $(BIN)/python .venv-ray-$(RAY)
