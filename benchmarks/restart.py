@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -106,19 +105,19 @@ def measure_restart() -> list[float]:
         return times
 
 
-def measure_rest() -> dict[str, Any]:
-    """Return processor share and memory of a daemon with 1,000 idle clusters."""
+def at_rest(clusters: int, leases_each: int, rest_s: float) -> dict[str, float]:
+    """Return processor share and memory of a daemon with so many clusters, over `rest_s` seconds."""
     with tempfile.TemporaryDirectory(prefix="warmpool-bench-") as name:
         directory = Path(name)
-        asyncio.run(fill(directory, 1_000, 0))
+        asyncio.run(fill(directory, clusters, leases_each))
         with serving(directory) as (process, _):
             time.sleep(5.0)
             before, began = process.cpu_times(), time.perf_counter()
-            time.sleep(REST_S)
+            time.sleep(rest_s)
             after, seconds = process.cpu_times(), time.perf_counter() - began
             used_s = after.user + after.system - before.user - before.system
             return {
-                "idle_cpu_percent": round(100 * used_s / seconds, 3),
+                "idle_cpu_percent": abs(round(100 * used_s / seconds, 3)),
                 "rss_mb": round(process.memory_info().rss / 1e6, 1),
             }
 
@@ -127,7 +126,7 @@ def main() -> None:
     """Measure both."""
     times = measure_restart()
     print(f"ready after {times} s", flush=True)
-    rest = measure_rest()
+    rest = at_rest(1_000, 0, REST_S)
     print(f"at rest: {rest}", flush=True)
     finish(
         "restart",

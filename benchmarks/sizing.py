@@ -10,12 +10,11 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import generate_latest
 
 from benchmarks.report import finish
-from benchmarks.restart import fill, records, serving
+from benchmarks.restart import at_rest, records
 from benchmarks.servers import rules
 from pool.core.decisions import Change
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState
@@ -30,26 +29,6 @@ SIZES = ((100, 0), (1_000, 0), (10_000, 0), (10_000, 5))
 
 LEASES_EACH = 10
 """Of a stopped cluster, for the store."""
-
-
-def at_rest(clusters: int, leases_each: int) -> dict[str, Any]:
-    """Return processor share and memory of a daemon with so many clusters."""
-    with tempfile.TemporaryDirectory(prefix="warmpool-bench-") as name:
-        directory = Path(name)
-        asyncio.run(fill(directory, clusters, leases_each))
-        with serving(directory) as (process, _):
-            time.sleep(5.0)
-            before, began = process.cpu_times(), time.perf_counter()
-            time.sleep(REST_S)
-            after, seconds = process.cpu_times(), time.perf_counter() - began
-            used_s = after.user + after.system - before.user - before.system
-            return {
-                "clusters": clusters,
-                "leases": clusters * leases_each,
-                "cpu_percent": abs(round(100 * used_s / seconds, 2)),
-                "rss_mb": round(process.memory_info().rss / 1e6, 1),
-                "scrape_ms": scrape_ms(clusters, leases_each),
-            }
 
 
 def scrape_ms(clusters: int, leases_each: int) -> float:
@@ -100,9 +79,12 @@ def bytes_per_lease() -> float:
 
 def main() -> None:
     """Measure both."""
-    rest = [at_rest(*size) for size in SIZES]
-    for row in rest:
-        print(row, flush=True)
+    rest = []
+    for clusters, leases_each in SIZES:
+        found = at_rest(clusters, leases_each, REST_S)
+        size = {"clusters": clusters, "leases": clusters * leases_each}
+        rest.append(size | found | {"scrape_ms": scrape_ms(clusters, leases_each)})
+        print(rest[-1], flush=True)
     thousand = next(row for row in rest if row["clusters"] == 1_000)
     figures = {
         "rss_mb_1000": thousand["rss_mb"],

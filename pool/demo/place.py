@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+
+from pool.backends.local.processes import pauses
 
 MARK = "WARMPOOL_DEMO"
 
@@ -111,10 +112,10 @@ class Place:
         for process in self.living():
             with contextlib.suppress(psutil.Error):
                 process.terminate()
-        for _ in _pauses(grace_s):
+        for _ in pauses(grace_s):
             if not self.living():
                 return
-        for _ in _pauses(10.0):
+        for _ in pauses(10.0):
             left = self.living()
             if not left:
                 return
@@ -125,7 +126,7 @@ class Place:
 
     def remove(self) -> None:
         """Delete the directory."""
-        for _ in _pauses(2.0):
+        for _ in pauses(2.0):
             # Again, if something that just ended was still writing.
             shutil.rmtree(self.root, ignore_errors=True)
             if not self.root.exists():
@@ -162,15 +163,6 @@ def temp_root(longest: int) -> Path:
     """
     given = Path(tempfile.gettempdir())
     return given if len(os.fsencode(given)) <= longest else Path("/tmp")  # noqa: S108 - names in it are random
-
-
-def _pauses(bound_s: float) -> Iterator[None]:
-    until = time.monotonic() + bound_s
-    while True:
-        yield
-        if time.monotonic() >= until:
-            return
-        time.sleep(0.05)
 
 
 PYTHON = sys.executable

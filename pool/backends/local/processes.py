@@ -157,12 +157,12 @@ def end(store_id: str, cluster_id: str, roots: Iterable[Process], grace_s: float
     waiting = [root for root in roots if root.alive()]
     for root in waiting:
         root.send(signal.SIGTERM)
-    for _ in _pauses(grace_s):
+    for _ in pauses(grace_s):
         waiting = [root for root in waiting if root.alive()]
         if not waiting:
             break
     known = dict.fromkeys(sessions, cluster_id)
-    for _ in _pauses(grace_s + 5.0):
+    for _ in pauses(grace_s + 5.0):
         left = owned(store_id, known).get(cluster_id)
         if not left:
             return True
@@ -173,7 +173,8 @@ def end(store_id: str, cluster_id: str, roots: Iterable[Process], grace_s: float
     return False
 
 
-def _pauses(bound_s: float) -> Iterator[None]:
+def pauses(bound_s: float) -> Iterator[None]:
+    """Yield at once, and then again and again until `bound_s` seconds are over. Blocks."""
     until = time.monotonic() + bound_s
     while True:
         yield
