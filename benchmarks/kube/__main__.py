@@ -15,15 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kube import chain, connector, drivers, scale, service, writes
+from benchmarks.kube import chain, connector, drivers, reset, scale, service, writes
 from benchmarks.report import RESULTS, commit, fail, finish
 from pool.kube.api import CORE, Api
 from tests.kube.release import DAEMON, WITHOUT, Release
 
-PARTS = ("writes", "chain", "connector", "drivers", "service", "scale")
+PARTS = ("writes", "reset", "chain", "connector", "drivers", "service", "scale")
 FIGURES = (
     *("chain_speedup", "chain_speedup_pods", "service_over_loopback", "writes_per_warm_grant", "writes_per_cycle"),
     *("cold_start_s", "provisioned_s", "restart_s", "rss_mb", "idle_cpu_percent", "p50_s", "ray_job_p50_s"),
+    *("reset_p50_s", "reset_with_worker_p50_s"),
 )
 
 
@@ -59,6 +60,8 @@ async def _part(part: str, api: Api, root: Path) -> dict[str, Any]:
             await release.clear()
     await api.create(f"{CORE}/namespaces", {"metadata": {"name": name}})
     try:
+        if part == "reset":
+            return await reset.measure(api, name)
         kubeconfig = os.environ["KUBECONFIG"]
         return await (writes if part == "writes" else scale).measure(api, name, root, kubeconfig)
     finally:
