@@ -141,12 +141,15 @@ def test_a_task_of_the_same_code_finds_a_worker_that_was_started_for_it(
 
 
 def waiting() -> set[int]:
-    """Return the process ids of the local clusters' workers that are idle in a directory that Ray unpacked."""
+    """Return the process ids of the local clusters' workers that are idle and have the code of that test."""
     found = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.cmdline()[:1] == ["ray::IDLE"] and UNPACKED.search(process.cwd()):
-                found.add(process.pid)
+                code = Path(process.cwd(), "chain.py")
+                # Those of other tests' tasks may wait on the same cluster.
+                if code.exists() and "getpid" in code.read_text():
+                    found.add(process.pid)
     return found
 
 
