@@ -79,7 +79,9 @@ async def test_flyte_1s_recorded_task_runs_on_a_leased_raycluster_and_the_next_a
         assert attempt["about"]["how"] == "warm_interpreter", attempt
         made = literals_pb2.LiteralMap.FromString(base64.b64decode(attempt["outputs"])).literals
         assert {name: one.scalar.primitive.integer for name, one in made.items()} == {"o0": 46}
-    assert (first["about"]["outcome"], second["about"]["outcome"]) == ("cold", "hit")
+    assert first["about"]["outcome"] == "cold"
+    # It is asked for while the cluster is still being looked at after the first.
+    assert second["about"]["outcome"] in ("hit", "waited")
     assert second["about"]["cluster"] == first["about"]["cluster"]
     assert second["about"]["runner"] == first["about"]["runner"]
     assert len(await release.clusters()) == 1
