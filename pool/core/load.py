@@ -26,7 +26,7 @@ _REBASE = 2.0**40
 """When the weight of now is so large, weights are made small again."""
 
 _WEIGHTED = (
-    "_asks", "_before", "_burst_asks", "_burst_groups", "_bursts", "_busy", "_exposed",
+    "_before", "_burst_asks", "_burst_groups", "_bursts", "_busy", "_exposed",
     "_squares", "_sum",
 )  # fmt: skip
 
@@ -41,7 +41,7 @@ class Load:
     """
 
     __slots__ = (
-        "_asks", "_at", "_before", "_burst_asks", "_burst_at", "_burst_groups", "_bursts", "_busy", "_deep",
+        "_at", "_before", "_burst_asks", "_burst_at", "_burst_groups", "_bursts", "_busy", "_deep",
         "_exceeds", "_exposed", "_habits", "_half_life_s", "_in_use", "_lows", "_nth", "_rhythm",
         "_squares", "_sum", "_together", "_unforeseen", "_usual_by", "_usually", "_weight",
     )  # fmt: skip
@@ -51,7 +51,6 @@ class Load:
         self._at = now
         self._weight = 1.0
         self._before = LEAST_SEEN_S
-        self._asks = 0.0
         # Integrals over time, weighted: of 1, of how many are in use, and of its square.
         self._exposed = self._sum = self._squares = 0.0
         self._in_use = 0
@@ -83,7 +82,6 @@ class Load:
             foreseen: a cluster was wanted for this very ask, so that it took none of those that stand for others.
         """
         weight = self._pass(now)
-        self._asks += weight
         self._in_use += 1
         if foreseen:
             return
@@ -103,11 +101,6 @@ class Load:
         self._in_use = max(0, self._in_use - 1)
         if not foreseen and self._unforeseen:
             self._change_unforeseen(-1, now)
-
-    def rate_per_s(self, now: float) -> float:
-        """Return how often a cluster is asked for."""
-        self._pass(now)
-        return self._asks / self._seen()
 
     def in_use(self, now: float) -> float:
         """Return how many clusters are in use on average, with what waits for one."""

@@ -202,7 +202,7 @@ def test_what_is_ready_for_a_workflow_takes_nothing_of_what_stands_for_others() 
     assert first is not None
     assert second is not None
     assert first.exceeds(core.now, START_S)[0] > second.exceeds(core.now, START_S)[0]
-    assert second.rate_per_s(core.now) > first.rate_per_s(core.now)
+    assert second.in_use(core.now) > first.in_use(core.now)
 
 
 @pytest.mark.parametrize("ceiling", ["pool", "daemon"])

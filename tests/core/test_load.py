@@ -36,10 +36,9 @@ def seen(leases: Sequence[tuple[int, int]], lead_s: float = 60.0) -> Load:
 
 
 @given(LEASES)
-def test_rate_number_in_use_and_peakedness_are_those_of_the_leases(leases: list[tuple[int, int]]) -> None:
+def test_number_in_use_and_peakedness_are_those_of_the_leases(leases: list[tuple[int, int]]) -> None:
     end = max(at + took for at, took in leases)
     load = seen(leases)
-    assert math.isclose(load.rate_per_s(float(end)), len(leases) / (end + LEAST_SEEN_S), rel_tol=1e-6)
     leased_s = sum(took for _, took in leases)
     assert math.isclose(load.in_use(float(end)), leased_s / (end + LEAST_SEEN_S), rel_tol=1e-6)
     in_use = [sum(at <= second < at + took for at, took in leases) for second in range(end)]
@@ -73,11 +72,12 @@ def test_it_is_never_more_likely_that_more_are_needed(leases: list[tuple[int, in
     assert all(0.0 <= more <= less <= 1.0 for less, more in pairwise(exceeds))
 
 
-def test_an_ask_of_a_half_life_ago_counts_half() -> None:
+def test_use_of_a_half_life_ago_counts_half() -> None:
     load = Load(3_600.0, 0.0)
     load.asked(36_000.0, 60.0)
-    before = load.rate_per_s(36_000.0)
-    later = load.rate_per_s(39_600.0)
+    load.ended(36_010.0)
+    before = load.in_use(36_010.0)
+    later = load.in_use(39_610.0)
     assert later / before == pytest.approx(0.5, rel=1e-3)
 
 
@@ -87,8 +87,8 @@ def test_weights_made_small_again_say_the_same() -> None:
         for load in (short, often):
             load.asked(float(second), 60.0)
             load.ended(second + 0.5)
-        often.rate_per_s(second + 0.7)
-    assert short.rate_per_s(1_000.0) == pytest.approx(often.rate_per_s(1_000.0))
+        often.in_use(second + 0.7)
+    assert short.in_use(1_000.0) == pytest.approx(often.in_use(1_000.0))
     assert short.peakedness(1_000.0) == pytest.approx(0.5, rel=0.05)
 
 
