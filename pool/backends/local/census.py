@@ -132,7 +132,8 @@ def sort(entries: dict[int, Entry], running: Running) -> Census:
 
 
 def _title(pid: int) -> str:
-    return command(pid)[0] if command(pid) else ""
+    # Asked for once: the process may end between two readings.
+    return next(iter(command(pid)), "")
 
 
 def _below(pid: int, children: dict[int, list[Entry]]) -> set[int]:
