@@ -18,6 +18,7 @@ from pool.connector.jobs import ENDED, Jobs, JobsError
 from pool.connector.package import packed
 from pool.connector.plan import Plan
 from pool.inside import runner
+from pool.inside.asking import NotReached, asked
 from pool.inside.programs import runner_command
 from pool.wire.leases import ClusterAccess
 
@@ -41,10 +42,6 @@ class NotWarm(Exception):
     def __init__(self, reason: str, why: str) -> None:
         super().__init__(why)
         self.reason = reason
-
-
-class NotReached(OSError):
-    """There was no connection: nothing was asked."""
 
 
 class Lost(Exception):
@@ -204,20 +201,5 @@ class Warm:
         Raises:
             OSError: if there is none.
         """
-        writer = None
-        try:
-            async with asyncio.timeout(within_s):
-                try:
-                    reader, writer = await asyncio.open_connection(self._host, self._port, limit=runner.LINE_BYTES)
-                except OSError as error:
-                    raise NotReached(str(error)) from None
-                message = {"token": self._token, "do": verb, "id": task, **fields}
-                writer.write(json.dumps(message).encode() + b"\n")
-                await writer.drain()
-                answer: dict[str, Any] = json.loads(await reader.readline())
-                return answer
-        except (TimeoutError, ValueError) as error:
-            raise OSError(f"no answer: {error}") from None
-        finally:
-            if writer is not None:
-                writer.close()
+        message = {"token": self._token, "do": verb, "id": task, **fields}
+        return await asked(self._host, self._port, message, within_s=within_s, reach_s=CALL_S)

@@ -1,4 +1,4 @@
-"""Where a job of ours is: sent into clusters with the programs that ask."""
+"""Where a job of ours is, and the token of its cluster: sent into clusters with the programs that ask."""
 
 from __future__ import annotations
 
@@ -22,6 +22,24 @@ def of_the_raylet() -> tuple[str, str]:
         except OSError:
             break
     return str(Path.home()), ""
+
+
+def host() -> str:
+    """Return the address of this node, where a program of ours listens.
+
+    Ray tells its jobs an address of the machine even where the node has only that of the loopback.
+    """
+    _, found = of_the_raylet()
+    return found or os.environ["RAY_ADDRESS"].rpartition(":")[0].strip("[]")
+
+
+def token() -> str:
+    """Return the cluster's token, from where Ray takes it."""
+    value = os.environ.get("RAY_AUTH_TOKEN", "")
+    if value:
+        return value
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path.home() / ".ray/auth_token")
+    return Path(path).read_text(encoding="utf-8").strip()
 
 
 def logs() -> Path:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pool.inside import child, place, runner, tables
+from pool.inside import child, files, place, processes, runner, sweep, sweeper, tables
 from pool.inside.sending import command_of
 
 
 def runner_command() -> str:
     """Return the command line of a warm interpreter."""
     return command_of(place, tables, child, runner)
+
+
+def sweeper_command(given: str = "") -> str:
+    """Return the command line of a sweep; without its argument, how that of every one begins."""
+    return command_of(processes, files, tables, place, sweep, sweeper, given=given)

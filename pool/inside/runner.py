@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from pool.inside.child import base_environment, become, why_not
-from pool.inside.place import logs, of_the_raylet
+from pool.inside.place import host, logs, of_the_raylet, token
 
 GIVEN = "warmpool.json"
 MARK = "warmpool-runner "
@@ -278,15 +278,6 @@ def preloaded(names: list[str]) -> list[str]:
     return found
 
 
-def token() -> str:
-    """Return the cluster's token, from where Ray takes it."""
-    value = os.environ.get("RAY_AUTH_TOKEN", "")
-    if value:
-        return value
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path.home() / ".ray/auth_token")
-    return Path(path).read_text(encoding="utf-8").strip()
-
-
 def main() -> None:
     """Preload, say where it listens, and serve."""
     file = Path.cwd() / GIVEN
@@ -294,11 +285,10 @@ def main() -> None:
     file.unlink()
     os.environ.update(given["environment"])
     loaded = preloaded(given["preload"])
-    directory, host = of_the_raylet()
-    # Ray tells its jobs an address of the machine even where the node has only that of the loopback.
-    host = host or os.environ["RAY_ADDRESS"].rpartition(":")[0].strip("[]")
-    runner = Runner(token(), logs(), directory, host)
-    print(MARK + json.dumps({"host": host, "port": runner.port, "loaded": loaded}), flush=True)
+    directory, _ = of_the_raylet()
+    where = host()
+    runner = Runner(token(), logs(), directory, where)
+    print(MARK + json.dumps({"host": where, "port": runner.port, "loaded": loaded}), flush=True)
     runner.serve()
 
 

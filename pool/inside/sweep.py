@@ -1,31 +1,14 @@
 """Remove what a holder left, from inside the cluster: actors, placement groups, processes, files; tell what stays.
 
-Sent to the cluster as the entrypoint of one submitted job, so that Ray's own messages always have the cluster's
-version. It is the text of this file and of those that it imports of ours, run by ``python -c``: they may import the
-standard library and, inside functions, Ray.
-
-Argument: a JSON object.
-
-    ``processes``  whether every process in the pid namespace of each node belongs to the cluster (true in pods): those
-                   that are not Ray's own are ended, and the files removed that they wrote where they ran
-    ``prestart``   whether the nodes shall start as many idle workers as they have cpus, for the next holder
-    ``bound_s``    how long to wait for what goes by itself, seconds
-    ``runners``    ids of the jobs of warm interpreters, which stay, though nothing that they started
-    ``spare``      namespace and beginning of the name of the actors that stay, and their objects; null for none
-    ``began``      null, or what alone is removed: actors and placement groups of drivers that began between
-                   ``since_ms`` and ``until_ms``, or in one of the ``submissions`` (job ids)
-
-Prints, as its last line, `MARK` and a JSON object: ``removed`` and ``left``, each a list of sentences, and ``wear``, as
-far as it was looked at: what `pool.core.model.Wear` has, by name.
+Its text is sent into clusters with that of `pool.inside.sweeper`, so that Ray's own messages always have the cluster's
+version: it imports the standard library and, inside functions, Ray.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -35,14 +18,30 @@ from pool.inside.files import sweep_node_files
 from pool.inside.processes import WORKERS, for_code, grown, leftovers, processes, programs, rays
 from pool.inside.tables import Tables
 
-MARK = "warmpool-swept "
 PAUSE_S = 0.1
 GRACE_S = 1.5
 """For so long things go by themselves: workers of what was removed, what watched over a job that ended."""
 
 
-def main(given: dict[str, Any]) -> dict[str, Any]:
-    """Sweep the whole cluster, and return what was removed, what is left, and how much the cluster has grown."""
+def sweep_cluster(given: dict[str, Any]) -> dict[str, Any]:
+    """Sweep the whole cluster.
+
+    Args:
+        given:
+            ``processes``  whether every process in the pid namespace of each node belongs to the cluster (true in
+                           pods): those that are not Ray's own are ended, and the files removed that they wrote where
+                           they ran
+            ``prestart``   whether the nodes shall start as many idle workers as they have cpus, for the next holder
+            ``bound_s``    how long to wait for what goes by itself, seconds
+            ``runners``    ids of the jobs of warm interpreters, which stay, though nothing that they started
+            ``spare``      namespace and beginning of the name of the actors that stay, and their objects; null for none
+            ``began``      null, or what alone is removed: actors and placement groups of drivers that began between
+                           ``since_ms`` and ``until_ms``, or in one of the ``submissions`` (job ids)
+
+    Returns:
+        ``removed`` and ``left``, each a list of sentences, and ``wear``, as far as it was looked at: what
+        `pool.core.model.Wear` has, by name.
+    """
     bound_s, spare, tables = given["bound_s"], given["spare"], Tables()
     spared = tables.owners(spare) if spare else []
     runners = tables.supervisors(given["runners"]) if given["runners"] else []
@@ -160,7 +159,3 @@ def end_idle_for_code() -> None:
         if waits and process.parent in raylets and for_code(pid):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    print(MARK + json.dumps(main(json.loads(sys.argv[1]))), flush=True)

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from pool.backends.rayapi.inside import PREFIX
-from pool.inside import sweep
+from pool.inside import sweeper
 
 SWEPT = {
     "removed": ["what was left"],
@@ -106,7 +106,7 @@ class FakeCluster:
                     job["status"] = "STOPPED"
             return web.json_response({"stopped": True})
         if path.startswith(f"/api/jobs/{PREFIX}"):
-            ended = {"status": "SUCCEEDED", "logs": sweep.MARK + json.dumps(SWEPT)}
+            ended = {"status": "SUCCEEDED", "logs": sweeper.MARK + json.dumps(SWEPT)}
             return web.json_response(ended)
         tables = {"nodes": self.nodes, "actors": self.actors, "placement_groups": self.groups, "workers": []}
         rows = {"result": tables[path.rpartition("/")[2]], "partial_failure_warning": ""}

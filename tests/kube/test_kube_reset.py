@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import pytest
 
 from pool.backends.base import Clean
 from pool.backends.kuberay.backend import KuberayBackend
+from pool.backends.rayapi.dashboard import Dashboard
+from pool.backends.rayapi.inside import is_sweeper
 from pool.core.events import Started
 from tests.kube.kit import cluster_of, small, submit
 
@@ -22,6 +25,12 @@ ON_WORKER = (
 )
 # Nobody's child: it forks twice, as a daemon does.
 DAEMON = "subprocess.Popen(['setsid', '-f', 'sleep', '1002'])"
+# What sweeps the cluster, by its text (which a driver that looks for it must not have in its own).
+KILL_SWEEPER = (
+    "import glob, os;"
+    "named = [(p.split('/')[2], open(p, 'rb').read()) for p in glob.glob('/proc/[0-9]*/cmdline')];"
+    "[os.kill(int(pid), 9) for pid, text in named if b'b85' + b'decode' in text]"
+)
 
 
 class Held:
@@ -36,6 +45,12 @@ class Held:
         code = f'python -c "import ray, subprocess, time; ray.init(); {body}"'
         assert await submit(self.started.dashboard_url, token, code) == "SUCCEEDED"
 
+    async def sweepers(self) -> list[str]:
+        token = f"token-of-{self.cluster.id}-{'x' * 20}"
+        async with aiohttp.ClientSession() as http:
+            jobs = await Dashboard(http, self.started.dashboard_url, token).get("/api/jobs/")
+        return [job["submission_id"] for job in jobs if is_sweeper(job)]
+
     async def reset(self) -> Clean:
         return await self.backend.reset(self.cluster, KEY)
 
@@ -47,6 +62,9 @@ async def test_what_a_holder_left_in_the_pods_is_removed_and_named(backend: Kube
     assert found.wear is not None
     assert found.wear.head_memory_bytes > 10_000_000
     assert 3 < found.wear.open_files < 10_000
+    # The job of the first reset stays for the others.
+    sweeper = await held.sweepers()
+    assert len(sweeper) == 1
 
     # A detached actor with an object, and one without a name whose subprocess is on its own; a placement group; what
     # two forks hide, on the head by the driver and in the worker's pod by a task; files on either node.
@@ -80,6 +98,8 @@ async def test_what_a_holder_left_in_the_pods_is_removed_and_named(backend: Kube
     assert found.wear is not None
     assert found.wear.store_left_bytes == 0
 
+    assert await held.sweepers() == sweeper
+
     # Ray's own are spared: the next holder finds all of it in order.
     look = "lambda: subprocess.run('cat /proc/[0-9]*/cmdline', shell=True, capture_output=True).stdout"
     await held.drive(
@@ -87,4 +107,10 @@ async def test_what_a_holder_left_in_the_pods_is_removed_and_named(backend: Kube
         f"assert b'sleep' not in run({look}).replace(b'cat', b'')"
     )
     assert (await held.reset()).clean
+
+    # A holder who ends all that he finds costs the next reset the start of a job.
+    await held.drive(KILL_SWEEPER)
+    assert (await held.reset()).clean
+    assert len(await held.sweepers()) == 1
+    assert await held.sweepers() != sweeper
     await backend.stop(held.cluster.id)

@@ -18,8 +18,9 @@ from pool.backends.kuberay.ready import Starting, refused
 from pool.backends.kuberay.resize import Resizing
 from pool.backends.kuberay.view import View
 from pool.backends.rayapi.dashboard import Dashboard
-from pool.backends.rayapi.inside import Swept, swept
+from pool.backends.rayapi.inside import Swept
 from pool.backends.rayapi.reset import Reset, listed
+from pool.backends.rayapi.sweepers import Sweepers
 from pool.core.decisions import Span
 from pool.core.errors import InvalidKey, PoolError, StartFailed
 from pool.core.events import Listing, Seen, Shrunk, Started
@@ -43,6 +44,7 @@ class KuberayBackend:
 
     def __init__(self, options: KuberayOptions | None = None) -> None:
         self.options = options or KuberayOptions()
+        self._sweepers = Sweepers()
 
     async def open(
         self,
@@ -173,6 +175,7 @@ class KuberayBackend:
             PoolError: if Kubernetes cannot be asked, or does not end the pods in time.
         """
         self.view.unfollow(cluster_id)
+        self._sweepers.forget(cluster_id)
         try:
             found = await self._ours(cluster_id)
             for item in found:
@@ -195,12 +198,15 @@ class KuberayBackend:
             return Clean(False, "the cluster that was leased does not run any more")
         head = self.view.head(cluster.id)
         url = f"http://{head['status']['podIP']}:8265" if head is not None else cluster.dashboard_url
-        dashboard = Dashboard(self._http, url, self._token_for(cluster.id))
+        token = self._token_for(cluster.id)
+        dashboard = Dashboard(self._http, url, token)
 
         async def sweep(spare_resident: bool) -> Swept:
             # Only from inside can the processes in its pods be seen.
             prestart = self.options.prestart_workers
-            return await swept(dashboard, processes=True, prestart=prestart, spare_resident=spare_resident)
+            return await self._sweepers.swept(
+                dashboard, cluster.id, token, prestart=prestart, spare_resident=spare_resident
+            )
 
         found = await Reset(dashboard, "", self.options.settle_s, sweep, full=full).run()
         if found.clean and not self._runs(cluster):

@@ -1,19 +1,18 @@
-"""Runs `pool.inside.sweep` in a cluster, as one submitted job."""
+"""Has `pool.inside.sweeper` sweep a cluster: as one submitted job, which stays for later sweeps where it is told to."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.core.model import Wear
-from pool.inside import files, owner, processes, runner, sweep, tables
-from pool.inside.programs import runner_command
-from pool.inside.sending import command_of
+from pool.inside import owner, runner, sweeper
+from pool.inside.programs import runner_command, sweeper_command
 
 BOUND_S = 5.0
 """How long the sweep waits for what goes by itself."""
@@ -57,57 +56,112 @@ async def swept(
     Raises:
         DashboardError: if it could not be run, or did not end well.
     """
-    spare = [owner.NAMESPACE, owner.PREFIX] if spare_resident else None
-    given = {
+    jobs = await jobs_after_earlier(dashboard)
+    return await swept_by_job(
+        dashboard,
+        sweep_of(jobs, processes=processes, prestart=prestart, spare_resident=spare_resident, began=began),
+    )
+
+
+def sweep_of(
+    jobs: Sequence[Mapping[str, Any]],
+    *,
+    processes: bool,
+    prestart: bool,
+    spare_resident: bool,
+    began: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what a sweep is given, with the warm interpreters among the rows of ``/api/jobs/``."""
+    return {
         "processes": processes,
         "prestart": prestart,
         "bound_s": BOUND_S,
-        "spare": spare,
-        "runners": await _forget_earlier(dashboard),
+        "spare": [owner.NAMESPACE, owner.PREFIX] if spare_resident else None,
+        "runners": [str(job["submission_id"]) for job in jobs if is_runner(job)],
         "began": began,
     }
+
+
+async def swept_by_job(dashboard: Dashboard, given: dict[str, Any]) -> Swept:
+    """Have the cluster swept by a job that ends with it.
+
+    Raises:
+        DashboardError: if it could not be run, or did not end well.
+    """
     job = f"{PREFIX}{uuid.uuid4().hex[:12]}"
     await dashboard.submit(job, entrypoint(given))
     try:
         async with asyncio.timeout(JOB_BOUND_S):
-            status = await _ended(dashboard, job)
+            status = await ended(dashboard, job)
     except TimeoutError:
         await dashboard.stop_job(job)
         raise DashboardError(f"the sweep inside the cluster did not end within {JOB_BOUND_S:.0f} s") from None
-    said = str((await dashboard.get(f"/api/jobs/{job}/logs"))["logs"])
-    result = next((line for line in reversed(said.splitlines()) if line.startswith(sweep.MARK)), None)
+    said = await said_by(dashboard, job)
+    result = told_in(said)
     if status["status"] != "SUCCEEDED" or result is None:
-        tail = (said.strip() or str(status.get("message") or "it said nothing"))[-300:]
-        raise DashboardError(f"the sweep inside the cluster failed: {tail}")
-    return Swept.told(json.loads(result.removeprefix(sweep.MARK)))
+        raise DashboardError(failed(said, status))
+    return Swept.told(result)
 
 
-def entrypoint(given: dict[str, Any]) -> str:
+def entrypoint(given: dict[str, Any], *, stays: bool = False) -> str:
     """Return the command line of the job."""
-    return command_of(processes, files, tables, sweep, given=json.dumps(given))
+    return sweeper_command(json.dumps({"first": given, "stays": stays}))
 
 
 def is_runner(job: Mapping[str, Any]) -> bool:
     """Tell whether a row of ``/api/jobs/`` is a warm interpreter that runs, and nothing that only calls itself so."""
-    return (
-        str(job.get("submission_id")).startswith(runner.PREFIX)
-        and job["status"] not in ENDED
-        and job.get("entrypoint") == runner_command()
-    )
+    return _runs_as(job, runner.PREFIX) and job.get("entrypoint") == runner_command()
 
 
-async def _forget_earlier(dashboard: Dashboard) -> list[str]:
-    """Have Ray forget earlier sweeps: it never does by itself. Return the ids of warm interpreters.
+def is_sweeper(job: Mapping[str, Any]) -> bool:
+    """Tell whether a row of ``/api/jobs/`` is a sweeper that stays, and nothing that only calls itself so."""
+    return _runs_as(job, sweeper.STAYS) and str(job.get("entrypoint")).startswith(sweeper_command())
+
+
+def _runs_as(job: Mapping[str, Any], prefix: str) -> bool:
+    return str(job.get("submission_id")).startswith(prefix) and job["status"] not in ENDED
+
+
+async def jobs_after_earlier(dashboard: Dashboard) -> list[dict[str, Any]]:
+    """Return the rows of ``/api/jobs/``, and have Ray forget earlier sweeps among them: it never does by itself.
 
     Not at a sweep's own end: for a second Ray still watches over the job, and would record it anew, as failed.
     """
-    jobs = await dashboard.get("/api/jobs/")
-    ours = [job["submission_id"] for job in jobs if str(job["submission_id"]).startswith(PREFIX)]
+    jobs: list[dict[str, Any]] = await dashboard.get("/api/jobs/")
+    over = [job for job in jobs if job["status"] in ENDED]
+    ours = [id_ for job in over if (id_ := str(job["submission_id"])).startswith((PREFIX, sweeper.STAYS))]
     await asyncio.gather(*(dashboard.delete_job(job) for job in ours), return_exceptions=True)
-    return [str(job["submission_id"]) for job in jobs if is_runner(job)]
+    return jobs
 
 
-async def _ended(dashboard: Dashboard, job: str) -> dict[str, Any]:
+async def said_by(dashboard: Dashboard, job: str) -> str:
+    """Return what a job has written.
+
+    Raises:
+        DashboardError: if that cannot be had.
+    """
+    return str((await dashboard.get(f"/api/jobs/{job}/logs"))["logs"])
+
+
+def told_in(said: str) -> dict[str, Any] | None:
+    """Return what a sweep has told in its job's log, None if it has not."""
+    line = next((line for line in reversed(said.splitlines()) if line.startswith(sweeper.MARK)), None)
+    told: dict[str, Any] | None = json.loads(line.removeprefix(sweeper.MARK)) if line is not None else None
+    return told
+
+
+def failed(said: str, status: Mapping[str, Any]) -> str:
+    """Return what to say of a sweep that told nothing."""
+    tail = (said.strip() or str(status.get("message") or "it said nothing"))[-300:]
+    return f"the sweep inside the cluster failed: {tail}"
+
+
+async def ended(dashboard: Dashboard, job: str) -> dict[str, Any]:
+    """Return a job's row once it has ended.
+
+    Raises:
+        DashboardError: if it cannot be had.
+    """
     pause_s = 0.1
     while True:
         found: dict[str, Any] = await dashboard.get(f"/api/jobs/{job}")

@@ -1,7 +1,7 @@
 """Between two holders: stop what the last one left, and prove that nothing of it is there.
 
 First from outside, by Ray's HTTP API: submitted jobs are stopped, drivers are waited for. What outlives them (actors,
-placement groups, in pods also processes) is removed from inside, by one job of ours (`pool.inside.sweep`). Then the
+placement groups, in pods also processes) is removed from inside, by a job of ours (`pool.inside.sweeper`). Then the
 tables are looked at once more. When in doubt, the cluster is not clean.
 
 Owners of resident data stay for the next holder of the group, and go like everything else for anybody else.
@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 
 from pool.backends.base import Clean
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
-from pool.backends.rayapi.inside import ENDED, Swept, is_runner
+from pool.backends.rayapi.inside import ENDED, Swept, is_runner, is_sweeper
 from pool.backends.rayapi.scope import Began
 from pool.core.model import Wear
 from pool.inside.owner import NAMESPACE, PREFIX
@@ -209,9 +209,11 @@ class Reset:
         self._check_session(version)
         found = Found()
         # A warm interpreter is the cluster's, as Ray is: what it forked for a holder is told by processes and drivers.
-        runners = [SUPERVISOR + str(job["submission_id"]) for job in jobs if is_runner(job)]
+        # So is what sweeps the cluster.
+        kept = [str(job["submission_id"]) for job in jobs if is_runner(job) or is_sweeper(job)]
+        runners = [SUPERVISOR + job for job in kept]
         for job in jobs:
-            if job["status"] not in ENDED and not is_runner(job):
+            if job["status"] not in ENDED and job.get("submission_id") not in kept:
                 if job["type"] == "SUBMISSION":
                     found.jobs.append(str(job["submission_id"]))
                 else:

@@ -18,9 +18,9 @@ from pool.backends.base import Clean
 from pool.backends.local.census import Census
 from pool.backends.local.processes import Process, read
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
-from pool.backends.rayapi.inside import Swept
+from pool.backends.rayapi.inside import Swept, entrypoint
 from pool.backends.rayapi.reset import Reset
-from pool.inside import runner
+from pool.inside import runner, sweeper
 from pool.inside.owner import NAMESPACE
 from pool.inside.programs import runner_command
 from pool.inside.tables import SUPERVISOR
@@ -279,9 +279,9 @@ async def test_an_actor_in_another_namespace_is_no_owner(ray: tuple[FakeRay, Das
     assert not (await Reset(dashboard, "session_1", 0.1, no_sweep, lambda: EMPTY, full=False).run()).clean
 
 
-def warm_interpreter(entrypoint: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the job and the supervisor of a warm interpreter, or of what calls itself so."""
-    id_ = f"{runner.PREFIX}x"
+def staying(prefix: str, entrypoint: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the job and the supervisor of a program of ours that stays, or of what calls itself so."""
+    id_ = f"{prefix}x"
     job = {"type": "SUBMISSION", "submission_id": id_, "job_id": None, "status": "RUNNING", "entrypoint": entrypoint}
     actor = {"name": SUPERVISOR + id_, "class_name": "JobSupervisor", "pid": 70, "job_id": "01", "ray_namespace": "S"}
     return job, actor
@@ -298,7 +298,7 @@ async def test_a_warm_interpreter_is_the_clusters_and_what_it_forked_is_the_hold
     ray: tuple[FakeRay, Dashboard],
 ) -> None:
     fake, dashboard = ray
-    job, actor = warm_interpreter(runner_command())
+    job, actor = staying(runner.PREFIX, runner_command())
     fake.jobs, fake.tables = [job], {"actors": [actor]}
     alone = ((71, 70, "python"), (72, 70, "/bin/sh -c while kill -s 0 70; do sleep 1; done"), (73, 72, "sleep 1"))
     assert await reset(dashboard, forked(*alone)) == Clean(True)
@@ -306,9 +306,18 @@ async def test_a_warm_interpreter_is_the_clusters_and_what_it_forked_is_the_hold
     assert (await reset(dashboard, forked(*alone, (74, 71, "a task")))).left == "process 74: a task"
 
 
-async def test_what_only_calls_itself_a_warm_interpreter_is_stopped(ray: tuple[FakeRay, Dashboard]) -> None:
+async def test_what_sweeps_the_cluster_is_the_clusters(ray: tuple[FakeRay, Dashboard]) -> None:
     fake, dashboard = ray
-    job, _ = warm_interpreter("python mine.py")
+    job, actor = staying(sweeper.STAYS, entrypoint({}, stays=True))
+    fake.jobs, fake.tables = [job], {"actors": [actor]}
+    assert await reset(dashboard) == Clean(True)
+    assert fake.stopped == []
+
+
+@pytest.mark.parametrize("prefix", [runner.PREFIX, sweeper.STAYS])
+async def test_what_only_calls_itself_a_program_of_ours_is_stopped(prefix: str, ray: tuple[FakeRay, Dashboard]) -> None:
+    fake, dashboard = ray
+    job, _ = staying(prefix, "python mine.py")
     fake.jobs = [job]
     assert await reset(dashboard) == Clean(True)
     assert fake.stopped == [job["submission_id"]]
