@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path, PurePath
 
-from pool.inside.processes import Process
+from pool.inside.processes import Process, raylets
 
 SETTLED_S = 10.0
 """For so long after its raylet's start a node's own files may be written."""
@@ -27,10 +27,10 @@ def sweep_node_files(table: dict[int, Process], where: str) -> tuple[list[str], 
     Tasks and jobs run where their raylet does, or below the session's artifacts (Ray Train); what Ray unpacked for a
     job it removes itself (`UNPACKED`). Only what is newer than the raylet is a holder's: the rest is the image's.
     """
-    found = [process for process in table.values() if PurePath(process.command[0]).name == "raylet"]
-    if not found:
+    nodes = raylets(table)
+    if not nodes:
         return [], []
-    raylet = min(found)
+    raylet = nodes[0]
     options = dict(part.split("=", 1) for part in raylet.command if part.startswith("--") and "=" in part)
     since_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + raylet.started_s + SETTLED_S
     places = [os.readlink(f"/proc/{raylet.pid}/cwd")]  # noqa: PTH115 - a path as text

@@ -45,10 +45,10 @@ def leftovers(
     Ray's own are what began no later than the raylet, what Ray starts beside it, and the raylet's agents and idle
     workers. Whatever a worker started, and whatever lost its parent since, was started by a holder's code.
     """
-    raylets = [pid for pid, process in table.items() if PurePath(process.command[0]).name == "raylet"]
-    if not raylets:
+    nodes = raylets(table)
+    if not nodes:
         return {(0, 0.0): "processes that cannot be seen: there is no raylet among those"}
-    raylet = table[min(raylets)]
+    raylet = nodes[0]
     roots = line(raylet.pid, table)[1:]
     mine = line(own_pid, table)
     # The job that this is: its worker, and beside this process what watches over it.
@@ -137,6 +137,11 @@ def processes() -> dict[int, Process]:
     return found
 
 
+def raylets(table: dict[int, Process]) -> list[Process]:
+    """Return Ray's own processes that start workers, one for each node, by pid."""
+    return sorted(process for process in table.values() if PurePath(process.command[0]).name == "raylet")
+
+
 def line(pid: int, table: dict[int, Process]) -> list[int]:
     """Return the process and everything above it, in this order."""
     found: list[int] = []
@@ -159,7 +164,7 @@ def rays(table: dict[int, Process], own_pid: int, left: Collection[int]) -> set[
         own_pid: of the one that asks: it is part of a job of ours.
         left: process ids of what a holder left.
     """
-    raylet = min((pid for pid, process in table.items() if PurePath(process.command[0]).name == "raylet"), default=0)
+    raylet = next((node.pid for node in raylets(table)), 0)
     top = line(raylet, table)[-1:]
     mine = line(own_pid, table)
     job = {mine[mine.index(raylet) - 1]} if raylet in mine else {own_pid}

@@ -11,11 +11,10 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any
 
 from pool.inside.files import sweep_node_files
-from pool.inside.processes import WORKERS, for_code, grown, leftovers, processes, programs, rays
+from pool.inside.processes import WORKERS, for_code, grown, leftovers, processes, programs, raylets, rays
 from pool.inside.tables import Tables
 
 PAUSE_S = 0.1
@@ -153,9 +152,9 @@ def sweep_processes(
 def end_idle_for_code() -> None:
     """End idle workers that wait for the last holder's code, so that Ray removes it; they never ran anything."""
     table = processes()
-    raylets = {pid for pid, process in table.items() if PurePath(process.command[0]).name == "raylet"}
+    nodes = {node.pid for node in raylets(table)}
     for pid, process in table.items():
         waits = process.command[0].startswith("ray::IDLE") or WORKERS & programs(process.command)
-        if waits and process.parent in raylets and for_code(pid):
+        if waits and process.parent in nodes and for_code(pid):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)

@@ -155,7 +155,7 @@ class LocalBackend(KeepsWorkers):
         calls = Calls(files, trail, self.options)
         clean = await Reset(dashboard, ready.session_name, self.options.settle_s, calls.sweep, take, full=full).run()
         if clean.clean:
-            clean = await asyncio.to_thread(_without_code, clean, take, full)
+            clean = await asyncio.to_thread(_without_code, clean, take, full=full)
         if clean.clean:
             # Nobody is there any more who could write.
             clean = await asyncio.to_thread(_without_files, clean, files.work, Path(trail.temp_dir, ready.session_name))
@@ -258,7 +258,7 @@ def _stopped(cluster_id: str) -> StartFailed:
     return StartFailed(f"{cluster_id} was stopped while it started.")
 
 
-def _without_code(clean: Clean, take: Callable[[], census.Census], full: bool) -> Clean:
+def _without_code(clean: Clean, take: Callable[[], census.Census], *, full: bool) -> Clean:
     """End what waits for the group's code, or tell that it is there."""
     found = take()
     if full:
