@@ -57,6 +57,7 @@ def preload() -> None:
 
 def sweep_for(connection: socket.socket, given: dict[str, Any]) -> None:
     """Sweep in a child, which answers. Returns once that has ended."""
+    ended, held = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
@@ -68,7 +69,8 @@ def sweep_for(connection: socket.socket, given: dict[str, Any]) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
-    ended = os.pidfd_open(pid)
+    # The child's end closes it. (Not every sandbox of containers knows pidfd_open(2).)
+    os.close(held)
     try:
         # What is heard of the connection is its end: who has asked waits for nothing any more.
         watched: list[Any] = [ended, connection]
