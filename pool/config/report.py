@@ -23,6 +23,12 @@ _ALSO_KNOWN = {
     "logging": "log",
 }
 _SECRET = ("url", "token")
+_NAME = "is not a name; use small letters, digits, '-' and '_', at most 63"
+_PATTERNS = {
+    "url": "is not a URL; write one such as http://flyteadmin.flyte",
+    "ray_version": "is not a version; write one such as 2.52.0",
+    "tenant": "is not a tenant; write one such as project/domain",
+}
 
 
 def report(error: ValidationError, marked: Marked, model: type[BaseModel]) -> None:
@@ -71,7 +77,7 @@ def _sentence(detail: ErrorDetails, place: Place) -> str:
         return text
     shown = isinstance(given, str | int | float | bool | None) and not (place and place[-1] in _SECRET)
     if kind == "string_pattern_mismatch":
-        text = "is not a name; use small letters, digits, '-' and '_', at most 63"
+        text = _PATTERNS.get(str(place[-1]) if place else "", _NAME)
     return f"{text}, not {_yaml(given)}" if shown else text
 
 

@@ -47,6 +47,11 @@ def test_an_unknown_setting_is_named_with_the_nearest_right_one() -> None:
         ("pools: [a]\n", "1:9: pools[0]: should be a valid dictionary"),
         ("pools: [{idle_ttl: 5}]\n", "1:9: pools[0].name: is missing"),
         ("pools: [{name: My Pool}]\n", "1:16: pools[0].name: is not a name; use small letters, digits, '-' and '_'"),
+        ("flyte: {url: flyteadmin.flyte}\n", "1:14: flyte.url: is not a URL; write one such as http://flyteadmin.flyte"),
+        (
+            "backend: {type: kuberay, ray_version: '2.60'}\n",
+            "1:39: backend.ray_version: is not a version; write one such as 2.52.0, not '2.60'",
+        ),
         ("pools: [{name: a, max: 3}]\n", "1:19: pools[0].max: unknown setting; did you mean ceiling.clusters?"),
         ("pools: [{name: a, idle_jitter: 2}]\n", "1:32: pools[0].idle_jitter: should be less than or equal to 1"),
         (
