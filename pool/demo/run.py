@@ -95,13 +95,17 @@ def run(options: Options) -> int:
     console = Console(stderr=options.json, width=options.width, highlight=False)
     if options.width is None and not console.is_terminal:
         console.width = WIDTH
+    runs: list[Run] = []
     try:
         check_needs()
         with Signals() as signals:
-            runs = _staged(options, console, signals)
+            _staged(options, console, signals, runs)
     except (CannotRun, ServiceError, RunFailed) as error:
         if isinstance(error, RunFailed) and error.log:
             console.print(error.log, style="dim", markup=False, soft_wrap=True)
+        if len(runs) > 1:
+            # What it was about was measured: it took minutes.
+            console.print(final(runs, console.width))
         console.print(f"demo: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     except Interrupted as error:
@@ -142,14 +146,14 @@ def _has(module: str) -> bool:
         return False
 
 
-def _staged(options: Options, console: Console, signals: Signals) -> list[Run]:
+def _staged(options: Options, console: Console, signals: Signals, runs: list[Run]) -> None:
+    """Run the acts one after the other, and add what each took to `runs`."""
     cold = Act("cold", "the first run finds no cluster")
     warm = Act("warm", "the same again: its cluster is still there")
     own = Act("fresh", "each task starts and stops a Ray of its own", alone=True)
     board = Board([cold, warm, *([own] if options.baseline else [])], TASKS, time.monotonic())
     place = Place()
     service = Service(place)
-    runs: list[Run] = []
     with ExitStack() as stack:
         stack.callback(clear, place, service, signals, keep=options.keep)
         place.make()
@@ -173,7 +177,6 @@ def _staged(options: Options, console: Console, signals: Signals) -> list[Run]:
                 signals.pause()
             director.note("")
             runs.append(director.run(own, fresh(), {}, None))
-    return runs
 
 
 def clear(place: Place, service: Service, signals: Signals, *, keep: bool = False) -> None:

@@ -16,10 +16,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
 from pool.demo import run as demo
+from pool.demo.direct import RunFailed
+from pool.demo.figures import Run
 from pool.demo.place import Place, marked
 from pool.demo.programs import TASKS, fresh
+from pool.demo.signals import Signals
+from pool.flyte.record import TaskRecord
 
 SETTLE_S = 20.0
 
@@ -172,6 +177,22 @@ def test_a_daemon_that_cannot_start_is_told_in_a_sentence(
     told = capsys.readouterr().out
     assert "demo: The daemon could not be started (code 1)" in told
     assert set(Path("/tmp").glob("wd-*")) - before == set()
+
+
+def test_a_failed_comparison_does_not_take_away_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def staged(options: demo.Options, console: Console, signals: Signals, runs: list[Run]) -> None:
+        for name in ("cold", "warm"):
+            record = TaskRecord("workflow.train", 1.0, how="leased", outcome="hit", body_s=2.0)
+            runs.append(Run(name, 0.0, 10.0, (record,)))
+        raise RunFailed("The fresh run ended with code 1: no room", "")
+
+    monkeypatch.setattr(demo, "_staged", staged)
+    assert demo.main(["--width", "100"]) == 1
+    told = capsys.readouterr().out
+    assert "time outside task bodies: 8.0 s cold, 8.0 s warm" in told
+    assert told.splitlines()[-1] == "demo: The fresh run ended with code 1: no room"
 
 
 def test_help_tells_the_options(capsys: pytest.CaptureFixture[str]) -> None:
