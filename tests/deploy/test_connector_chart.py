@@ -80,10 +80,17 @@ def test_variables_of_tasks_and_certificates_come_from_secrets() -> None:
     assert "--trust-network" in container["args"]
 
 
-def test_tasks_run_as_ray_jobs_where_the_values_say_so() -> None:
-    def arguments(*settings: str) -> list[str]:
-        pod = made(*ON, *settings)["Deployment", "x-warmpool-connector"]["spec"]["template"]["spec"]
-        return list(pod["containers"][0]["args"])
+def arguments(*settings: str) -> list[str]:
+    pod = made(*ON, *settings)["Deployment", "x-warmpool-connector"]["spec"]["template"]["spec"]
+    return list(pod["containers"][0]["args"])
 
+
+def test_how_long_it_holds_an_answer_and_a_task_waits_are_values() -> None:
+    assert {"--hold-s=3", "--wait-s=3600"} <= set(arguments())
+    set_ = ("--set-json", "connector.holdSeconds=0.5", "--set", "connector.waitSeconds=604800")
+    assert {"--hold-s=0.5", "--wait-s=604800"} <= set(arguments(*set_))
+
+
+def test_tasks_run_as_ray_jobs_where_the_values_say_so() -> None:
     assert "--ray-jobs" not in arguments()
     assert "--ray-jobs" in arguments("--set", "connector.rayJobs=true")
