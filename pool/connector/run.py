@@ -68,7 +68,7 @@ class Run:
     def __init__(self, plan: Plan, tools: Tools) -> None:
         self.plan = plan
         self.status = Status(Phase.WAITING, "A cluster is being asked for.")
-        self.since = time.monotonic()
+        self.since = self._phase_since = time.monotonic()
         self.over_at: float | None = None
         self._tools = tools
         self._lease: AsyncLease | None = None
@@ -103,6 +103,7 @@ class Run:
 
         Raises:
             Unreachable: if the daemon does not answer.
+            NotAllowed: if it refuses the token.
         """
         if self.status.phase.over:
             return
@@ -223,7 +224,7 @@ class Run:
         while True:
             try:
                 return await self._tools.standing.lease(request_id, self.plan.holder)
-            except Unreachable as error:
+            except (Unreachable, NotAllowed) as error:
                 self._say(Phase.WAITING, str(error), waits=True)
                 await asyncio.sleep(POLL_S[1])
 
@@ -288,7 +289,7 @@ class Run:
             raise NotWarm("begun", "it has begun so")
         environment = self._tools.environment()
         warm = Warm(jobs, lease.cluster, environment, self._tools.preload)
-        await warm.ready()
+        await warm.ready(self.plan.id)
         await warm.begin(self.plan, environment)
         return warm
 
@@ -340,11 +341,12 @@ class Run:
 
     def _say(self, phase: Phase, message: str, *, waits: bool = False) -> None:
         if (self.status.phase, self.status.message, self.status.waits) != (phase, message, waits):
-            first = phase != self.status.phase
+            before, now = self.status.phase, time.monotonic()
             self.status = replace(self.status, phase=phase, message=message, waits=waits)
-            if first:
+            if phase != before:
                 log.info("attempt %s: %s", self.plan.id, message.partition("\n")[0][:300])
-                self._tools.told(self.status, time.monotonic() - self.since)
+                self._tools.told(before, now - self._phase_since, self.status, now - self.since)
+                self._phase_since = now
         if phase.over and self.over_at is None:
             self.over_at = time.monotonic()
         self._changed.set()
@@ -355,6 +357,7 @@ async def give_back(plan: Plan, tools: Tools) -> None:
 
     Raises:
         Unreachable: if the daemon does not answer.
+        NotAllowed: if it refuses the token.
     """
     for nth in range(1, ASKED_ANEW + 1):
         request_id = plan.id if nth == 1 else f"{plan.id}-{nth}"

@@ -7,11 +7,12 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from pool.client import AcquireRefused, LeaseRequest, Unreachable
+from pool.client import AcquireRefused, LeaseRequest, NotAllowed, Unreachable
 from pool.connector.jobs import ENDED, Jobs, JobsError
 from pool.connector.plan import PREFIX, Plan, base_of
 from pool.connector.run import FAILED, Run, give_back
 from pool.connector.status import Status, Tools
+from pool.connector.warm import Warm
 from pool.wire.views import LeaseView
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Runs:
 
         Raises:
             Unreachable: if the daemon does not answer.
+            NotAllowed: if it refuses the token.
         """
         run = self._runs.get(plan.id)
         if run is not None:
@@ -92,7 +94,7 @@ class Runs:
     # --- leases of an earlier process ---
 
     async def _look_after(self) -> None:
-        taken_over = False
+        taken_over, said = False, ""
         while True:
             try:
                 if not taken_over:
@@ -100,8 +102,12 @@ class Runs:
                     taken_over = True
                 await self._give_up_orphans()
                 self._forget_old()
-            except Unreachable as error:
-                log.warning("the daemon does not answer: %s", error)
+                said = ""
+            except (Unreachable, NotAllowed) as error:
+                # Once: it is tried every second.
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("leases cannot be looked at, trying again: %s", said)
             except Exception:
                 log.exception("leases could not be looked after")
             await asyncio.sleep(LOOK_S if taken_over else 1.0)
@@ -138,12 +144,18 @@ class Runs:
                 continue
             self._found.pop(attempt, None)
 
-    async def _works(self, lease: AsyncLease, job: str) -> bool:
+    async def _works(self, lease: AsyncLease, attempt: str) -> bool:
+        """Tell whether an attempt's command runs, as a Ray job or in a warm interpreter, or may run."""
+        jobs = Jobs(self._tools.http, lease.cluster)
         try:
-            found = await Jobs(self._tools.http, lease.cluster).status(job)
-        except JobsError:
-            return False
-        return found is not None and found["status"] not in ENDED
+            found = await jobs.status(attempt)
+            if found is not None:
+                return found["status"] not in ENDED
+            return await Warm(jobs, lease.cluster, {}, ()).runs(attempt)
+        except JobsError as error:
+            # A cluster that is gone ends the lease: that is the daemon's to see.
+            log.warning("attempt %s: whether it runs cannot be said: %s", attempt, error)
+            return True
 
     def _forget_old(self) -> None:
         now = time.monotonic()

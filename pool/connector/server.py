@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
         NotServed: if it may not or cannot listen as it was told to.
         NotConfigured: if there is no daemon to ask.
     """
+    check(options)
     credentials = credentials_of(options)
     environment = Environment(options.env_dir)
     environment()
@@ -104,8 +106,13 @@ async def _serve(
                 if credentials is None
                 else server.add_secure_port(options.listen, credentials)
             )
-        except RuntimeError as error:
-            raise NotServed(f"The connector cannot listen on {options.listen}: {error}.") from None
+        except RuntimeError:
+            # What gRPC says of it is how to debug gRPC.
+            raise NotServed(
+                f"The connector cannot listen on {options.listen}: the port is taken, or the address is none of this "
+                "machine's.",
+                remedy="Choose another --listen, or stop who has it.",
+            ) from None
         await server.start()
         runs.start()
         host = options.listen.rpartition(":")[0]
@@ -140,7 +147,26 @@ class Environment:
             files = [path for path in sorted(self._directory.iterdir()) if path.is_file() and path.name[0] != "."]
             return {path.name: path.read_text(encoding="utf-8").rstrip("\n") for path in files}
         except (OSError, UnicodeDecodeError) as error:
-            raise NotServed(f"--env-dir {self._directory}: cannot be read: {error}.") from None
+            why = error.strerror if isinstance(error, OSError) else error
+            raise NotServed(f"--env-dir {self._directory}: cannot be read: {why}.") from None
+
+
+def check(options: Options) -> None:
+    """Check what would only be seen once a task is there.
+
+    Raises:
+        NotServed: if an address or the link is none.
+    """
+    for name, value in (("--listen", options.listen), ("--metrics", options.metrics)):
+        if value and not value.startswith("unix:") and not re.fullmatch(r"\S+:\d{1,5}", value):
+            raise NotServed(f"{name} {value}: is no address.", remedy="Write host:port, such as 127.0.0.1:8000.")
+    try:
+        options.link.format(url="", cluster="", job="")
+    except (KeyError, IndexError, ValueError):
+        raise NotServed(
+            f"--link {options.link}: has something else in braces than {{url}}, {{cluster}} and {{job}}.",
+            remedy="Write one such as https://ray.example.org/{cluster}.",
+        ) from None
 
 
 def credentials_of(options: Options) -> grpc.ServerCredentials | None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from pool.client import Unreachable
+from pool.client import NotAllowed, Unreachable
 from pool.client.endpoint import Endpoint
 from pool.wire.lists import LeaseList, PoolList, WaiterList
 from pool.wire.views import LeaseView, WaiterView
@@ -33,6 +33,7 @@ class Standing:
 
         Raises:
             Unreachable: if the daemon does not answer.
+            NotAllowed: if it refuses the token.
         """
         for what, query in (("leases", {}), ("waiters", {}), ("leases", {"state": "ended"})):
             async for one in self._all(what, {"holder": holder, **query}):
@@ -46,6 +47,7 @@ class Standing:
 
         Raises:
             Unreachable: if the daemon does not answer.
+            NotAllowed: if it refuses the token.
         """
         return [one async for one in self._all("leases", {}) if one.request_id.startswith(prefix)]
 
@@ -54,6 +56,7 @@ class Standing:
 
         Raises:
             Unreachable: if the daemon does not answer.
+            NotAllowed: if it refuses the token.
         """
         return {one.digest: dict(one.key) async for one in self._all("pools", {})}
 
@@ -62,6 +65,7 @@ class Standing:
 
         Raises:
             Unreachable: if the daemon does not answer.
+            NotAllowed: if it refuses the token.
         """
         await self._ask("POST", f"/v1/leases/{lease_id}/cancel", {})
 
@@ -93,5 +97,15 @@ class Standing:
             except httpx.HTTPError as error:
                 raise Unreachable(f"No daemon answers at {self._endpoint.url}: {error}.") from None
             if answer.status_code != 401 or not self._endpoint.reload():
-                return answer
+                break
+        if answer.status_code in (401, 403):
+            raise NotAllowed(_detail(answer) or f"The daemon at {self._endpoint.url} refuses the token.")
         return answer
+
+
+def _detail(answer: httpx.Response) -> str:
+    """Return what a problem document says; empty if it is none."""
+    try:
+        return str(answer.json()["detail"])
+    except (KeyError, TypeError, ValueError):
+        return ""

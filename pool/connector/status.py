@@ -62,7 +62,8 @@ class Tools:
         wait_s: how long an attempt waits for its cluster at most.
         warm: whether tasks run in warm interpreters where they can.
         preload: modules that these import besides.
-        told: called with each phase that is reached, and the seconds since the attempt was first seen here.
+        told: called as an attempt goes on to another phase: with the one before and the seconds in it, the status now,
+            and the seconds since the attempt was first seen here.
     """
 
     client: AsyncClient
@@ -72,4 +73,4 @@ class Tools:
     wait_s: float = 3600.0
     warm: bool = True
     preload: tuple[str, ...] = ()
-    told: Callable[[Status, float], None] = lambda status, after_s: None
+    told: Callable[[Phase, float, Status, float], None] = lambda before, for_s, status, after_s: None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from pool.connector.errors import NotServed
-from pool.connector.status import Status
+from pool.connector.status import Phase, Status
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -33,9 +33,16 @@ class Telling:
             ["phase", "outcome", "how", "reason"],
             registry=self.registry,
         )
-        self._after = Histogram(
+        self._in_phase = Histogram(
             "warmpool_connector_phase_seconds",
-            "Time from the backend's first call for an attempt until it reached a phase.",
+            "Time that attempts spent in a phase, told as they leave it.",
+            ["phase"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._in_all = Histogram(
+            "warmpool_connector_attempt_seconds",
+            "Time from the backend's first call for an attempt until its end, by how.",
             ["phase"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -49,19 +56,28 @@ class Telling:
             try:
                 self._server = start_http_server(int(port), host.strip("[]"), self.registry)
             except (OSError, ValueError, OverflowError) as error:
-                raise NotServed(f"--metrics {listen}: {error}.") from None
+                why = error.strerror if isinstance(error, OSError) else error
+                raise NotServed(f"--metrics {listen}: {why}.") from None
 
     def watch(self, runs: Sized) -> None:
         """Have the number of open attempts told."""
         self._running.set_function(lambda: len(runs))
 
-    def told(self, status: Status, after_s: float) -> None:
-        """Count a phase that an attempt has reached, `after_s` seconds after it was first seen."""
-        self._after.labels(status.phase.value.lower()).observe(after_s)
+    def told(self, before: Phase, for_s: float, status: Status, after_s: float) -> None:
+        """Count that an attempt went on to another phase.
+
+        Args:
+            before: the phase that it leaves.
+            for_s: how long it was in that, in seconds.
+            status: how it is now.
+            after_s: how long ago it was first seen, in seconds.
+        """
+        self._in_phase.labels(before.value.lower()).observe(for_s)
         if status.phase.over:
-            about = status.about
+            about, phase = status.about, status.phase.value.lower()
             how, reason = about.get("how", "none"), about.get("how_reason", "")
-            self._ended.labels(status.phase.value.lower(), about.get("outcome", "none"), how, reason).inc()
+            self._ended.labels(phase, about.get("outcome", "none"), how, reason).inc()
+            self._in_all.labels(phase).observe(after_s)
 
     def close(self) -> None:
         """Listen no more."""

@@ -30,6 +30,7 @@ READY_S = 30.0
 """So long a task waits for an interpreter that starts: a Ray job takes longer than what is left of that."""
 WAIT_S = 10.0
 CALL_S = 10.0
+LOOK_S = 2.0
 
 
 class NotWarm(Exception):
@@ -64,37 +65,38 @@ class Warm:
         # Another program, or other variables, are another interpreter.
         self._kind = runner.PREFIX + digest
         self.job = ""
+        self._named, self._lacking = preload, list[str]()
         self._jobs = jobs
         self._token = cluster.token
         self._host, self._port = "", 0
         self._file = f"_ray_pkg_{digest}.zip"
 
-    async def ready(self) -> None:
-        """Have it serve.
+    async def ready(self, task: str) -> None:
+        """Have it serve: the one that has begun with a task of this id, whatever its variables, or one of this kind.
 
         Raises:
             NotWarm: if it does not, or not yet.
         """
         try:
             async with asyncio.timeout(READY_S):
-                await self._started()
+                await self._started(task)
         except TimeoutError:
             raise NotWarm("not_ready", "it was not ready in time") from None
         except JobsError as error:
             raise NotWarm("not_ready", f"it could not be started: {error}") from None
 
-    async def _started(self) -> None:
-        self.job = await self._running()
-        if not self.job:
+    async def _started(self, task: str) -> None:
+        self.job = await self._running(task)
+        begun = not self.job
+        if begun:
             self.job = f"{self._kind}-{secrets.token_hex(4)}"
             log.info("starting the warm interpreter %s", self.job)
             await self._jobs.submit(self.job, self._entrypoint, (self._file, self._package), {}, {})
         while True:
             said = await self._jobs.log(self.job)
-            line = next((line for line in said.splitlines() if line.startswith(runner.MARK)), None)
-            if line is not None:
-                told = json.loads(line.removeprefix(runner.MARK))
-                self._host, self._port = str(told["host"]), int(told["port"])
+            if self._told_where(said):
+                if begun and self._lacking:
+                    log.warning("--preload: not to be imported in %s: %s", self.job, ", ".join(self._lacking))
                 return
             found = await self._jobs.status(self.job)
             if found is None or found["status"] in ENDED:
@@ -102,18 +104,60 @@ class Warm:
                 raise NotWarm("not_ready", f"it ended: {tail[0][:300]}")
             await asyncio.sleep(0.1)
 
-    async def _running(self) -> str:
-        """Return the id of the interpreter of this kind that runs, empty for none; have those of other kinds end."""
-        found = ""
+    def _told_where(self, said: str) -> bool:
+        """Take from an interpreter's log where it listens; tell whether it says so."""
+        line = next((line for line in said.splitlines() if line.startswith(runner.MARK)), None)
+        if line is None:
+            return False
+        told = json.loads(line.removeprefix(runner.MARK))
+        self._lacking = [name for name in self._named if name not in told["loaded"]]
+        self._host, self._port = str(told["host"]), int(told["port"])
+        return True
+
+    async def _running(self, task: str) -> str:
+        """Return the id of the interpreter that is to have a task, empty for none; have others of this program end.
+
+        One that has begun with the task, before the connector was started anew, has it still, also where it is of
+        another version of the program: only a holder's own job could pretend to that, for its holder's own task.
+        """
+        found, others = "", []
         for job in await self._jobs.all():
             id_ = str(job.get("submission_id"))
-            if not id_.startswith(runner.PREFIX) or job["status"] in ENDED or job.get("entrypoint") != self._entrypoint:
+            if not id_.startswith(runner.PREFIX) or job["status"] in ENDED:
                 continue
-            if id_.startswith(self._kind):
+            own = job.get("entrypoint") == self._entrypoint
+            if own and id_.startswith(self._kind):
                 found = id_
-            else:
-                await self._jobs.stop(id_)
+            elif await self._state_in(id_, task) in ("running", "ended"):
+                return id_
+            elif own:
+                others.append(id_)
+        for id_ in others:
+            await self._jobs.stop(id_)
         return found
+
+    async def _state_in(self, job: str, task: str) -> str:
+        """Return the state of a task in an interpreter; empty if that does not tell."""
+        with contextlib.suppress(OSError, JobsError, KeyError, ValueError):
+            if self._told_where(await self._jobs.log(job)):
+                return str((await self._ask("wait", task, LOOK_S, bound_s=0))["state"])
+        return ""
+
+    async def runs(self, task: str) -> bool:
+        """Tell whether a task runs in one of the cluster's interpreters, of whatever variables and version.
+
+        Raises:
+            JobsError: if it cannot be said.
+        """
+        for job in await self._jobs.all():
+            id_ = str(job.get("submission_id"))
+            if id_.startswith(runner.PREFIX) and job["status"] not in ENDED:
+                state = await self._state_in(id_, task)
+                if not state:
+                    raise JobsError(f"the warm interpreter {id_} does not answer")
+                if state == "running":
+                    return True
+        return False
 
     async def begin(self, plan: Plan, environment: Mapping[str, str]) -> None:
         """Start a task, unless it has begun.

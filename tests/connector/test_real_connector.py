@@ -193,7 +193,11 @@ def test_a_killed_connectors_successor_goes_on_with_the_same_lease_and_job(serve
         [lease] = leases(served, request)
     finally:
         first.end("kill")
-    with Connector(served, tmp_path) as second:
+    # A Secret was changed meanwhile: later tasks have it, in another interpreter.
+    variables = tmp_path / "variables"
+    variables.mkdir()
+    (variables / "CHANGED").write_text("since")
+    with Connector(served, tmp_path, "--env-dir", str(variables)) as second:
         # Nobody asks it for the attempt, for longer than the lease lives without renewals (10 s).
         time.sleep(12)
         assert [one["id"] for one in leases(served, request)] == [lease["id"]]

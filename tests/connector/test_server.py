@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -17,8 +18,13 @@ from flyteidl.admin import agent_pb2
 from flyteidl.service import agent_pb2_grpc
 from flyteidl2.connector import connector_pb2, service_pb2_grpc
 
+from pool.client import AsyncClient
+from pool.client.endpoint import Endpoint
 from pool.connector.errors import NotServed
-from pool.connector.server import Environment, Options, credentials_of
+from pool.connector.runs import Runs
+from pool.connector.server import Environment, Options, check, credentials_of, serve
+from pool.connector.standing import Standing
+from pool.connector.status import Tools
 from tests.certificates import certificates
 from tests.connector.requests import recorded1
 from tests.serving import environment
@@ -64,6 +70,51 @@ def test_certificates_are_given_together(tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("tls_cert", "tls_key", "client_ca")}
     with pytest.raises(NotServed, match="cannot be read"):
         credentials_of(Options("http://127.0.0.1:1", "t", **files))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"listen": "8000"}, "--listen 8000: is no address"),
+        ({"metrics": "8001"}, "--metrics 8001: is no address"),
+        ({"link": "https://ray/{clustre}"}, "something else in braces"),
+        ({"link": "https://ray/{"}, "something else in braces"),
+    ],
+)
+def test_what_a_person_mistypes_is_told_at_the_start(given: dict[str, str], said: str) -> None:
+    with pytest.raises(NotServed, match=said):
+        check(Options("http://127.0.0.1:1", "t", **given))
+    check(Options("http://127.0.0.1:1", "t", link="https://ray/{cluster}/{job}", metrics="[::1]:0"))
+
+
+def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(NotServed, match="the port is taken") as refused:
+            serve(Options("http://127.0.0.1:1", "t" * 43, listen=listen), print)
+    assert "GRPC_VERBOSITY" not in str(refused.value)
+
+
+async def test_a_token_that_the_daemon_refuses_is_told_as_that_and_once(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) == 2:
+            twice.set()
+        return httpx.Response(401, json={"reason": "unauthenticated", "detail": "The bearer token is nobody's."})
+
+    asked: list[httpx.Request] = []
+    twice = asyncio.Event()
+    url, token = "http://127.0.0.1:1", "t" * 43
+    async with httpx.AsyncClient(transport=httpx.MockTransport(refuse)) as http, AsyncClient(url, token) as client:
+        runs = Runs(Tools(client, Standing(http, Endpoint(url, token)), http, dict))
+        runs.start()
+        await twice.wait()
+        await runs.leave()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1, said
+    assert "The bearer token is nobody's. Give a token whose role" in said[0]
 
 
 def test_with_tls_only_a_client_with_a_certificate_of_the_authority_is_answered(tmp_path: Path) -> None:
