@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pool.core import learning
 from pool.core.capacity import over
 from pool.core.decisions import Answer, Change, Decision, Grow, Reset, Shrink, Start, Stop, StopOrphan
 from pool.core.grant import data_is_busy
@@ -171,24 +172,26 @@ def _check_timers(state: State, now: float) -> None:
             promised(Kind.LOCAL, waiter.id, waiter.local_until, waiter)
     soon = 1e300
     for cluster in state.clusters.values():
+        settings = state.settings(cluster.pool)
+        start_timeout_at = max(soon, cluster.changed_at + settings.start_timeout_s)
         if cluster.state in UNUSED:
             # Some are kept for ever, as far as their policy goes.
-            assert (Kind.KEEP, cluster.id) in armed, f"nobody will look at keep of {cluster}"
+            promised(Kind.KEEP, cluster.id, max(soon, learning.keep_until(state, cluster, now)), cluster)
             pool = state.pools[cluster.pool]
             price = pool.key.warm_head_price
-            reclaim = state.settings(cluster.pool).reclaim
             if cluster.state is ClusterState.IDLE and price < 1:
-                promised(Kind.WORKERS, cluster.id, max(soon, reclaim.workers_until(cluster, pool, price, now)), cluster)
+                workers_until = settings.reclaim.workers_until(cluster, pool, price, now)
+                promised(Kind.WORKERS, cluster.id, max(soon, workers_until), cluster)
             if cluster.hold_until:
                 promised(Kind.HOLD, cluster.id, cluster.hold_until, cluster)
             if cluster.retires_at:
                 promised(Kind.RETIRE, cluster.id, cluster.retires_at, cluster)
         elif cluster.state in COMING_UP:
-            promised(Kind.START, cluster.id, soon, cluster)
+            promised(Kind.START, cluster.id, start_timeout_at, cluster)
         elif cluster.state is ClusterState.RESETTING:
-            promised(Kind.RESET, cluster.id, soon, cluster)
+            promised(Kind.RESET, cluster.id, max(soon, cluster.changed_at + settings.reset_timeout_s), cluster)
         elif cluster.state is ClusterState.SHRINKING:
-            promised(Kind.SHRINK, cluster.id, soon, cluster)
+            promised(Kind.SHRINK, cluster.id, start_timeout_at, cluster)
         elif cluster.state is ClusterState.QUARANTINED:
             promised(Kind.QUARANTINE, cluster.id, soon, cluster)
 

@@ -43,10 +43,9 @@ class Timers:
         return len(self._armed)
 
     def arm(self, kind: Kind, id_: str, due: float) -> None:
-        """Look at it at `due` at the latest; an earlier promise stands."""
+        """Look at it at `due` at the latest (infinity is never); an earlier promise stands."""
         what = (kind, id_)
-        armed = self._armed.get(what)
-        if armed is None or due < armed:
+        if due < self._armed.get(what, math.inf):
             self._armed[what] = due
             heapq.heappush(self._heap, (due, kind, id_))
 

@@ -91,7 +91,9 @@ class Turn:
         settings = self.settings(pool.digest)
         seq = pool.next_seq
         id_ = f"c-{pool.digest}-{seq}"
-        lifetime_s = settings.max_lifetime_s * (1 - settings.lifetime_jitter * jitter(id_))
+        lifetime_s = settings.max_lifetime_s
+        if lifetime_s:
+            lifetime_s *= 1 - settings.lifetime_jitter * jitter(id_)
         cluster = Cluster(
             id=id_,
             pool=pool.digest,

@@ -32,8 +32,8 @@ from pool.replay.order import followers
 from pool.replay.times import Times
 from pool.store.base import Store
 
-FOREVER_S = 1e12
-"""Longer than any trace."""
+FOREVER_S = math.inf
+"""Nothing is due then, so that nobody is told to look."""
 
 AFTER_S = 86_400.0
 """After the last release, a replay goes on until every cluster is gone, or for so long."""
@@ -69,7 +69,7 @@ class Replay:
         seed: int = 0,
         ledger: Callable[[Mapping[str, float]], Ledger] = Ledger,
     ) -> None:
-        self._rules = replace(rules, settings_for=undisturbed(rules.settings_for))
+        self._rules = replace(rules, settings_for=undisturbed(rules.settings_for, times.reset_s))
         self._store = store
         self._times = times
         self._rng = random.Random(seed)  # noqa: S311 a simulation, not a secret
@@ -214,7 +214,8 @@ class Replay:
 
     def _act(self, effect: Effect, now: float) -> None:
         times = self._times
-        if isinstance(effect, Start | Grow):
+        # Not `Start | Grow`: that is made anew each time.
+        if isinstance(effect, (Start, Grow)):
             id_ = effect.cluster.id
             start_s = times.draw(self._rng)
             if times.charged:
@@ -223,32 +224,36 @@ class Replay:
             self._later(now + start_s, Started(id_, f"boot-{id_}", f"{id_}.invalid:6379"))
         elif isinstance(effect, Reset):
             self._later(now + times.reset_s, ResetDone(effect.cluster.id, effect.epoch, True, full=effect.full))
-        elif isinstance(effect, Shrink):
-            self._later(now + times.stop_s, Shrunk(effect.cluster.id))
         elif isinstance(effect, Stop):
             self._later(now + times.stop_s, Stopped(effect.cluster_id))
+        elif isinstance(effect, Shrink):
+            self._later(now + times.stop_s, Shrunk(effect.cluster.id))
 
     def _later(self, at: float, event: Event) -> None:
         heapq.heappush(self._coming, (at, next(self._order), event))
 
 
-def undisturbed(settings_for: Callable[[ClusterKey], PoolSettings]) -> Callable[[ClusterKey], PoolSettings]:
+def undisturbed(
+    settings_for: Callable[[ClusterKey], PoolSettings], reset_s: float = 0.0
+) -> Callable[[ClusterKey], PoolSettings]:
     """Return settings under which nobody is looked after who cannot fail here.
 
-    Holders neither vanish nor have to renew, starts and resets end: without the looks at them a replay decides half as
-    much.
+    Holders neither vanish nor have to renew, starts and resets end, and resets that take `reset_s` are slow or not:
+    without the looks at them a replay decides half as much.
     """
     known: dict[str, PoolSettings] = {}
 
     def undisturbed(key: ClusterKey) -> PoolSettings:
         found = known.get(key.digest)
         if found is None:
+            settings = settings_for(key)
             found = known[key.digest] = replace(
-                settings_for(key),
+                settings,
                 lease_ttl_s=FOREVER_S,
                 pickup_s=FOREVER_S,
                 start_timeout_s=FOREVER_S,
                 reset_timeout_s=FOREVER_S,
+                reset_wait_s=FOREVER_S if reset_s < settings.reset_wait_s else settings.reset_wait_s,
             )
         return found
 

@@ -152,3 +152,12 @@ def test_a_group_goes_on_when_one_of_it_is_refused() -> None:
         jobs, FixedTTL(0.0, 0.0), times=Times((5.0,), charged=False), daemon=Ceiling(milli_cpu=2_000)
     )
     assert (replay.refused, found.leases) == (1, 1)
+
+
+@pytest.mark.parametrize(("reset_s", "waited_s"), [(9.0, 8.0), (30.0, 14.0)])
+def test_who_waits_for_a_slow_reset_has_a_cluster_started_in_a_replay_too(reset_s: float, waited_s: float) -> None:
+    jobs = [Job(0.0, 100.0, KEYS[0]), Job(106.0, 10.0, KEYS[0])]
+    times = Times((5.0,), reset_s=reset_s, charged=False)
+    found, _, _ = play(jobs, FixedTTL(1_000.0), times=times, reset_wait_s=10.0)
+    assert found.wait_p99_s == waited_s
+    assert found.starts == (1 if waited_s == 8.0 else 2)
