@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
 
 from policies.ski_rental import BreakEven, checked_half_life
 from pool.core.aims import Aim
@@ -38,6 +37,8 @@ LONGEST_AGO_S = 1e6
 _LONGEST_AGO = int(LONGEST_AGO_S).bit_length()
 
 _MIDDLES_S = (0.0, *((before + time_s) / 2 for before, time_s in pairwise(TIMES_S)))
+_NEXT_S = (*_MIDDLES_S[1:], TIMES_S[-1])
+"""What a gap that is longer than each of `TIMES_S` costs at least, if it is kept for any longer."""
 
 
 @lru_cache(maxsize=1024)
@@ -53,10 +54,13 @@ def _supposed(break_even_s: float) -> list[float]:
     return [one - other for one, other in pairwise(left)] + [0.0] * BINS
 
 
-_NOTHING = [0.0] * (2 * BINS)
-
 _FEW = 4
 """Of so many curves, or fewer, most mixtures are made, what is supposed among them."""
+
+_Part = tuple[float, list[float]]
+"""A share, and the sums of a curve."""
+
+_NO_PARTS: list[_Part] = [(0.0, [0.0] * (2 * BINS))] * _FEW
 
 
 def _classes(situation: Situation, break_even_s: float) -> tuple[Class, ...]:
@@ -71,12 +75,6 @@ def _classes(situation: Situation, break_even_s: float) -> tuple[Class, ...]:
         (kind, alike, "1st", last),
         (kind, pool, "1st", last),
     )
-
-
-class _Best(NamedTuple):
-    keep_s: float
-    cost: float
-    ended: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +128,10 @@ class Learned(BreakEven):
         """Return for how long to keep a cluster from now on, in a situation, and what that is expected to cost."""
         break_even_s = self.break_even_in(situation)
         classes = _classes(situation, break_even_s)
-        best = self._best(self._mixed(classes, curves, break_even_s, now), break_even_s)
+        keep_s, cost, ended = _best(self._parts(classes, curves, break_even_s, now), break_even_s)
         own = curves.get(classes[1])
         seen = own.weight / own.scale(now) if own is not None else 0.0
-        return Choice(classes, best.keep_s, best.cost, best.ended, seen)
+        return Choice(classes, keep_s, cost, ended, seen)
 
     def why(self, situation: Situation, chosen: Choice) -> str:
         """Return why a cluster is kept for so long, in numbers."""
@@ -143,52 +141,65 @@ class Learned(BreakEven):
             f"{self.break_even_in(situation):.0f} s of idle time"
         )
 
-    def _mixed(
+    def _parts(
         self, classes: tuple[Class, ...], curves: Mapping[Class, Curve], break_even_s: float, now: float
-    ) -> list[float]:
-        """Return the sums of a curve: the mean of what both narrow classes say, each with what it borrows."""
+    ) -> list[_Part]:
+        """Return what to mix: the mean of what both narrow classes say, each with what it borrows."""
         half_life_s = self.half_life_s
         since = epoch(now, half_life_s)
         grown = scale(now, since, half_life_s)
-        found: list[Curve | None] = [None] * len(classes)
-        shares, supposed = [0.0] * len(classes), 0.0
+        shares: dict[int, float] = {}
+        found: dict[int, Curve] = {}
+        supposed = 0.0
         for chain in _CHAINS:
             left = 0.5
             for at, borrowed in chain:
-                curve = found[at] = curves.get(classes[at])
+                curve = found.get(at) or curves.get(classes[at])
                 if curve is None:
                     continue
+                found[at] = curve
                 same = curve.since == since and curve.half_life_s == half_life_s
                 borrows = borrowed * (grown if same else curve.scale(now))
-                whole = curve.weight + borrows
-                shares[at] += left / whole
-                left *= borrows / whole
+                share = left / (curve.weight + borrows)
+                shares[at] = shares.get(at, 0.0) + share
+                left = share * borrows
                 if left < ENOUGH:
                     break
             supposed += left
-        parts = [(supposed, _supposed(break_even_s))]
-        parts += [(share, curve.sums) for share, curve in zip(shares, found, strict=True) if curve is not None]
-        # One pass over all: several times faster than one for each.
-        if len(parts) <= _FEW:
-            parts += [(0.0, _NOTHING)] * (_FEW - len(parts))
-            (a, q), (b, r), (c, s), (d, t) = parts
-            return [a * w + b * x + c * y + d * z for w, x, y, z in zip(q, r, s, t, strict=True)]
-        parts += [(0.0, _NOTHING)] * (7 - len(parts))
-        (a, q), (b, r), (c, s), (d, t), (e, u), (f, v), (g, w) = parts
-        return [
-            a * h + b * i + c * j + d * k + e * m + f * n + g * o
-            for h, i, j, k, m, n, o in zip(q, r, s, t, u, v, w, strict=True)
-        ]
+        parts = [(share, found[at].sums) for at, share in shares.items()]
+        parts.append((supposed, _supposed(break_even_s)))
+        return parts
 
-    def _best(self, mixed: list[float], break_even_s: float) -> _Best:
-        """Return the time t with the least expected ``idle + T* P(stopped too early)``, of `TIMES_S`."""
-        whole = left = sum(mixed[:BINS])
-        spent, best, best_s, ended = 0.0, math.inf, 0.0, 0.0
-        for time_s, middle_s, weight, after in zip(TIMES_S, _MIDDLES_S, mixed, mixed[BINS:], strict=False):
-            left -= weight
-            spent += weight * middle_s + after * break_even_s
-            cost = spent + left * (time_s + break_even_s)
-            if cost < best:
-                best, best_s, ended = cost, time_s, whole - left
-        worth = whole * break_even_s
-        return _Best(best_s, min(1.0, best / worth) if worth else 0.0, ended / whole)
+
+def _best(parts: list[_Part], break_even_s: float) -> tuple[float, float, float]:
+    """Return the time t, of `TIMES_S`, with the least expected ``idle + T* P(stopped too early)`` in a mixture.
+
+    Returns:
+        t, what is expected as a share of T*, and the share of gaps that end by then.
+    """
+    while len(parts) > _FEW:
+        parts = [*parts[_FEW:], (1.0, _mixture(parts[:_FEW]))]
+    (a, q), (b, r), (c, s), (d, t) = [*parts, *_NO_PARTS[len(parts) :]]
+    whole = a * sum(q[:BINS]) + b * sum(r[:BINS]) + c * sum(s[:BINS]) + d * sum(t[:BINS])
+    left, spent, best, best_s, ended = whole, 0.0, math.inf, 0.0, 0.0
+    # Mixed as it is looked at: most times are longer than any that could be best.
+    for time_s, middle_s, next_s, q1, r1, s1, t1, q2, r2, s2, t2 in zip(
+        TIMES_S, _MIDDLES_S, _NEXT_S, q, r, s, t, q[BINS:], r[BINS:], s[BINS:], t[BINS:], strict=False
+    ):
+        weight = a * q1 + b * r1 + c * s1 + d * t1
+        left -= weight
+        spent += weight * middle_s + (a * q2 + b * r2 + c * s2 + d * t2) * break_even_s
+        cost = spent + left * (time_s + break_even_s)
+        if cost < best:
+            best, best_s, ended = cost, time_s, whole - left
+        elif spent + left * next_s >= best:
+            # What is left costs at least that, whether it ends or is stopped later.
+            break
+    worth = whole * break_even_s
+    return best_s, min(1.0, best / worth) if worth else 0.0, ended / whole
+
+
+def _mixture(parts: list[_Part]) -> list[float]:
+    """Return the sums of a curve that is mixed of `_FEW` others."""
+    (a, q), (b, r), (c, s), (d, t) = parts
+    return [a * w + b * x + c * y + d * z for w, x, y, z in zip(q, r, s, t, strict=True)]

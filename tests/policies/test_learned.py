@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from policies.learned import Learned
 from policies.reclaim import NeverKeep
 from policies.ski_rental import BreakEven
 from pool.core.events import Prewarm
-from pool.core.gaps import TIMES_S, Curve, Kind, Situation
+from pool.core.gaps import BINS, TIMES_S, Curve, Kind, Situation
 from pool.core.model import ClusterState
 from pool.core.policy import Reclaim
 from pool.replay import Replay, Report, Times, report
@@ -57,6 +58,45 @@ def _middle(gap_s: float) -> float:
     """Gaps are told apart by the times between which they are."""
     longer = next((n for n, time_s in enumerate(TIMES_S) if time_s >= gap_s), len(TIMES_S))
     return math.inf if longer == len(TIMES_S) else (TIMES_S[longer] + TIMES_S[max(0, longer - 1)]) / 2
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.floats(0, 30_000), st.floats(0, 1)), max_size=12), min_size=6, max_size=6),
+    st.sampled_from([1.0, 60.0, 600.0, 3600.0, 20_000.0]),
+)
+def test_it_finds_the_least_of_all_times_in_what_its_classes_say_together(
+    seen: list[list[tuple[float, float]]], break_even_s: float
+) -> None:
+    policy = Learned(break_even_s)
+    classes = policy.classes(SITUATION)
+    curves = {class_: Curve(0.0, policy.half_life_s) for class_, some in zip(classes, seen, strict=True) if some}
+    for class_, some in zip(classes, seen, strict=True):
+        for gap_s, after in some:
+            curves[class_].add(bisect_left(TIMES_S, gap_s), 1.0, after)
+    found = policy.choose(SITUATION, curves, 0.0)
+
+    # Each class as if so many gaps of the next wider one were seen, the widest of what is supposed.
+    mixed = [0.0] * (2 * BINS)
+    for narrow, wide in ((3, 2), (5, 4)):
+        sums = supposed(break_even_s)
+        for at, borrowed in ((0, 5.0), (wide, 5.0), (1, 10.0), (narrow, 10.0)):
+            if (curve := curves.get(classes[at])) is not None:
+                whole = curve.weight + borrowed
+                sums = [(one + borrowed * other) / whole for one, other in zip(curve.sums, sums, strict=True)]
+        mixed = [one + other / 2 for one, other in zip(mixed, sums, strict=True)]
+    costs = [
+        sum(mixed[at] * _middle(TIMES_S[at]) + mixed[BINS + at] * break_even_s for at in range(n + 1))
+        + sum(mixed[n + 1 : BINS]) * (time_s + break_even_s)
+        for n, time_s in enumerate(TIMES_S)
+    ]
+    assert costs[TIMES_S.index(found.keep_s)] == pytest.approx(min(costs))
+    assert found.cost * break_even_s == pytest.approx(min(break_even_s, *costs))
+
+
+def supposed(break_even_s: float) -> list[float]:
+    """What a curve of weight 1 is before anything was seen: somebody comes at a constant rate within T*, or never."""
+    longer = [1.0, *(math.exp(-1.2 * min(1.0, time_s / break_even_s)) for time_s in TIMES_S), 0.0]
+    return [one - other for one, other in pairwise(longer)] + [0.0] * BINS
 
 
 @given(gaps_of, st.floats(0, 1))
