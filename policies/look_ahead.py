@@ -51,7 +51,8 @@ class JustInTime(Worth):
             None if that would cost more than it saves.
         """
         worth_s, lead_s = self.worth_s(start_s), SUPPOSED_START_S if start_s is None else start_s
-        times = [math.exp(delay.mean + delay.spread * place) for place in _PLACES]
+        mean, spread = delay.mean, delay.spread
+        times = [math.exp(mean + spread * place) for place in _PLACES]
         until_s = times[-1]
         parts = [mass * time for mass, time in zip(_MASSES, times, strict=True)]
         whole, best, best_s = sum(parts), likely * worth_s, -1.0

@@ -15,6 +15,7 @@ import hashlib
 import math
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 TOGETHER_S = 5.0
@@ -210,6 +211,7 @@ class Run:
         return tuple(sorted(self.asked.items()))
 
 
+@lru_cache(maxsize=4096)
 def place_after(before: str, step: Step) -> str:
     """Return the place after a step, by the place before it: the same after a restart."""
     return hashlib.blake2b(repr((before, step)).encode(), digest_size=8).hexdigest()
