@@ -14,6 +14,7 @@ from typing import Any
 from pool.connector.errors import Refused
 from pool.connector.plan import Plan, id_of
 from pool.connector.rayjob import pod_template, ray_job, requests_and_limits, runtime_env_of, shape_of_job
+from pool.connector.secrets import with_secrets
 from pool.flyte.shape import Own
 
 TASK_TYPE = "ray"
@@ -70,7 +71,7 @@ def plan_of(request: Any) -> Plan:
         tenant=tenant,
         holder=_clip(f"{tenant}/{execution.name}/{node.node_id}/{task}/{ids.retry_attempt}"),
         group=_clip(f"{tenant}/{execution.name}"),
-        shape=shape.model_dump(mode="json", exclude_none=True),
+        shape=with_secrets(shape.model_dump(mode="json", exclude_none=True), template.security_context.secrets),
         command=command,
         environment=environment,
         runtime_env=runtime_env_of(job),
@@ -85,12 +86,8 @@ def _refuse_what_stays_behind(template: Any, request: Any) -> None:
         Refused: naming it.
     """
     security = template.security_context
-    if security.secrets or security.tokens:
-        raise Refused(
-            "security_context: the task asks for secrets, which Flyte gives to pods of its own only.",
-            remedy="Mount them into the clusters with the daemon's `backend.template`, or give them to the connector "
-            "with --env-dir.",
-        )
+    if security.tokens:
+        raise Refused("security_context: a token of an identity provider is Flyte's to give.")
     identity = request.task_execution_metadata.identity
     if security.run_as.iam_role or identity.iam_role:
         raise Refused("security_context: an IAM role is Flyte's to give; use a service account that has it.")

@@ -105,7 +105,11 @@ def test_the_tasks_runtime_env_is_the_jobs() -> None:
 
 
 def _secret(request: Any) -> None:
-    request.template.security_context.secrets.add(group="g", key="k")
+    request.template.security_context.secrets.add(key="k")
+
+
+def _token(request: Any) -> None:
+    request.template.security_context.tokens.add(name="t")
 
 
 def _iam(request: Any) -> None:
@@ -152,7 +156,8 @@ def _named_resource(request: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_secret, "secrets"),
+        (_secret, "'k' names no Kubernetes Secret"),
+        (_token, "identity provider"),
         (_iam, "IAM role"),
         (_accelerator, "extended_resources"),
         (_sidecar, "sidecar"),
