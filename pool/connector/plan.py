@@ -25,6 +25,7 @@ class Plan:
         environment: what the task's container would have had; the connector's own variables are not among it.
         runtime_env: of the task's RayJob.
         unpacks: the command unpacks code into its working directory, which has to be empty for that.
+        hold_s: how long the cluster is kept for the group afterwards; None for the pool's setting.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Plan:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
     unpacks: bool = False
+    hold_s: float | None = None
 
     def encode(self) -> bytes:
         """Return it as resource meta."""

@@ -192,6 +192,7 @@ class Run:
             shape=plan.shape,
             group=plan.group,
             timeout_s=self._tools.wait_s,
+            hold_s=plan.hold_s,
             request_id=plan.id,
         )
         nth = 1

@@ -63,6 +63,7 @@ def plan_of(request: Any) -> Plan:
     shape = shape_of_job(job, container.image, own, labels, given.annotations)
     task = template.id.name
     environment = {**container.env, **dict(given.environment_variables), **_internal(template, given)}
+    hold_s, group = _reuse(template)
     command = _command(container.command, {"runName": execution.name, "actionName": node.node_id})
     return Plan(
         id=id_of(request.output_prefix),
@@ -70,12 +71,13 @@ def plan_of(request: Any) -> Plan:
         image=container.image,
         tenant=tenant,
         holder=_clip(f"{tenant}/{execution.name}/{node.node_id}/{task}/{ids.retry_attempt}"),
-        group=_clip(f"{tenant}/{execution.name}"),
+        group=_clip(group or f"{tenant}/{execution.name}"),
         shape=with_secrets(shape.model_dump(mode="json", exclude_none=True), template.security_context.secrets),
         command=command,
         environment=environment,
         runtime_env=runtime_env_of(job),
         unpacks=any(word in container.command for word in _UNPACKING),
+        hold_s=hold_s,
     )
 
 
@@ -99,6 +101,25 @@ def _refuse_what_stays_behind(template: Any, request: Any) -> None:
         raise Refused("extended_resources: an accelerator or shared memory is put into pods by Flyte alone.")
     if getattr(request, "connection", None) is not None and request.connection.ByteSize():
         raise Refused("connection: connections are for connectors to services, and a Ray task has none.")
+
+
+def _reuse(template: Any) -> tuple[float | None, str]:
+    """Return what Flyte 2's `ReusePolicy` says, as `pool.flyte.reuse` does: a hold in seconds, and whom it is for.
+
+    That is None where there is none, and a group where it is not the execution alone.
+
+    Raises:
+        Refused: if a leased cluster cannot be reused as it says.
+    """
+    if "reuse_policy" not in template.DESCRIPTOR.fields_by_name or not template.HasField("reuse_policy"):
+        return None, ""
+    policy = template.reuse_policy
+    if policy.max_replicas > 1 or policy.concurrency > 1:
+        raise Refused("reuse_policy: a task leases one cluster, for itself; write replicas=1 and concurrency=1.")
+    hold_s = policy.idle_ttl.ToTimedelta().total_seconds() if policy.HasField("idle_ttl") else None
+    # The SDK names a task by its environment and its function.
+    environment = template.id.name.partition(".")[0]
+    return hold_s, f"environment/{environment}" if policy.scope == policy.GLOBAL else ""
 
 
 def _container(template: Any, given: Any) -> Any:

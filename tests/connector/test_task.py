@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pool.client import LeaseRequest, NotAllowed
 from pool.connector.errors import Refused
 from pool.connector.plan import PREFIX, Plan, decode, refusal
+from pool.connector.run import Run
+from pool.connector.status import Phase, Tools
 from pool.connector.task import plan_of
 from tests.connector.requests import recorded1, recorded2
 
@@ -102,6 +106,39 @@ def test_the_tasks_runtime_env_is_the_jobs() -> None:
     request = recorded1()
     request.template.custom["runtimeEnvYaml"] = "env_vars: {A: b}\npip: [numpy]\n"
     assert plan_of(request).runtime_env == {"env_vars": {"A": "b"}, "pip": ["numpy"]}
+
+
+@pytest.mark.parametrize(
+    ("scope", "group"), [("RUN", "flytesnacks/development/rnlfzkx95x8rvvfd24jq"), ("GLOBAL", "environment/rayenv")]
+)
+def test_a_reuse_policy_says_for_whom_and_how_long_the_cluster_is_kept(scope: str, group: str) -> None:
+    assert plan_of(recorded2()).hold_s is None
+    request = recorded2()
+    policy = request.template.reuse_policy
+    policy.max_replicas = policy.min_replicas = policy.concurrency = 1
+    policy.idle_ttl.FromSeconds(90)
+    policy.scope = policy.Scope.Value(scope)
+    plan = plan_of(request)
+    assert (plan.hold_s, plan.group) == (90.0, group)
+    assert decode(plan.encode()) == plan
+    policy.max_replicas = 2
+    with pytest.raises(Refused, match="replicas=1"):
+        plan_of(request)
+
+
+async def test_the_hold_of_a_plan_is_asked_for_with_its_lease() -> None:
+    asked: list[LeaseRequest] = []
+
+    class Refusing:
+        async def acquire(self, request: LeaseRequest, **_: Any) -> None:
+            asked.append(request)
+            raise NotAllowed("no")
+
+    nothing: Any = None
+    client: Any = Refusing()
+    run = Run(replace(plan_of(recorded2()), hold_s=90.0), Tools(client, nothing, nothing, dict))
+    assert (await run.settled(10)).phase is Phase.FAILED
+    assert [request.hold_s for request in asked] == [90.0]
 
 
 def _secret(request: Any) -> None:
