@@ -127,7 +127,9 @@ class Asking:
         if isinstance(result, Answer):
             self._reached = True
             problem = problem_of(result)
-            if not passing(result, problem):
+            # What stands before a daemon that is being replaced may answer in its place, as an ingress does.
+            another = problem is None and self._lease_id != ""
+            if not another and not passing(result, problem):
                 self._open = False
                 if self._new_id is None or problem is None or problem.reason not in _FORGOTTEN:
                     raise refused(result, problem, self._url)
@@ -212,10 +214,10 @@ def release(lease_id: str, proof: ReleaseRequest, tries_s: float = RELEASE_S) ->
                 return True
             problem = problem_of(result)
             cause = why(result, problem)
-            if result.status in {404, 409, 410}:
+            if problem is not None and result.status in {404, 409, 410}:
                 log.info("lease %s was over before its release: %s", lease_id, cause)
                 return True
-            if not passing(result, problem):
+            if problem is not None and not passing(result, problem):
                 break
         if left_s <= pause_s:
             break

@@ -127,6 +127,28 @@ def test_what_is_no_daemon_is_told_so(fake, client, wanted):
         pass
 
 
+def test_a_waiter_outlasts_what_answers_in_the_place_of_a_daemon_that_is_replaced(fake, client, wanted):
+    fake.acquires = [fake.queued(), (404, {"error": "no backend"}), (403, {}), fake.granted()]
+    with client.lease(wanted) as lease:
+        assert lease.id == "l-1"
+    assert len({body["request_id"] for body in fake.bodies("/v1/leases")}) == 1
+
+
+def test_what_was_never_a_daemon_is_told_so_at_once(fake, client, wanted):
+    fake.acquires = [(404, {"error": "no backend"})]
+    with pytest.raises(DaemonFault, match="not a Warmpool daemon: it answered 404"), client.lease(wanted):
+        pass
+    assert len(fake.bodies("/v1/leases")) == 1
+
+
+def test_a_release_that_somebody_else_answered_is_tried_again(fake, client, wanted):
+    ended, answers = fake.release, [(404, {"error": "no backend"})]
+    fake.release = lambda body: answers.pop() if answers else ended
+    with client.lease(wanted):
+        pass
+    assert len(fake.bodies("/v1/leases/l-1/release")) == 2
+
+
 def test_a_reason_of_a_newer_daemon_does_not_lose_the_grant(fake, client, wanted):
     fake.acquires = [fake.granted(reason="phase_of_the_moon", outcome="cold", new_field=[{"reason": 1}])]
     with client.lease(wanted) as lease:
