@@ -60,8 +60,8 @@ test-ray: setup  ## the tests on real Ray, with another version of it: make test
 
 test-kube: setup  ## the tests on a real Kubernetes with KubeRay: make test-kube KUBECONFIG=~/.kube/config
 	@[ -n "$$KUBECONFIG" ] || { echo "Say which Kubernetes: make test-kube KUBECONFIG=~/.kube/config"; exit 1; }
-	@$(BIN)/pytest -n 2 --dist worksteal -m "kube and not alone"
-	@$(BIN)/pytest -n 0 -m "kube and alone"
+	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "kube and not alone" tests/kube
+	@$(BIN)/pytest -n 0 -m "kube and alone" tests/kube
 
 test-flyte: setup  ## unchanged Ray tasks on a real Flyte backend: make test-flyte FLYTECTL_CONFIG=~/.flyte/config.yaml
 	@$(BIN)/pytest -n 0 -s -m backend

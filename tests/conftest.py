@@ -37,5 +37,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Real clusters take most of a small machine: two at a time from different tests would only slow each other.
     for item in items:
+        if item.get_closest_marker("kube"):
+            continue
         if item.get_closest_marker("ray") or item.get_closest_marker("flyte"):
             item.add_marker(pytest.mark.xdist_group("real"))

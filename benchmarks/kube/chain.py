@@ -23,9 +23,9 @@ from pool.kube.api import CORE, RAY
 from tests.connector.requests import bundle
 from tests.connector.sending import sent
 from tests.kube.connecting import a_store, backend, in_pods, store_of, with_connector, with_store
+from tests.kube.flyte import TASK_IMAGE
 from tests.kube.registered import container
 from tests.kube.release import Release, until_it_holds
-from tests.kube.test_kube_flyte import TASK_IMAGE
 
 RUN = """
 set -e

@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.kube.chain import RUN, environment
 from pool.flyte.shape import shape_of
 from pool.kube.api import CORE
+from tests.kube.flyte import TASK_IMAGE
 from tests.kube.release import Release
-from tests.kube.test_kube_flyte import TASK_IMAGE
 
 TIMES = 5
 BOUND_S = 240.0

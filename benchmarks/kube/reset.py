@@ -13,8 +13,7 @@ from typing import Any
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.backends.kuberay.options import KuberayOptions
 from pool.kube.api import Api
-from tests.kube.conftest import accounted
-from tests.kube.kit import cluster_of, small, submit
+from tests.kube.kit import accounted, cluster_of, small, submit
 
 ROUNDS = 7
 DRIVER = 'python -c "import ray; ray.init(); ray.get(ray.remote(lambda: 1).remote())"'

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 from pool.backends.base import News
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.backends.kuberay.options import KuberayOptions
-from pool.kube.api import CORE, Api, ApiError
+from pool.kube.api import CORE, Api
+from tests.kube.kit import accounted
 from tests.kube.place import place as place
 from tests.kube.release import Release
 
@@ -25,6 +26,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("kube") and not os.environ.get("KUBECONFIG"):
             item.add_marker(pytest.mark.skip(reason=WITHOUT))
+    # What may take long begins first: otherwise one process waits at the end for the other.
+    items.sort(key=may_take_s, reverse=True)
+
+
+def may_take_s(item: pytest.Item) -> float:
+    """Return how long a test of Kubernetes may take; 0 for others, which keep their order."""
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark is not None and item.get_closest_marker("kube") else 0.0
 
 
 @pytest.fixture
@@ -32,22 +41,6 @@ async def api() -> AsyncIterator[Api]:
     made = await Api.connect()
     yield made
     await made.close()
-
-
-async def accounted(api: Api, namespace: str) -> None:
-    """Wait for the service account that Kubernetes gives a new namespace: it refuses every pod before.
-
-    Where the API server was away before, its controllers need half a minute to come back.
-    """
-    async with asyncio.timeout(120):
-        while True:
-            try:
-                await api.get(f"{CORE}/namespaces/{namespace}/serviceaccounts/default")
-                return
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-            await asyncio.sleep(0.2)
 
 
 @pytest.fixture
@@ -103,9 +96,23 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
     return found
 
 
-@pytest.fixture
-async def release(api: Api, tmp_path: Path) -> AsyncIterator[Release]:
-    made = Release(api, tmp_path, f"warmpool-test-{uuid.uuid4().hex[:6]}")
+@asynccontextmanager
+async def released(api: Api, root: Path, *, lasting: bool) -> AsyncIterator[Release]:
+    made = Release(api, root, f"warmpool-test-{uuid.uuid4().hex[:6]}", lasting=lasting)
     await made.prepare()
     yield made
     await made.clear()
+
+
+@pytest.fixture
+async def release(api: Api, tmp_path: Path) -> AsyncIterator[Release]:
+    """A place for a release of the chart, whose state goes with its pod."""
+    async with released(api, tmp_path, lasting=False) as made:
+        yield made
+
+
+@pytest.fixture
+async def lasting_release(api: Api, tmp_path: Path) -> AsyncIterator[Release]:
+    """A place for a release of the chart, whose state outlives it."""
+    async with released(api, tmp_path, lasting=True) as made:
+        yield made

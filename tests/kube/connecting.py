@@ -11,8 +11,8 @@ from typing import Any
 
 from pool.kube.api import CORE
 from tests.certificates import certificates
+from tests.kube.flyte import TASK_IMAGE
 from tests.kube.release import Release
-from tests.kube.test_kube_flyte import TASK_IMAGE
 
 STORE = "/store"
 

@@ -15,15 +15,16 @@ from pool.core.events import Shrunk
 from pool.core.key import ClusterKey, key_from
 from pool.core.model import Cluster, ClusterState
 from pool.core.reasons import Reason
+from pool.kube.api import CORE, Api, ApiError
 
 IMAGE = os.environ.get("WARMPOOL_TEST_RAY_IMAGE", "rayproject/ray:2.60.0-py311")
 SMALL = {"cpu": 1, "memory": "2Gi", "pod": {"requests": {"cpu": "100m", "memory": "512Mi"}}}
 
 
-def small(workers: int = 1, image: str = IMAGE, **head: object) -> ClusterKey:
+def small(workers: int = 1, image: str = IMAGE, tenant: str = "tests/kube", **head: object) -> ClusterKey:
     """Return the key of a cluster that fits a node of two cores."""
     groups = [{**SMALL, "name": "w", "replicas": workers}] if workers else []
-    return key_from({"image": image, "tenant": "tests/kube", "shape": {"head": {**SMALL, **head}, "workers": groups}})
+    return key_from({"image": image, "tenant": tenant, "shape": {"head": {**SMALL, **head}, "workers": groups}})
 
 
 def cluster_of(key: ClusterKey, seq: int = 1, boot_id: str = "") -> Cluster:
@@ -39,6 +40,22 @@ def cluster_of(key: ClusterKey, seq: int = 1, boot_id: str = "") -> Cluster:
         changed_at=0.0,
         boot_id=boot_id,
     )
+
+
+async def accounted(api: Api, namespace: str) -> None:
+    """Wait for the service account that Kubernetes gives a new namespace: it refuses every pod before.
+
+    Where the API server was away before, its controllers need half a minute to come back.
+    """
+    async with asyncio.timeout(120):
+        while True:
+            try:
+                await api.get(f"{CORE}/namespaces/{namespace}/serviceaccounts/default")
+                return
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+            await asyncio.sleep(0.2)
 
 
 async def until(look: Callable[[], Any], what: str, bound_s: float = 60.0) -> Any:

@@ -1,4 +1,4 @@
-"""A daemon as it is served, over a real Kubernetes that can be taken away from it."""
+"""A daemon as it is served, over a real Kubernetes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ import pytest
 from pool.backends.kuberay.spec import CLUSTER
 from pool.client import AsyncClient, LeaseRequest, Progress
 from pool.kube.api import CORE, RAY, Api
-from tests.homes import listed
 from tests.kube.kit import IMAGE, SMALL
-from tests.kube.proxy import Proxy
 from tests.serving import Served
 
 CONFIG = """
@@ -24,73 +22,87 @@ listen: 127.0.0.1:{port}
 backend:
   {{type: kuberay, namespace: "{namespace}", addresses: pod, image_pull_policy: IfNotPresent, kubeconfig: "{file}"}}
 reconcile_interval: 1s
-defaults: {{lease_ttl: 20s, pickup: 10s, reset_timeout: 60s}}
+defaults: {{lease_ttl: 20s, pickup: 10s, reset_timeout: 60s, reset_wait: 60s}}
 """
 DRIVER = "python -c 'import ray; ray.init()'"
 TENANT = "tests/kube"
 
 
 class Place:
-    """A daemon's state directory, its way to Kubernetes, and its clusters' namespace.
+    """A daemon's state directory and its clusters' namespaces.
 
     Attributes:
+        api: of the running test.
         named: the namespace as the daemon's configuration names it.
         more: lines for the daemon's configuration.
+        served: the daemon that was started last.
     """
 
-    def __init__(self, root: Path, namespace: str, api: Api, proxy: Proxy) -> None:
-        self.root, self.namespace, self.api, self.proxy = root, namespace, api, proxy
+    def __init__(self, root: Path, namespace: str, api: Api | None = None) -> None:
+        self.root, self.namespace = root, namespace
         self.named, self.more = namespace, ""
-        self._file = proxy.kubeconfig(root / "kubeconfig")
+        self.served: Served | None = None
+        self._api = api
         self._port = 0
-        self._served: list[Served] = []
+        self._all: list[Served] = []
+
+    @property
+    def api(self) -> Api:
+        assert self._api is not None
+        return self._api
+
+    @api.setter
+    def api(self, api: Api) -> None:
+        self._api = api
 
     async def serve(self) -> Served:
         """Start the daemon (again); it answers when this returns."""
+        return await asyncio.to_thread(self._serve)
+
+    def _serve(self) -> Served:
         (self.root / "state" / "daemon.json").unlink(missing_ok=True)
-        config = CONFIG.format(port=self._port, namespace=self.named, file=self._file) + self.more
-        served = Served(self.root, config=config)
-        self._served.append(served)
-        await asyncio.to_thread(served.__enter__)
-        self._port = int(served.url.rpartition(":")[2])
-        return served
+        file = os.environ["KUBECONFIG"]
+        config = CONFIG.format(port=self._port, namespace=self.named, file=file) + self.more
+        self.served = Served(self.root, config=config)
+        self._all.append(self.served)
+        self.served.__enter__()
+        self._port = int(self.served.url.rpartition(":")[2])
+        return self.served
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End every daemon, however its test ended."""
-        for served in self._served:
-            await asyncio.to_thread(served.__exit__)
-        await self.proxy.away()
+        for served in self._all:
+            served.__exit__()
 
-    async def clusters(self) -> list[dict[str, Any]]:
-        """Return the RayClusters of the namespace."""
-        items: list[dict[str, Any]] = (await self.api.get(f"{RAY}/namespaces/{self.namespace}/rayclusters"))["items"]
+    def namespace_of(self, tenant: str) -> str:
+        """Return where a tenant's clusters are."""
+        project, _, domain = tenant.partition("/")
+        return self.named.format(project=project, domain=domain)
+
+    async def clusters(self, tenant: str = TENANT) -> list[dict[str, Any]]:
+        """Return the RayClusters of a tenant."""
+        path = f"{RAY}/namespaces/{self.namespace_of(tenant)}/rayclusters"
+        items: list[dict[str, Any]] = (await self.api.get(path))["items"]
         return items
 
-    async def path(self, cluster_id: str) -> str:
-        """Return the API's path of a cluster's RayCluster."""
-        (meta,) = (m for m in (c["metadata"] for c in await self.clusters()) if m["labels"][CLUSTER] == cluster_id)
-        return f"{RAY}/namespaces/{self.namespace}/rayclusters/{meta['name']}"
-
-    async def pods(self, kind: str = "head") -> list[str]:
-        """Return the names of the heads, or workers, of the namespace."""
-        selector = f"ray.io/node-type={kind}"
-        found = await self.api.get(f"{CORE}/namespaces/{self.namespace}/pods", labelSelector=selector)
+    async def pods(self, kind: str = "head", *, tenant: str = TENANT, cluster_id: str = "") -> list[str]:
+        """Return the names of a tenant's heads, or workers; of one cluster, if one is named."""
+        selector = f"ray.io/node-type={kind}" + (f",{CLUSTER}={cluster_id}" if cluster_id else "")
+        found = await self.api.get(f"{CORE}/namespaces/{self.namespace_of(tenant)}/pods", labelSelector=selector)
         return [str(pod["metadata"]["name"]) for pod in found["items"]]
 
-    async def kill(self, kind: str = "head") -> str:
+    async def kill(self, kind: str = "head", *, tenant: str = TENANT, cluster_id: str = "") -> str:
         """Delete one pod and return its name."""
-        name = (await self.pods(kind))[0]
-        await self.api.delete(f"{CORE}/namespaces/{self.namespace}/pods/{name}")
+        name = (await self.pods(kind, tenant=tenant, cluster_id=cluster_id))[0]
+        await self.api.delete(f"{CORE}/namespaces/{self.namespace_of(tenant)}/pods/{name}")
         return name
 
 
 @pytest.fixture
 async def place(tmp_path: Path, namespace: str, api: Api) -> AsyncIterator[Place]:
-    proxy = Proxy(Path(os.environ["KUBECONFIG"]))
-    await proxy.open()
-    made = Place(tmp_path, namespace, api, proxy)
+    made = Place(tmp_path, namespace, api)
     yield made
-    await made.close()
+    await asyncio.to_thread(made.close)
 
 
 class Told:
@@ -119,16 +131,30 @@ def ask(holder: str, *, workers: int = 0, **fields: Any) -> LeaseRequest:
     return LeaseRequest(**{"image": IMAGE, "tenant": TENANT, "holder": holder, "shape": shape, **fields})
 
 
-async def states(served: Served) -> list[str]:
-    """Return the states of all clusters that are not gone."""
-    return [cluster["state"] for cluster in await asyncio.to_thread(listed, served, "clusters")]
+async def clusters(served: Served) -> list[dict[str, Any]]:
+    """Return all clusters that are not gone, as the daemon lists them."""
+    proof = {"Authorization": f"Bearer {(served.state_dir / 'operator.token').read_text().strip()}"}
+    async with aiohttp.ClientSession(headers=proof) as http, http.get(f"{served.url}/v1/clusters") as answer:
+        answer.raise_for_status()
+        return list((await answer.json())["items"])
 
 
-async def comes(served: Served, *wanted: str, bound_s: float = 40.0) -> None:
+async def comes(served: Served, *wanted: str, bound_s: float = 90.0) -> None:
     """Wait until the clusters are in these states."""
     end = asyncio.get_running_loop().time() + bound_s
-    while sorted(clusters := await states(served)) != sorted(wanted):
-        assert asyncio.get_running_loop().time() < end, f"waited {bound_s:.0f} s for {wanted}, not {clusters}"
+    while sorted(found := [cluster["state"] for cluster in await clusters(served)]) != sorted(wanted):
+        assert asyncio.get_running_loop().time() < end, f"waited {bound_s:.0f} s for {wanted}, not {found}"
+        await asyncio.sleep(0.1)
+
+
+async def becomes(served: Served, cluster_id: str, wanted: str, bound_s: float = 90.0) -> dict[str, Any]:
+    """Wait until a cluster is in this state, and return it; until it is gone, if none is wanted."""
+    end = asyncio.get_running_loop().time() + bound_s
+    while True:
+        found = next((one for one in await clusters(served) if one["id"] == cluster_id), {"state": ""})
+        if found["state"] == wanted:
+            return found
+        assert asyncio.get_running_loop().time() < end, f"waited {bound_s:.0f} s for {wanted}, not {found}"
         await asyncio.sleep(0.1)
 
 

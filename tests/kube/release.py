@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pool.kube.api import CORE, RAY, Api
-from tests.kube.kit import IMAGE, SMALL
+from tests.kube.kit import IMAGE, SMALL, accounted
 
 DAEMON = os.environ.get("WARMPOOL_TEST_IMAGE", "")
 CHART = Path(__file__).parents[2] / "deploy" / "chart"
@@ -62,10 +62,16 @@ async def helm(*arguments: str) -> str:
 
 
 class Release:
-    """A release of the chart in a namespace of its own, on a volume that outlives it."""
+    """A release of the chart in a namespace of its own.
 
-    def __init__(self, api: Api, root: Path, namespace: str) -> None:
+    Attributes:
+        lasting: whether its state is on a volume that outlives it, and not in its pod.
+        extra: values beside the usual ones.
+    """
+
+    def __init__(self, api: Api, root: Path, namespace: str, *, lasting: bool = True) -> None:
         self.api, self.namespace, self.tenants = api, namespace, f"{namespace}-tenant"
+        self.lasting = lasting
         self.extra: dict[str, Any] = {}
         self._values = root / "values.yaml"
         self._host_path = f"/var/tmp/{namespace}"
@@ -79,7 +85,7 @@ class Release:
         repository, _, tag = config.pop("image", DAEMON).rpartition(":")
         said = {
             "image": {"repository": repository, "tag": tag},
-            "persistence": {"existingClaim": "state"},
+            "persistence": {"existingClaim": "state"} if self.lasting else {"enabled": False},
             "clustersOnUninstall": config.pop("uninstall", "keep"),
             "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
             "config": {
@@ -103,6 +109,11 @@ class Release:
     async def prepare(self) -> None:
         for name in (self.namespace, self.tenants):
             await self.api.create(f"{CORE}/namespaces", {"metadata": {"name": name}})
+            await accounted(self.api, name)
+        if self.lasting:
+            await self._make_volume()
+
+    async def _make_volume(self) -> None:
         volume = {
             "metadata": {"name": self.namespace},
             "spec": {
@@ -126,13 +137,20 @@ class Release:
         await self._as_root("own", "import os; os.chown('/state', 65532, 65532); os.chmod('/state', 0o700)")
 
     async def clear(self) -> None:
+        uninstall = ("uninstall", "pool", "--namespace", self.namespace, "--ignore-not-found")
         try:
-            await helm("uninstall", "pool", "--namespace", self.namespace, "--ignore-not-found", "--wait")
-            await self._as_root("wipe", "import shutil, os; [shutil.rmtree(e.path, 1) for e in os.scandir('/state')]")
+            if self.lasting:
+                await helm(*uninstall, "--wait")
+                wipe = "import shutil, os; [shutil.rmtree(e.path, 1) for e in os.scandir('/state')]"
+                await self._as_root("wipe", wipe)
+            else:
+                # What is not of the whole Kubernetes goes with the namespaces.
+                await helm(*uninstall)
         finally:
             for name in (self.namespace, self.tenants):
                 await self.api.delete(f"{CORE}/namespaces/{name}")
-            await self.api.delete(f"{CORE}/persistentvolumes/{self.namespace}")
+            if self.lasting:
+                await self.api.delete(f"{CORE}/persistentvolumes/{self.namespace}")
 
     async def _as_root(self, name: str, code: str) -> None:
         volume = {"name": "state", "persistentVolumeClaim": {"claimName": "state"}}

@@ -1,4 +1,7 @@
-"""Who may ask, proven with service accounts' tokens that a real Kubernetes made."""
+"""Who may ask, proven with service accounts' tokens that a real Kubernetes made.
+
+The tests share a daemon, and each has tenants of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from pool.kube.api import Api
 from tests.kube.proxy import Proxy
 from tests.serving import Served
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(120), pytest.mark.xdist_group("access")]
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 CONFIG = """
@@ -32,21 +35,31 @@ access:
     - {{match: "{prefix}-{{project}}-{{domain}}"}}
     - {{match: "{prefix}-shared", tenant: flyte/shared}}
     trusted:
-    - {{namespace: "{prefix}-shared", service_account: connector, tenants: ["vision/*", "speech/*"]}}
+    - {{namespace: "{prefix}-shared", service_account: connector, tenants: ["vision*/*", "speech*/*"]}}
     operator_groups: ["system:serviceaccounts:{prefix}-ops"]
 """
 
 
 class Callers:
-    """Makes namespaces, service accounts and their tokens, and takes them away again."""
+    """Makes namespaces, service accounts and their tokens, and takes them away again.
+
+    Attributes:
+        vision, speech: two tenants, and their namespaces after the prefix.
+    """
 
     def __init__(self, api: Api, prefix: str) -> None:
         self.api, self.prefix = api, prefix
+        mark = uuid.uuid4().hex[:6]
+        self.vision, self.speech = f"vision{mark}/development", f"speech{mark}/development"
         self._namespaces: set[str] = set()
         self.bindings: list[str] = []
 
-    async def token(self, namespace: str, account: str, audience: str = "warmpool") -> str:
-        where = f"/api/v1/namespaces/{self.prefix}-{namespace}"
+    def _path(self, of: str) -> str:
+        return f"/api/v1/namespaces/{self.prefix}-{of.replace('/', '-')}"
+
+    async def token(self, of: str, account: str, audience: str = "warmpool") -> str:
+        """Return the token of a new account of a tenant, or of a namespace that is no tenant's."""
+        namespace, where = of.replace("/", "-"), self._path(of)
         if namespace not in self._namespaces:
             await self.api.create("/api/v1/namespaces", {"metadata": {"name": f"{self.prefix}-{namespace}"}})
             self._namespaces.add(namespace)
@@ -54,6 +67,10 @@ class Callers:
         spec = {"audiences": [audience], "expirationSeconds": 600}
         made = await self.api.create(f"{where}/serviceaccounts/{account}/token", {"spec": spec})
         return str(made["status"]["token"])
+
+    async def leaves(self, of: str, account: str) -> None:
+        """Delete an account."""
+        await self.api.delete(f"{self._path(of)}/serviceaccounts/{account}")
 
     async def allow(self, namespace: str, account: str, rule: dict[str, Any]) -> None:
         name = f"{self.prefix}-{account}"
@@ -72,9 +89,20 @@ class Callers:
             await self.api.delete(f"/api/v1/namespaces/{self.prefix}-{namespace}")
 
 
+@pytest.fixture(scope="module")
+def prefix() -> str:
+    return f"warmpool-test-{uuid.uuid4().hex[:6]}"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, prefix: str) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("daemon"), config=CONFIG.format(prefix=prefix)) as made:
+        yield made
+
+
 @pytest.fixture
-async def callers(api: Api) -> AsyncIterator[Callers]:
-    made = Callers(api, f"warmpool-test-{uuid.uuid4().hex[:6]}")
+async def callers(api: Api, prefix: str) -> AsyncIterator[Callers]:
+    made = Callers(api, prefix)
     yield made
     await made.clear()
 
@@ -88,9 +116,10 @@ async def proxy() -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-def served(tmp_path: Path, callers: Callers, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+def served_behind(tmp_path: Path, prefix: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A daemon that Kubernetes can be taken away from."""
     monkeypatch.setenv("KUBECONFIG", str(proxy.kubeconfig(tmp_path / "kubeconfig")))
-    with Served(tmp_path / "daemon", config=CONFIG.format(prefix=callers.prefix)) as made:
+    with Served(tmp_path / "daemon", config=CONFIG.format(prefix=prefix)) as made:
         yield made
 
 
@@ -108,16 +137,16 @@ async def status(
 
 
 async def test_a_pod_leases_for_its_own_tenant_and_sees_no_other(served, callers):
-    vision = await callers.token("vision-development", "default-runner")
-    speech = await callers.token("speech-development", "default-runner")
-    async with AsyncClient(served.url, vision) as client, client.lease(wanted("vision/development")) as lease:
+    vision = await callers.token(callers.vision, "default-runner")
+    speech = await callers.token(callers.speech, "default-runner")
+    async with AsyncClient(served.url, vision) as client, client.lease(wanted(callers.vision)) as lease:
         code, listed = await status(served, "/v1/clusters", vision)
         assert (code, [item["id"] for item in listed["items"]]) == (200, [lease.cluster.id])
         for path in ("/v1/clusters", "/v1/leases", "/v1/pools", "/v1/waiters"):
             assert (await status(served, path, speech))[1]["items"] == []
         assert (await status(served, f"/v1/leases/{lease.id}", speech))[0] == 404
         with pytest.raises(NotAllowed):
-            async with client.lease(wanted("speech/development")):
+            async with client.lease(wanted(callers.speech)):
                 pass
 
 
@@ -125,7 +154,8 @@ async def test_a_trusted_account_speaks_for_several_tenants_and_its_neighbours_f
     connector = await callers.token("shared", "connector")
     pod = await callers.token("shared", "pod")
     async with AsyncClient(served.url, connector) as client:
-        async with client.lease(wanted("vision/development")), client.lease(wanted("speech/production")):
+        production = callers.speech.replace("development", "production")
+        async with client.lease(wanted(callers.vision)), client.lease(wanted(production)):
             pass
         with pytest.raises(NotAllowed):
             async with client.lease(wanted("web/production")):
@@ -134,18 +164,18 @@ async def test_a_trusted_account_speaks_for_several_tenants_and_its_neighbours_f
         async with client.lease(wanted("flyte/shared")):
             pass
         with pytest.raises(NotAllowed):
-            async with client.lease(wanted("vision/development")):
+            async with client.lease(wanted(callers.vision)):
                 pass
 
 
 async def test_tokens_that_are_wrong_foreign_or_of_a_deleted_account_are_refused(served, callers):
-    foreign = await callers.token("vision-development", "foreign", audience="https://somebody.else")
-    good = await callers.token("vision-development", "leaver")
+    foreign = await callers.token(callers.vision, "foreign", audience="https://somebody.else")
+    good = await callers.token(callers.vision, "leaver")
     head, body, signature = good.split(".")
     wrong = ".".join((head, body, signature[:-8] + "AAAAAAAA"))
     codes = [(await status(served, "/v1/leases", token))[0] for token in (good, foreign, wrong)]
     assert codes == [200, 401, 401]
-    await callers.api.delete(f"/api/v1/namespaces/{callers.prefix}-vision-development/serviceaccounts/leaver")
+    await callers.leaves(callers.vision, "leaver")
     end = asyncio.get_running_loop().time() + 30
     while (await status(served, "/v1/leases", good))[0] != 401:
         assert asyncio.get_running_loop().time() < end, "a deleted account was let in for 30 s"
@@ -164,7 +194,7 @@ async def test_an_operator_is_known_by_group_or_by_right_and_a_scraper_by_the_ri
     await callers.allow("tools", "admin", {"apiGroups": ["warmpool.io"], "resources": ["pools"], "verbs": ["update"]})
     scraper = await callers.token("tools", "prometheus")
     await callers.allow("tools", "prometheus", {"nonResourceURLs": ["/metrics"], "verbs": ["get"]})
-    pod = await callers.token("vision-development", "pod")
+    pod = await callers.token(callers.vision, "pod")
     cordon = "/v1/pools/none/cordon"
     codes = [(await status(served, cordon, token, {}))[0] for token in (by_group, by_right, pod, scraper)]
     assert codes == [404, 404, 403, 403]
@@ -172,9 +202,12 @@ async def test_an_operator_is_known_by_group_or_by_right_and_a_scraper_by_the_ri
     assert codes == [200, 200, 403]
 
 
-async def test_while_kubernetes_is_away_known_pods_go_on_and_unknown_ones_are_told_to_wait(served, callers, proxy):
-    known = await callers.token("vision-development", "known")
-    unknown = await callers.token("vision-development", "unknown")
+async def test_while_kubernetes_is_away_known_pods_go_on_and_unknown_ones_are_told_to_wait(
+    served_behind, callers, proxy
+):
+    served = served_behind
+    known = await callers.token(callers.vision, "known")
+    unknown = await callers.token(callers.vision, "unknown")
     assert (await status(served, "/v1/leases", known))[0] == 200
     await proxy.away()
     await asyncio.sleep(1.1)  # the answer is to be older than `fresh`
@@ -187,19 +220,19 @@ async def test_a_client_in_a_pod_finds_its_token_by_itself_and_takes_up_a_rotate
     served, callers, tmp_path, monkeypatch
 ):
     file = tmp_path / "token"
-    file.write_text(await callers.token("vision-development", "pod"))
+    file.write_text(await callers.token(callers.vision, "pod"))
     monkeypatch.setattr(pool.client.endpoint, "POD_TOKEN_FILE", file)
     monkeypatch.setattr(pool.client.endpoint, "POD_URL", served.url)
     for name in ("WARMPOOL_URL", "WARMPOOL_TOKEN", "WARMPOOL_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     async with AsyncClient.from_environment() as client:
-        async with client.lease(wanted("vision/development")):
+        async with client.lease(wanted(callers.vision)):
             pass
-        await callers.api.delete(f"/api/v1/namespaces/{callers.prefix}-vision-development/serviceaccounts/pod")
+        await callers.leaves(callers.vision, "pod")
         await asyncio.sleep(1.1)  # the old token's review is to be older than `fresh`
-        file.write_text(await callers.token("vision-development", "pod2"))
-        async with client.lease(wanted("vision/development")):
+        file.write_text(await callers.token(callers.vision, "pod2"))
+        async with client.lease(wanted(callers.vision)):
             pass
         with pytest.raises(ClientError):
-            async with client.lease(wanted("speech/development")):
+            async with client.lease(wanted(callers.speech)):
                 pass

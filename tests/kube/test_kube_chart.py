@@ -16,37 +16,40 @@ from pool.kube.remove import remove
 from tests.kube.kit import cluster_of, small
 from tests.kube.release import CHART, NEEDS, HelmError, helm, until_it_holds
 
+# Of a next version: docker build -f tests/next/Dockerfile, with this one's image.
 NEXT = os.environ.get("WARMPOOL_TEST_NEXT_IMAGE", "")
-WITHOUT_NEXT = (
-    "needs the image of a next version on the nodes: docker build -f tests/next/Dockerfile, named in "
-    "WARMPOOL_TEST_NEXT_IMAGE"
-)
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(400), NEEDS]
 
 
-async def test_a_release_lives_through_upgrade_and_rollback_under_leases_and_is_taken_over_by_the_next(release):
-    await release.install(reconcile_interval="5s")
+async def test_a_release_lives_through_upgrade_and_rollback_under_leases_and_is_taken_over_by_the_next(lasting_release):
+    release = lasting_release
+    await release.install()
     assert "Phase:          Succeeded" in await release.helm("test")
 
-    # A lease, and a waiter behind it, through a restart that the configuration asks for.
+    # A lease, and a waiter behind it, through an upgrade to a version that migrates the store, and back again.
     await release.task("first")
     await release.until_said("first", "granted")
     await release.task("second")
     await release.until_said("second", "waits")
+    cluster = await release.clusters()
     before = await release.daemon()
-    await release.install(reconcile_interval="4s")
+    # Without an image of a next version, what a daemon cannot change while it runs restarts it.
+    await release.install(**({"image": NEXT} if NEXT else {"reconcile_interval": "4s"}))
     restarted = await release.daemon()
     assert restarted["metadata"]["uid"] != before["metadata"]["uid"]
-    cluster = await release.clusters()
+    await release.helm("rollback", "1", "--wait")
+    if NEXT:
+        assert "which can use it" in await release.daemon_said()
     await release.finish("first")
     await release.until_said("second", "granted")
     assert await release.clusters() == cluster, await release.daemon_said()
 
     # A change that the daemon takes up by itself; an annotation makes the kubelet look at once.
-    await release.install(reconcile_interval="4s", defaults={"idle_ttl": "7m"})
+    before = await release.daemon()
+    await release.install(defaults={"idle_ttl": "7m"})
     pod = await release.daemon()
-    assert pod["metadata"]["uid"] == restarted["metadata"]["uid"]
+    assert pod["metadata"]["uid"] == before["metadata"]["uid"]
     touch = {"metadata": {"annotations": {"tests": "look"}}}
     await release.api.patch(f"{CORE}/namespaces/{release.namespace}/pods/{pod['metadata']['name']}", touch)
 
@@ -54,8 +57,6 @@ async def test_a_release_lives_through_upgrade_and_rollback_under_leases_and_is_
         return "the configuration was reloaded" in await release.daemon_said()
 
     await until_it_holds(reloaded, 120)
-
-    await release.helm("rollback", "1", "--wait")
     await release.finish("second")
 
     # Uninstalled with its clusters kept, and installed again: the next daemon takes them over.
@@ -128,21 +129,14 @@ async def test_with_postgresql_replicas_share_tokens_and_no_secret_is_in_the_con
     assert "Secret" not in alone
 
 
-@pytest.mark.skipif(not NEXT, reason=WITHOUT_NEXT)
-async def test_an_upgrade_with_a_migration_is_rolled_back_under_a_lease(release):
-    await release.install()
-    await release.task("first")
-    await release.until_said("first", "granted")
-    cluster = await release.clusters()
-    await release.helm("upgrade", str(CHART), "--wait", "--values", release.values(image=NEXT))
-    await release.task("second")
-    await release.until_said("second", "waits")
-    await release.helm("rollback", "1", "--wait")
-    assert "which can use it" in await release.daemon_said()
-    await release.finish("first")
-    await release.until_said("second", "granted")
-    assert await release.clusters() == cluster
-    await release.finish("second")
+async def test_only_what_a_daemon_cannot_change_while_it_runs_restarts_it():
+    async def restart(*settings: str) -> str:
+        (made,) = (item for item in await rules(*settings) if item["kind"] == "Deployment")
+        return str(made["spec"]["template"]["metadata"]["annotations"]["warmpool.io/restart"])
+
+    usual = await restart()
+    assert await restart("--set", "config.defaults.idle_ttl=7m") == usual
+    assert await restart("--set", "config.reconcile_interval=4s") != usual
 
 
 async def test_what_watches_is_made_where_its_kinds_exist():

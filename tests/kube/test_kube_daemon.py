@@ -1,94 +1,17 @@
-"""The daemon as it is served, over a real Kubernetes: leases, and kills at every side."""
+"""The daemon killed at every side, and clusters that are there before anybody asks: over a real Kubernetes."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 
+import httpx
 import pytest
 
-from pool.client import AcquireRefused
-from tests.kube.kit import SMALL, small, submit
-from tests.kube.place import DRIVER, Place, Told, ask, begin, client_of, comes, explained, idle
+from tests.kube.kit import IMAGE, SMALL, submit
+from tests.kube.place import DRIVER, TENANT, Place, ask, client_of, comes, explained, idle
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
-
-# Shared memory counts as the container's and is no process's own: so the largest of Ray's goes, and the container ends.
-# By itself, since Ray has its workers go first, and with what watches over a job the job.
-TOO_MUCH = "setsid -f dd if=/dev/zero of=/dev/shm/full bs=1M"
-
-
-async def test_two_tasks_in_a_row_run_on_one_cluster_and_a_head_that_is_killed_ends_the_lease(place: Place) -> None:
-    with await place.serve() as served:
-        async with client_of(served) as client:
-            async with client.lease(ask("first")) as first:
-                assert first.outcome == "cold"
-                assert await submit(first.cluster.dashboard_url, first.cluster.token, DRIVER) == "SUCCEEDED"
-            await idle(served)
-            async with client.lease(ask("second")) as second:
-                assert second.outcome == "hit"
-                assert second.cluster.address == first.cluster.address
-                assert await submit(second.cluster.dashboard_url, second.cluster.token, DRIVER) == "SUCCEEDED"
-                head = await place.kill("head")
-                assert await second.wait_lost(20.0)
-            assert f"{head} " in await explained(served, second.id)
-
-
-async def test_a_waiter_is_told_how_far_the_start_is_and_a_holder_that_its_head_ran_out_of_memory(
-    place: Place,
-) -> None:
-    with await place.serve() as served:
-        async with client_of(served) as client:
-            told = Told()
-            lease = await client.acquire(ask("first", workers=1), progress=told)
-            assert told.that("pulling image", "starting head", "workers", "granted"), told.phases
-            (head,) = await place.pods("head")
-            await begin(lease.cluster.dashboard_url, lease.cluster.token, TOO_MUCH)
-            # A busy node takes half a minute to start the job. The client learns it with its next renewal.
-            assert await lease.wait_lost(90.0)
-            await lease.release()
-            said = await explained(served, lease.id)
-            assert "the cluster was lost." in said
-            assert f"{head} ended since it ran out of memory with code " in said
-
-
-async def test_a_failed_start_is_told_to_the_waiter_and_leaves_its_last_words_in_the_history(place: Place) -> None:
-    place.more = "pools: [{name: all, breaker_failures: 1}]"
-    head = {**SMALL, "start_params": {"no-such-parameter": "1"}}
-    cluster_id = f"c-{small(workers=0, **head).digest}-1"
-    with await place.serve() as served:
-        async with client_of(served) as client:
-            with pytest.raises(AcquireRefused, match="No such option"):
-                await client.acquire(ask("first", shape={"head": head}))
-        await comes(served)
-        assert await place.clusters() == []
-        await asyncio.to_thread(served.end, signal.SIGKILL)
-    with await place.serve() as served:
-        said = await explained(served, cluster_id)
-        assert "ended with code 2" in said
-        assert "No such option" in said
-
-
-async def test_a_worker_killed_under_a_lease_degrades_it_and_a_head_that_hangs_ends_it(place: Place) -> None:
-    with await place.serve() as served:
-        async with client_of(served) as client:
-            lease = await client.acquire(ask("first", workers=1))
-            worker = await place.kill("worker")
-            async with asyncio.timeout(20):
-                while lease.hints != ("degraded",):  # noqa: ASYNC110 - renewals bring it
-                    await asyncio.sleep(0.1)
-            assert f"0 of 1 workers run: {worker}" in await explained(served, lease.cluster.id)
-            assert lease.state == "active"
-            async with asyncio.timeout(60):
-                while lease.hints:  # noqa: ASYNC110 - KubeRay makes another worker
-                    await asyncio.sleep(0.1)
-            # Nothing ends: the head's container runs on, and so does its dashboard.
-            await begin(lease.cluster.dashboard_url, lease.cluster.token, "pkill -STOP gcs_server")
-            assert await lease.wait_lost(75.0)
-            await lease.release()
-            assert "its head runs and answers neither Kubernetes' probes nor" in await explained(served, lease.id)
-            said = await explained(served, lease.cluster.id)
-            assert "the cluster did not answer its health probes." in said
 
 
 async def test_a_daemon_killed_at_create_grant_release_and_delete_goes_on_where_it_was(place: Place) -> None:
@@ -124,3 +47,36 @@ async def test_a_daemon_killed_at_create_grant_release_and_delete_goes_on_where_
             await comes(served)
             assert await place.clusters() == []
             assert "an operator drained the cluster." in await explained(served, second.cluster.id)
+
+
+# Its window opens every minute and stays open for two: it is open whenever this runs.
+SCHEDULED = f"""
+pools:
+- name: mornings
+  key: {{image: "{IMAGE}", tenant: {TENANT}, shape: {{head: {{cpu: 1, memory: 2Gi, pod: {SMALL["pod"]!r}}}}}}}
+  schedule:
+  - {{from: "* * * * *", for: 2m, min_idle: 1}}
+"""
+
+
+async def test_clusters_are_started_by_schedule_and_by_prewarming_and_the_first_who_ask_get_them_warm(
+    place: Place,
+) -> None:
+    place.more = SCHEDULED + "ceiling: {clusters: 2}\n"
+    with await place.serve() as served:
+        await comes(served, "idle")
+        token = (served.state_dir / "operator.token").read_text().strip()
+        key = {"image": IMAGE, "tenant": TENANT, "shape": {"head": SMALL}}
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http:
+            answer = await http.post(f"{served.url}/v1/prewarm", json={"key": key, "count": 2})
+        assert answer.status_code == 200, answer.text
+        await comes(served, "idle", "idle")
+        async with client_of(served) as client:
+            asked = (client.acquire(ask("first")), client.acquire(ask("second")))
+            leases = await asyncio.gather(*asked)
+            assert [lease.outcome for lease in leases] == ["hit", "hit"]
+            stories = [await explained(served, lease.cluster.id) for lease in leases]
+            for why in ("the pool keeps a least number of idle clusters", "an operator asked for it"):
+                assert any(why in story for story in stories), stories
+            for lease in leases:
+                await lease.release()

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from pool.kube.api import CORE, Api
+from tests.kube.flyte import TASK_IMAGE, WITHOUT
 from tests.kube.release import DAEMON, NEEDS, helm
-from tests.kube.test_kube_flyte import TASK_IMAGE, WITHOUT
 
 pytestmark = [
     pytest.mark.kube,

@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.kube, pytest.mark.timeout(120)]
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 
 
-async def failure(backend: KuberayBackend, **head: object) -> StartFailed:
-    key = small(workers=0, **head)
+async def failure(backend: KuberayBackend) -> StartFailed:
+    key = small(workers=0)
     with pytest.raises(StartFailed) as failed:
         await backend.start(cluster_of(key), key, lambda phase: None)
     await backend.stop(cluster_of(key).id)
@@ -103,9 +103,3 @@ async def test_a_right_that_the_daemon_lacks_is_the_reason(
         await weak.close()
     assert "the daemon's account may not create it" in failed.value.detail
     assert made["status"]["token"] not in str(failed.value)
-
-
-async def test_a_head_that_ends_as_soon_as_it_starts_is_the_reason(backend: KuberayBackend) -> None:
-    failed = await failure(backend, start_params={"no-such-parameter": "1"})
-    assert failed.reason is Reason.START_FAILED
-    assert "ended with code 2" in failed.detail

@@ -1,4 +1,4 @@
-"""A Flyte task in a pod, started as Flyte starts it, on a leased RayCluster through the daemon's Service."""
+"""Flyte tasks in pods, started as Flyte starts them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,14 @@ import json
 import os
 from typing import Any
 
-import pytest
-
-from pool.kube.api import CORE
 from tests.kube.registered import container
-from tests.kube.release import NEEDS, Release
+from tests.kube.release import Release
 
 TASK_IMAGE = os.environ.get("WARMPOOL_TEST_TASK_IMAGE", "")
 WITHOUT = (
     "needs a task's image on the nodes: build deploy/task.Dockerfile with --build-arg EXTRAS=flyte,flyte2 "
     "and name it in WARMPOOL_TEST_TASK_IMAGE"
 )
-
-pytestmark = [
-    pytest.mark.kube,
-    pytest.mark.timeout(300),
-    NEEDS,
-    pytest.mark.skipif(not TASK_IMAGE, reason=WITHOUT),
-]
 
 MODULE = """
 import os
@@ -150,27 +140,3 @@ def output(said: str) -> list[str]:
 
 def deck(said: str) -> str:
     return said.split("deck ", 1)[1].splitlines()[0]
-
-
-async def test_tasks_of_an_execution_run_on_one_leased_cluster_whichever_flyte_and_fail_as_they_should(
-    release: Release,
-) -> None:
-    await release.install()
-    code = {"metadata": {"name": "code"}, "data": {"chain.py": MODULE, "chain2.py": MODULE_2}}
-    await release.api.create(f"{CORE}/namespaces/{release.tenants}/configmaps", code)
-    first, cold = await run(release, "first", "where")
-    second, warm = await run(release, "second", "where")
-    (node, cluster, _), (again, same, here) = (output(said) for said in (first, second))
-    assert (node, cluster, here) == (again, same, "True")
-    assert (cold["outcome"], warm["outcome"]) == ("cold", "hit")
-    assert "Waited for a cluster to start" in deck(first)
-    assert f"{cluster.removeprefix('c-')}-head-svc.{release.namespace}.svc:8265" in deck(second)
-    failed, record = await run(release, "third", "broken")
-    assert "the body is broken" in failed.split("failed ", 1)[1]
-    assert record["outcome"] == "hit"
-    assert record["lease"] in deck(failed)
-    # What Flyte 2 starts in a pod has the same key and the same group here.
-    fourth, record = await run(release, "fourth", "where", RUN_2)
-    assert output(fourth) == [node, cluster, "True"]
-    assert record["outcome"] == "hit"
-    assert record["lease"] in deck(fourth)
