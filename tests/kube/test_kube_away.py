@@ -14,9 +14,8 @@ from pool.kube.api import Api, ApiError
 from tests.homes import listed
 from tests.kube.kit import SMALL, submit, until
 from tests.kube.place import DRIVER, Place, Told, ask, client_of, comes, explained
-from tests.kube.release import until_it_holds
 
-pytestmark = [pytest.mark.kube, pytest.mark.alone, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kube, pytest.mark.alone, pytest.mark.timeout(500)]
 
 AWAY_S = 60.0
 STOP, START = "WARMPOOL_TEST_STOP_APISERVER", "WARMPOOL_TEST_START_APISERVER"
@@ -75,10 +74,6 @@ async def api_server(api: Api) -> AsyncIterator[Switch]:
                 break
             except ApiError:
                 await asyncio.sleep(0.2)
-
-
-async def none_left(place: Place) -> bool:
-    return not await place.pods()
 
 
 async def test_while_kuberay_and_the_api_server_are_away_leases_and_warm_grants_go_on_and_starts_say_so_and_recover(
@@ -140,8 +135,8 @@ async def test_while_kuberay_and_the_api_server_are_away_leases_and_warm_grants_
         later.cancel()
         await asyncio.wait([later])
 
-        # KubeRay comes back, after more than a minute.
-        await until_it_holds(lambda: none_left(place), 60)
+        # KubeRay comes back, after more than a minute. What is left of the head is not waited for: Kubernetes' garbage
+        # collector needs a minute and more to find its way after the API server was away.
         assert not cold.done()
         assert loop.time() > kuberay_since + AWAY_S
         await operator(True)
