@@ -163,12 +163,12 @@ def test_a_task_waits_while_the_daemon_is_away_and_a_refused_one_fails_at_once(t
         asked = agent_pb2.GetTaskRequest(task_type="ray", resource_meta=meta)
         found = tasks.GetTask(asked, timeout=9).resource
         assert found.phase == 7  # WAITING_FOR_RESOURCES
-        request.template.security_context.secrets.add(group="g", key="k")
+        request.template.security_context.secrets.add(key="k")
         meta = tasks.CreateTask(request, timeout=5).resource_meta
         asked = agent_pb2.GetTaskRequest(task_type="ray", resource_meta=meta)
         found = tasks.GetTask(asked, timeout=5).resource
         assert found.phase == 5  # FAILED
-        assert "secrets" in found.message
+        assert "names no Kubernetes Secret" in found.message
         with pytest.raises(grpc.RpcError) as refused:
             tasks.GetTask(agent_pb2.GetTaskRequest(task_type="ray", resource_meta=b"strange"), timeout=5)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
