@@ -120,7 +120,11 @@ def main() -> None:
         sweep_for(theirs, given["first"])
         theirs.shutdown(socket.SHUT_WR)
         with ours.makefile("rb") as said:
-            told = json.loads(said.readline())
+            answer = said.readline()
+    if not answer:
+        # The child has said why, and that shall be the end of the log.
+        sys.exit(1)
+    told = json.loads(answer)
     print(MARK + json.dumps(told | {"host": where, "port": server.getsockname()[1]}), flush=True)
     serve(server, secret)
 

@@ -95,3 +95,20 @@ def test_a_sweep_that_fails_has_no_answer_and_its_log_says_why(sweeper: Sweeper)
     while "RuntimeError: the GCS is away" not in sweeper.log.readline():
         assert time.monotonic() < end
     assert json.loads(sweeper.ask(token=TOKEN))["given"] == {}
+
+
+def test_a_first_sweep_that_fails_ends_the_job_and_the_last_that_its_log_says_is_why() -> None:
+    first = """
+import sys
+from pool.inside import sweeper
+
+def sweep(given):
+    raise RuntimeError("the GCS is away")
+
+sweeper.preload, sweeper.host, sweeper.token, sweeper.sweep_cluster = (lambda: None), (lambda: "127.0.0.1"), str, sweep
+sys.argv = ["", '{"first": {}, "stays": true}']
+sweeper.main()
+"""
+    done = subprocess.run([sys.executable, "-c", first], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("RuntimeError: the GCS is away")
