@@ -98,6 +98,14 @@ async def test_a_cluster_that_somebody_deletes_is_lost_once(seen: Seen) -> None:
     assert [lost.detail for lost in seen.lost] == [f"{ID}: somebody deleted its RayCluster."]
 
 
+async def test_a_cluster_whose_head_outlives_its_raycluster_does_not_go_on(seen: Seen) -> None:
+    assert seen.view.goes_on(ID, "p1-x1")
+    assert not seen.view.goes_on(ID, "p1-x2")
+    seen.cluster(cluster(), deleted=True)
+    seen.pod(pod())
+    assert not seen.view.goes_on(ID, "p1-x1")
+
+
 async def test_pods_that_are_known_before_their_cluster_prove_no_loss() -> None:
     seen = Seen()
     seen.pod(pod())

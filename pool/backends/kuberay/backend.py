@@ -210,7 +210,7 @@ class KuberayBackend:
 
         found = await Reset(dashboard, "", self.options.settle_s, sweep, full=full).run()
         if found.clean and not self._runs(cluster):
-            return Clean(False, "the head was replaced during the reset")
+            return Clean(False, "the head was lost during the reset")
         if found.removed:
             log.info("a reset removed what a holder left", cluster=cluster.id, removed=listed(found.removed))
         return found
@@ -224,7 +224,8 @@ class KuberayBackend:
         head = self.view.head(cluster.id)
         if head is None:
             return not self.view.fresh and bool(cluster.dashboard_url)
-        return pods.boot_id(head) == cluster.boot_id
+        # The pods of a RayCluster that was deleted answer for another while.
+        return pods.boot_id(head) == cluster.boot_id and self.view.goes_on(cluster.id, cluster.boot_id)
 
     async def list(self) -> Listing:
         """Return every cluster of this store. Complete only while the watch stands."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from pool.kube.api import Api, ApiError, events
+from pool.kube.api import Api, ApiError, end, events
 
 log = structlog.get_logger(__name__)
 
@@ -129,10 +129,12 @@ class Cache:
         query = {**self._query, "resourceVersion": self._version, "timeoutSeconds": str(int(self._watch_s))}
         # Bookmarks come about once a minute: a connection that is silent for longer is half open.
         watch = await self._api.watch(self._path, min(self._watch_s, 75.0) + self._silence_s, **query)
-        with contextlib.closing(watch):
+        try:
             self.failed = ""
             async for event in events(watch):
                 self._take(event)
+        finally:
+            end(watch)
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, item = event["type"], event["object"]

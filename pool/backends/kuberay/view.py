@@ -131,6 +131,11 @@ class View:
         self._unlooked.setdefault(cluster_id)
         self._wake()
 
+    def goes_on(self, cluster_id: str, boot_id: str) -> bool:
+        """Tell whether nothing was seen that ends this run of the cluster's head."""
+        gone = self.fresh and cluster_id not in self._clusters
+        return not gone and not self._is_going(cluster_id) and self._followed.get(cluster_id) == boot_id
+
     def unfollow(self, cluster_id: str) -> None:
         """Do not tell any more."""
         self._followed.pop(cluster_id, None)
