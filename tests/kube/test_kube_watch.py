@@ -57,6 +57,8 @@ async def test_a_cluster_that_was_given_no_token_gets_it_from_the_next_daemon_wh
         else:
             await until(lambda: backend.view.pods(cluster.id), "its pods", 30.0)
         started = await behind.start(cluster, key, lambda phase: None)
+        # With KubeRay 1.5 it saw the head go that had no token we know.
+        told.clear()
 
         proxy.fall_silent()
         head = behind.view.head(cluster.id)
