@@ -76,6 +76,12 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
                 periodSeconds: 2
                 timeoutSeconds: 4
                 failureThreshold: 8
+              livenessProbe:
+                httpGet: {{path: /api/local_raylet_healthz, port: 52365}}
+                initialDelaySeconds: 30
+                periodSeconds: 5
+                timeoutSeconds: 5
+                failureThreshold: 120
               ports:
               - {{name: gcs-server, containerPort: 6379}}
               - {{name: dashboard, containerPort: 8265}}
@@ -103,6 +109,12 @@ def test_a_cluster_of_a_head_and_two_workers_in_full() -> None:
                 periodSeconds: 2
                 timeoutSeconds: 4
                 failureThreshold: 8
+              livenessProbe:
+                httpGet: {{path: /api/local_raylet_healthz, port: 52365}}
+                initialDelaySeconds: 30
+                periodSeconds: 5
+                timeoutSeconds: 5
+                failureThreshold: 120
     """)
     expected["metadata"]["labels"] = marks
     for group in (expected["spec"]["headGroupSpec"], *expected["spec"]["workerGroupSpecs"]):
@@ -218,6 +230,23 @@ def test_a_tenant_has_the_namespace_of_the_template() -> None:
     assert spec.namespace_of("ml/production", KuberayOptions(namespace="{project}-{domain}")) == "ml-production"
     with pytest.raises(InvalidKey, match="Ünsinn"):
         spec.namespace_of("Ünsinn/x", KuberayOptions(namespace="{tenant}"))
+
+
+def test_a_probe_of_the_operators_takes_the_place_of_the_usual_one() -> None:
+    own = {"name": "ray-head", "livenessProbe": {"exec": {"command": ["well"]}, "periodSeconds": 60}}
+    template = {"spec": {"headGroupSpec": {"template": {"spec": {"containers": [own]}}}}}
+    manifest = render(key(head={}, workers=[{"name": "w"}]), template=template)
+    probe = ray(manifest["spec"]["headGroupSpec"])["livenessProbe"]
+    assert (probe["exec"], probe["periodSeconds"]) == ({"command": ["well"]}, 60)
+    assert "httpGet" not in probe
+    assert "httpGet" in ray(manifest["spec"]["workerGroupSpecs"][0])["livenessProbe"]
+
+
+def test_a_value_takes_the_place_of_where_one_comes_from() -> None:
+    pod = {"spec": {"containers": [{"name": "ray", "env": [{"name": "RAY_AUTH_TOKEN", "value": "mine"}]}]}}
+    manifest = render(key(head={"pod": pod}))
+    (token,) = (item for item in ray(manifest["spec"]["headGroupSpec"])["env"] if item["name"] == "RAY_AUTH_TOKEN")
+    assert token.keys() == {"name", "valueFrom"}
 
 
 def test_a_null_takes_away_and_a_list_of_unnamed_things_is_replaced() -> None:

@@ -19,6 +19,10 @@ _KEYS = {
 }
 """By which field the items of a list are told apart; every other list is replaced as a whole."""
 
+_HOW = ("exec", "httpGet", "tcpSocket", "grpc")
+_ONE_OF = {"env": ("value", "valueFrom"), "livenessProbe": _HOW, "readinessProbe": _HOW, "startupProbe": _HOW}
+"""Of which fields there may be one only, so that one that is given takes the place of another."""
+
 
 def merged(below: Any, above: Any, name: str = "") -> Any:
     """Return `above` laid over `below`; neither is changed. A null in `above` takes away.
@@ -29,7 +33,8 @@ def merged(below: Any, above: Any, name: str = "") -> Any:
         name: of the field that holds both.
     """
     if isinstance(below, Mapping) and isinstance(above, Mapping):
-        out = dict(below)
+        given = [field for field in _ONE_OF.get(name, ()) if field in above]
+        out = {field: value for field, value in below.items() if not given or field not in _ONE_OF[name]}
         for field, value in above.items():
             if value is None:
                 out.pop(field, None)
@@ -39,12 +44,13 @@ def merged(below: Any, above: Any, name: str = "") -> Any:
     if isinstance(above, Mapping):
         return merged({}, above, name)
     if isinstance(below, list) and isinstance(above, list) and name in _KEYS:
-        return _by_key(below, above, _KEYS[name])
+        return _by_key(below, above, name)
     return above
 
 
-def _by_key(below: list[Any], above: list[Any], key: str) -> list[Any]:
+def _by_key(below: list[Any], above: list[Any], name: str) -> list[Any]:
+    key = _KEYS[name]
     items = {item[key]: item for item in below}
     for item in above:
-        items[item[key]] = merged(items.get(item[key], {}), item)
+        items[item[key]] = merged(items.get(item[key], {}), item, name)
     return list(items.values())

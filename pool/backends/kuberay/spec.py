@@ -197,10 +197,27 @@ def _group_template(templates: list[Mapping[str, Any]], name: str) -> dict[str, 
 
 def _over(below: Mapping[str, Any], ours: dict[str, Any], node: Node) -> dict[str, Any]:
     """Lay the lease's pod template over the operator's, and what the daemon needs over both."""
-    group = "headGroupSpec" if "headGroupSpec" in ours else ""
-    asked = {"template": _asked_template(node, HEAD if group else WORKER)}
-    out: dict[str, Any] = merged(merged(below, {group: asked} if group else asked), ours)
+    group, container = ("headGroupSpec", HEAD) if "headGroupSpec" in ours else ("", WORKER)
+
+    def of_pods(template: dict[str, Any]) -> dict[str, Any]:
+        return {group: {"template": template}} if group else {"template": template}
+
+    usual = of_pods({"spec": {"containers": [{"name": container, "livenessProbe": LIVENESS}]}})
+    out: dict[str, Any] = {}
+    for layer in (usual, below, of_pods(_asked_template(node, container)), ours):
+        out = merged(out, layer)
     return out
+
+
+RAYLET_IS_WELL: dict[str, Any] = {"path": "/api/local_raylet_healthz", "port": 52365}
+# As patient as KubeRay's own, which starts a shell in the container every 5 s.
+LIVENESS = {
+    "httpGet": RAYLET_IS_WELL,
+    "initialDelaySeconds": 30,
+    "periodSeconds": 5,
+    "timeoutSeconds": 5,
+    "failureThreshold": 120,
+}
 
 
 def _asked_template(node: Node, container: str) -> dict[str, Any]:
@@ -227,7 +244,7 @@ def _pod_template(
         "image": image,
         "resources": _resources(node),
         "env": env,
-        "readinessProbe": _probe(container),
+        "readinessProbe": _readiness(container),
         # The last lines of its log tell why it ended, without the right to read logs.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -250,13 +267,10 @@ def _auth_env(name: str) -> Env:
     ]
 
 
-def _probe(container: str) -> dict[str, Any]:
+def _readiness(container: str) -> dict[str, Any]:
     # With one of its own a container does not get KubeRay's, which waits 10 s before it looks.
-    where = {"path": "/api/gcs_healthz", "port": 8265}
-    if container == WORKER:
-        where = {"path": "/api/local_raylet_healthz", "port": 52365}
     return {
-        "httpGet": where,
+        "httpGet": {"path": "/api/gcs_healthz", "port": 8265} if container == HEAD else RAYLET_IS_WELL,
         "initialDelaySeconds": 1,
         "periodSeconds": 2,
         "timeoutSeconds": 4,
