@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
 from dataclasses import dataclass
+from typing import Protocol
 
 from policies.sizing import required
 from policies.ski_rental import checked_half_life
@@ -12,7 +13,17 @@ from policies.worth import SUPPOSED_START_S, Worth
 from pool.core.policy import Demand
 
 
-def newsvendor(exceeds: Sequence[float], short: float, over: float) -> int:
+class Falling(Protocol):
+    """Numbers that never rise, each of which may have to be reckoned."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, n: int, /) -> float:
+        """Return one."""
+
+
+def newsvendor(exceeds: Falling, short: float, over: float) -> int:
     """Return the smallest S with ``P(D <= S) >= short / (short + over)``.
 
     Args:
@@ -21,7 +32,7 @@ def newsvendor(exceeds: Sequence[float], short: float, over: float) -> int:
         over: what it costs to have one too many.
     """
     most = over / (short + over)
-    return next((n for n, more in enumerate(exceeds) if more <= most), len(exceeds))
+    return bisect_left(exceeds, True, key=lambda more: more <= most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,11 @@ class PoolOptions(Section):
         "needed; 0 stops it at once.",
     )
     max_leases_per_cluster: Annotated[Count, Field(ge=1)] = Field(1, description="More lets holders of a tenant share.")
-    serve_larger: bool = Field(False, description="A larger idle cluster of the tenant may serve a smaller request.")
+    serve_larger: bool = Field(
+        False,
+        description="A larger idle cluster of the tenant may serve a smaller request; what stands ready by demand is "
+        "reckoned for both together.",
+    )
     resident_share: Share = Field(
         0.5, description="How much of a node's object store resident data may take, in clusters started from then on."
     )
@@ -220,7 +224,11 @@ class PoolOptions(Section):
     target: TargetSection | None = Field(
         None, description="What `auto` is to reach at least cost, instead of waiting_cost_per_hour."
     )
-    floor_for: Seconds = Field(86_400.0, description="min_idle and buffer end when nobody asked for so long.")
+    floor_for: Seconds = Field(
+        86_400.0,
+        description="min_idle and buffer end when nobody asked for so long; a sizing that looks at demand, after its "
+        "half_life at least.",
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> PoolOptions:

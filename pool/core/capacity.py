@@ -11,6 +11,7 @@ from itertools import islice
 
 from pool.core import eviction, fairness, idling, standing
 from pool.core.key import NOTHING, ClusterKey, Footprint, footprint_of
+from pool.core.larger import smaller_of
 from pool.core.model import IDLE, QUARANTINED, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.reasons import Reason
 from pool.core.settings import NO_CEILING, Ceiling
@@ -196,6 +197,9 @@ def plan(turn: Turn, digest: str) -> None:
     if pool.cordoned:
         # What it started could not be granted, and would be missed again at every look.
         state.blocked.pop(digest, None)
+        if state.index[digest].reserve:
+            state.index[digest].reserve = 0
+            _tell_smaller(turn, digest)
         return
     if state.settings(digest).standing is not None:
         for _ in range(standing.missing(state, pool)):
@@ -212,20 +216,27 @@ def plan(turn: Turn, digest: str) -> None:
             for _ in range(needed):
                 if not _bring_one(turn, digest, Reason.MISS):
                     return
-    target = idling.idle_target(state, pool, now)
+    before = index.reserve
+    wanted = idling.wanted(state, pool, now)
+    if index.reserve != before:
+        _tell_smaller(turn, digest)
     if index.expected:
         state.timers.arm(Kind.POOL, digest, index.expected.next_change())
     if index.load is not None:
         state.timers.arm(Kind.POOL, digest, idling.next_look(state, pool, now))
-    if not target or _bring_spare(turn, pool, target):
+    if not wanted.target or _bring_spare(turn, pool, *wanted):
         state.blocked.pop(digest, None)
 
 
-def _bring_spare(turn: Turn, pool: Pool, target: int) -> bool:
+def _tell_smaller(turn: Turn, digest: str) -> None:
+    """See to it that pools are looked at which count on what this one wants."""
+    for smaller in smaller_of(turn.state, digest):
+        turn.touch(smaller)
+
+
+def _bring_spare(turn: Turn, pool: Pool, target: int, missing: int) -> bool:
     """Start what is missing of so many idle clusters; tell whether nothing was in the way."""
     state, now, digest = turn.state, turn.now, pool.digest
-    index = state.index[digest]
-    missing = target - max(0, len(index.free) + len(index.resting) + index.coming - index.creators)
     if missing > 0 and _room_is_waited_for(state, pool, now):
         # Its start would take the room, be evicted for the waiter, and begin again: for ever.
         state.blocked[digest] = None

@@ -18,6 +18,8 @@ from pool.core import (
     fairness,
     grant,
     groups,
+    idling,
+    learning,
     leases,
     operate,
     quarantine,
@@ -55,6 +57,7 @@ from pool.core.events import (
     Tick,
     Undelivered,
 )
+from pool.core.larger import smaller_of
 from pool.core.model import ClusterState
 from pool.core.state import COMING_UP, UNUSED, State
 from pool.core.timers import Kind
@@ -137,6 +140,7 @@ def _settle(turn: Turn) -> None:
             raise RuntimeError("the queues do not settle")
         touched = list(turn.touched)
         turn.touched.clear()
+        follow: dict[str, None] = {}
         for digest in touched:
             if digest in state.index:
                 if state.waiting_pools:
@@ -145,6 +149,12 @@ def _settle(turn: Turn) -> None:
                     grant.serve(turn, digest)
                     grant.serve_smaller(turn, digest)
                 capacity.plan_in_turn(turn, digest)
+                for smaller in smaller_of(state, digest):
+                    # It may count on what this one had to spare.
+                    if idling.counts_on_larger(state, smaller):
+                        follow[smaller] = None
+        for digest in follow:
+            capacity.plan_in_turn(turn, digest)
         if turn.idled:
             if any(id_ in state.evictable for id_ in turn.idled):
                 turn.freed = True
@@ -194,6 +204,7 @@ def _reconfigure(turn: Turn, event: Reconfigure) -> Reply:
     """Take new rules as a whole: pools take their new names and settings, the indexes follow."""
     state = turn.state
     state.set_rules(event.rules)
+    learning.recount(state, turn.now)
     for pool in list(state.pools.values()):
         name = state.settings(pool.digest).name
         if name != pool.name:

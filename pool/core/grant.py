@@ -10,6 +10,7 @@ from pool.core import fairness, learning, standing
 from pool.core.decisions import Answer, Granted
 from pool.core.events import Acquire
 from pool.core.index import PoolIndex
+from pool.core.larger import larger_of, smaller_of
 from pool.core.life import ByLife, Limits
 from pool.core.lifecycle import ClusterMove
 from pool.core.model import (
@@ -66,10 +67,10 @@ class Idle:
     def elsewhere(self) -> Iterator[Cluster]:
         """Yield those of larger keys that have data of the group, the most first."""
         there = self._state.with_data.get((self._pool.key.tenant, self._group)) if self._group else None
-        if there is not None and self._state.settings(self._pool.digest).serve_larger:
+        if there is not None and larger_of(self._state, self._pool.digest):
             for id_ in there:
                 cluster = self._state.clusters[id_]
-                if cluster.pool != self._pool.digest and _may_have(self._state, cluster, self._pool, self._group):
+                if _may_have(self._state, cluster, self._pool, self._group):
                     yield cluster
 
     def newest(self) -> Iterator[Cluster]:
@@ -140,15 +141,18 @@ def data_is_busy(state: State, index: PoolIndex, group: str) -> bool:
 
 def _pick_larger(state: State, pool: Pool, group: str) -> Cluster | None:
     """Return an idle cluster of a larger key: the group's with most data, else the smallest that nobody waits for."""
-    if not state.settings(pool.digest).serve_larger:
-        return None
     best: Cluster | None = None
-    for id_ in state.evictable_ids(pool.key.tenant):
-        cluster = state.clusters[id_]
-        if cluster.pool == pool.digest or not _may_have(state, cluster, pool, group):
+    for digest in larger_of(state, pool.digest):
+        index = state.index[digest]
+        if not (index.free or index.held):
             continue
-        if best is None or _worth(cluster, group) < _worth(best, group):
-            best = cluster
+        own = index.by_group.get(group, ()) if group else ()
+        for id_ in (*own, *islice(index.free, 1)):
+            cluster = state.clusters[id_]
+            if _may_have(state, cluster, pool, group) and (
+                best is None or _worth(cluster, group) < _worth(best, group)
+            ):
+                best = cluster
     return best
 
 
@@ -158,8 +162,7 @@ def _may_have(state: State, cluster: Cluster, pool: Pool, group: str) -> bool:
     held_for_it = bool(group) and cluster.group == group and cluster.id in index.held
     if not held_for_it and (cluster.id not in index.free or index.queue):
         return False
-    larger = state.pools[cluster.pool]
-    return not larger.cordoned and standing.serves(state, larger, pool)
+    return not state.pools[cluster.pool].cordoned and cluster.pool in larger_of(state, pool.digest)
 
 
 def _worth(cluster: Cluster, group: str) -> tuple[bool, int, int, int, int]:
@@ -262,16 +265,14 @@ def serve(turn: Turn, digest: str) -> None:
 
 def _held_larger(state: State, pool: Pool, index: PoolIndex) -> list[str]:
     """Return the clusters of larger keys that are held for groups which wait here."""
-    if not index.waiters_by_group or not state.settings(pool.digest).serve_larger:
+    if not index.waiters_by_group:
         return []
     return [
         id_
-        for id_ in state.evictable_ids(pool.key.tenant)
-        if (cluster := state.clusters[id_]).group in index.waiters_by_group
-        and cluster.pool != pool.digest
-        and id_ in state.index[cluster.pool].held
-        and not (larger := state.pools[cluster.pool]).cordoned
-        and standing.serves(state, larger, pool)
+        for digest in larger_of(state, pool.digest)
+        if not state.pools[digest].cordoned
+        for id_ in state.index[digest].held
+        if state.clusters[id_].group in index.waiters_by_group
     ]
 
 
@@ -312,16 +313,9 @@ def serve_smaller(turn: Turn, digest: str) -> None:
     index = state.index[digest]
     if not state.waiting_pools or not (index.free or index.held) or index.queue:
         return
-    larger = state.pools[digest]
-    for other in list(state.waiting_pools):
-        pool = state.pools[other]
-        if (
-            other != digest
-            and pool.key.tenant == larger.key.tenant
-            and state.settings(other).serve_larger
-            and standing.serves(state, larger, pool)
-        ):
-            serve(turn, other)
+    waiting = [other for other in smaller_of(state, digest) if other in state.waiting_pools]
+    for other in sorted(waiting, key=lambda one: state.index[one].queue[0]):
+        serve(turn, other)
 
 
 def miss_reason(state: State, pool: Pool) -> Reason:

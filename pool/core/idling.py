@@ -1,9 +1,18 @@
-"""How many idle clusters a pool should have now, what for, and whether one of them may go."""
+"""How many idle clusters a pool should have now, what for, and whether one of them may go.
+
+Where a pool's sizing looks at demand and larger pools may serve it (`serve_larger`), they have their reserve in common:
+what is wanted is reckoned for the demand of the pool and of the larger ones together, and what they want themselves is
+subtracted. So a pool has those in addition that larger ones do not need at the same time, each of the smallest shape
+that will do.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
+from pool.core.index import PoolIndex
+from pool.core.larger import in_common, larger_of, smaller_of
 from pool.core.model import GROWING, IDLE, LEASED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.policy import Demand
 from pool.core.reasons import Reason
@@ -16,16 +25,102 @@ RHYTHM_LOOK_S = 1_800.0
 """A pool whose sizing looks at demand is looked at this often: hours of the day differ."""
 
 
+class Wanted(NamedTuple):
+    """What is wanted of idle clusters in one pool.
+
+    Attributes:
+        target: how many, by the pool's sizing and for what is expected.
+        missing: how many more than there are, will be before long, and larger pools can spare.
+    """
+
+    target: int
+    missing: int
+
+
+NOTHING = Wanted(0, 0)
+
+
+def wanted(state: State, pool: Pool, now: float) -> Wanted:
+    """Return what is wanted of a pool that is not cordoned; what its sizing wants is what smaller pools count on."""
+    index = state.index[pool.digest]
+    alone = _alone(state, pool, now)
+    index.reserve = reserve = _beside(state, pool, alone, now)
+    target = reserve + _expected(index, now)
+    if not target:
+        return NOTHING
+    own = _stock(index)
+    if not larger_of(state, pool.digest):
+        return Wanted(target, target - own)
+    # What no larger pool may have is wanted here: what an operator set, or a sizing that does not look at demand.
+    least = min(reserve, _own_least(state, pool)) if state.settings(pool.digest).sizing.half_life_s else reserve
+    return Wanted(target, max(least - own, target - own - _spare(state, pool, now)))
+
+
 def idle_target(state: State, pool: Pool, now: float) -> int:
     """Return how many idle clusters are wanted now: by the pool's sizing, and for what is expected."""
     if pool.cordoned:
         return 0
-    expected = state.index[pool.digest].expected
-    return _sized(state, pool, now) + (expected.wanted(now) if expected else 0)
+    return _beside(state, pool, _alone(state, pool, now), now) + _expected(state.index[pool.digest], now)
 
 
-def _sized(state: State, pool: Pool, now: float) -> int:
-    """Return how many idle clusters the pool's sizing wants now."""
+def counts_on_larger(state: State, digest: str) -> bool:
+    """Tell whether a pool wants idle clusters for which those do that larger ones can spare."""
+    index = state.index[digest]
+    if index.reserve is None or index.expected:
+        return True
+    return index.reserve > 0 and state.settings(digest).sizing.half_life_s > 0
+
+
+def _expected(index: PoolIndex, now: float) -> int:
+    return index.expected.wanted(now) if index.expected else 0
+
+
+def _stock(index: PoolIndex) -> int:
+    """Return how many idle clusters there are, or will be before long, that nobody waits for."""
+    return max(0, len(index.free) + len(index.resting) + index.coming - index.creators)
+
+
+def _own_least(state: State, pool: Pool) -> int:
+    """Return how many idle clusters must be the pool's own: what an operator set."""
+    return max(state.rules.floors.get(pool.name, 0), pool.min_idle or 0)
+
+
+def _beside(state: State, pool: Pool, alone: int, now: float) -> int:
+    """Return how many a pool's sizing wants beside what larger pools want, if it would want so many alone."""
+    if not alone or not (larger := in_common(state, pool.digest)):
+        return alone
+    there = sum(_reserve(state, digest, now) for digest in larger)
+    return max(_own_least(state, pool), alone - there)
+
+
+def _reserve(state: State, digest: str, now: float) -> int:
+    """Return how many idle clusters the sizing of a larger pool wanted at the last look."""
+    pool, index = state.pools[digest], state.index[digest]
+    if not _counts(state, pool):
+        return 0
+    if index.reserve is None:
+        index.reserve = _beside(state, pool, _alone(state, pool, now), now)
+    return index.reserve
+
+
+def _counts(state: State, larger: Pool) -> bool:
+    """Tell whether smaller pools count on a larger one: not on what is cordoned, nor on what somebody else runs."""
+    return not larger.cordoned and state.settings(larger.digest).standing is None
+
+
+def _spare(state: State, pool: Pool, now: float) -> int:
+    """Return how many idle clusters of larger pools these do not want themselves."""
+    spare = 0
+    for digest in reversed(larger_of(state, pool.digest)):
+        if _counts(state, state.pools[digest]):
+            index = state.index[digest]
+            # What a larger one is short of, others have for it that are larger still; else it starts that itself.
+            spare = max(0, spare + _stock(index) - _reserve(state, digest, now) - _expected(index, now))
+    return spare
+
+
+def _alone(state: State, pool: Pool, now: float) -> int:
+    """Return how many idle clusters the pool's sizing wants now, as if no larger pool had any."""
     settings = state.settings(pool.digest)
     floor = state.rules.floors.get(pool.name, 0)
     if not (floor or pool.min_idle or settings.sizing.wants()) or _forgotten(state, pool, now):
@@ -37,8 +132,11 @@ def _demand(state: State, pool: Pool) -> Demand:
     """Return what sizing may look at."""
     index = state.index[pool.digest]
     counts = index.counts
+    leased = counts[LEASED]
+    for digest in in_common(state, pool.digest):
+        leased += state.index[digest].counts[LEASED]
     return Demand(
-        counts[LEASED],
+        leased,
         counts[IDLE] + counts[RESETTING],
         counts[STARTING] + counts[GROWING],
         state.rules.floors.get(pool.name, 0),
@@ -55,14 +153,20 @@ def why(state: State, pool: Pool, now: float) -> str:
     """Return why the pool's sizing wants as many idle clusters as it does, in numbers; empty if it has none to tell."""
     if pool.cordoned or _forgotten(state, pool, now):
         return ""
-    return state.settings(pool.digest).sizing.why(_demand(state, pool), now)
+    said = state.settings(pool.digest).sizing.why(_demand(state, pool), now)
+    there = sum(_reserve(state, digest, now) for digest in in_common(state, pool.digest)) if said else 0
+    return f"{said}; larger pools have {there} of them" if there else said
 
 
 def _forgotten(state: State, pool: Pool, now: float) -> bool:
-    """Tell whether nobody asked for so long that nothing stands ready any more."""
+    """Tell whether nobody asked for so long that nothing stands ready any more.
+
+    A sizing that looks at demand forgets by itself, as its price says: a pool that is asked for once in two days may
+    be worth a cluster. It is asked until its demand counts half.
+    """
     settings = state.settings(pool.digest)
     asked_at = max(state.index[pool.digest].last_asked_at, pool.created_at)
-    return now - asked_at > settings.floor_for_s and not settings.pinned
+    return now - asked_at > max(settings.floor_for_s, settings.sizing.half_life_s) and not settings.pinned
 
 
 def next_look(state: State, pool: Pool, now: float) -> float:
@@ -76,7 +180,7 @@ def next_look(state: State, pool: Pool, now: float) -> float:
 
 
 def floor_needs(state: State, cluster: Cluster, now: float) -> bool:
-    """Tell whether the pool's floor would be short of an idle cluster without this one.
+    """Tell whether the pool's floor, or that of a smaller pool, would be short of an idle cluster without this one.
 
     A floor is made of clusters that can be granted at once: a cordoned one, or one without workers, protects it no more
     than it is protected by it.
@@ -84,7 +188,18 @@ def floor_needs(state: State, cluster: Cluster, now: float) -> bool:
     index = state.index[cluster.pool]
     if cluster.state is not IDLE or not cluster.grantable:
         return False
-    return len(index.free) + len(index.resting) <= idle_target(state, state.pools[cluster.pool], now)
+    if len(index.free) + len(index.resting) <= idle_target(state, state.pools[cluster.pool], now):
+        return True
+    return any(_needs_spare(state, digest, now) for digest in smaller_of(state, cluster.pool))
+
+
+def _needs_spare(state: State, digest: str, now: float) -> bool:
+    """Tell whether a pool would be short of an idle cluster if larger ones had one less to spare."""
+    pool, index = state.pools[digest], state.index[digest]
+    if pool.cordoned or not counts_on_larger(state, digest):
+        return False
+    short = (index.reserve or 0) + _expected(index, now) - _stock(index)
+    return short > 0 and 0 < _spare(state, pool, now) <= short
 
 
 def look_again_s(cluster: Cluster, now: float) -> float:

@@ -81,6 +81,7 @@ class PoolIndex:
         load: what was seen of demand, where its sizing asks for it.
         uses: when it was used, where it is prewarmed by that.
         expected: what idle clusters are wanted for, beside those that its sizing wants.
+        reserve: idle clusters that its sizing wanted at the last look, beside those of larger pools; None before.
         grants: so far, of all its clusters that live.
     """
 
@@ -116,6 +117,7 @@ class PoolIndex:
         self.load: Load | None = None
         self.uses = Uses()
         self.expected = Expected()
+        self.reserve: int | None = None
 
     @property
     def live(self) -> int:

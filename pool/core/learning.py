@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from pool.core import ahead
 from pool.core.gaps import Kind, Release
+from pool.core.larger import larger_of, smaller_of
 from pool.core.load import Load
 from pool.core.model import Cluster, Lease, Outcome, Waiter
 from pool.core.timers import Kind as Due
@@ -55,7 +56,13 @@ def asked(state: State, digest: str, lease_id: str, group: str, now: float) -> N
     if settings.sizing.half_life_s:
         if index.load is None:
             index.load = Load(settings.sizing.half_life_s, now, state.habits)
+            _recount(state, digest, index.load, now)
         index.load.asked(now, index.start_s.value_s or SUPPOSED_START_S, group=group, foreseen=foreseen)
+        for smaller in smaller_of(state, digest):
+            other = state.index[smaller]
+            if other.load is not None:
+                start_s = other.start_s.value_s or SUPPOSED_START_S
+                other.load.asked(now, start_s, group=group, foreseen=foreseen, larger=True)
     if settings.reclaim.counts():
         state.idle_times.asked(digest, now, cast("Counter", settings.reclaim).half_life_s)
     if settings.reclaim.learns():
@@ -70,11 +77,26 @@ def granted(state: State, lease: Lease) -> None:
 
 def ended(state: State, digest: str, lease_id: str, group: str, now: float) -> None:
     """A lease ended, or somebody who asked for one does so no more."""
-    load = state.index[digest].load
-    if load is not None:
-        load.ended(now, foreseen=lease_id in state.foreseen)
+    load, foreseen = state.index[digest].load, lease_id in state.foreseen
+    if load is not None and load.ended(now, foreseen=foreseen):
+        for smaller in smaller_of(state, digest):
+            other = state.index[smaller].load
+            if other is not None:
+                other.ended(now, foreseen=foreseen, larger=True)
     ahead.ended(state, lease_id, state.pools[digest].key.tenant, group, now)
     state.foreseen.discard(lease_id)
+
+
+def recount(state: State, now: float) -> None:
+    """Other settings may have other pools serve a pool: count anew what is in use of them."""
+    for digest, index in state.index.items():
+        if index.load is not None:
+            _recount(state, digest, index.load, now)
+
+
+def _recount(state: State, digest: str, load: Load, now: float) -> None:
+    others = (state.index[larger].load for larger in larger_of(state, digest))
+    load.count_larger([other for other in others if other is not None], now)
 
 
 def answered(state: State, lease: Lease) -> None:

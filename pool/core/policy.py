@@ -102,6 +102,7 @@ class Demand(NamedTuple):
 
     Attributes:
         leased, idle, starting: clusters of the pool by state (resetting ones count as idle, growing ones as starting).
+            Where larger pools may serve it and both look at demand, theirs that are leased count too, as in `load`.
         floor: least number of idle clusters from the schedule windows open now.
         last_asked_at: when the pool was last asked, 0 for never.
         min_idle: what an operator set by a resize, instead of the policy's own least number; None if nothing.

@@ -21,6 +21,7 @@ from pool.core.idle_times import IdleTimes
 from pool.core.index import Ids, PoolIndex
 from pool.core.kept import Kept
 from pool.core.key import NOTHING, ClusterKey, Footprint
+from pool.core.larger import Sizes
 from pool.core.model import (
     GROWING,
     IDLE,
@@ -118,6 +119,7 @@ class State:
         self.kept: dict[str, Kept] = {
             "shares": self.shares, "minutes": self.idle_times, "aims": self.aims, "habits": self.habits,
         }  # fmt: skip
+        self.sizes = Sizes()
         self._settings = _Settings(self)
         # Of a known pool, by its digest. Not a method: it is called more often than any.
         self.settings: Callable[[str], PoolSettings] = self._settings.__getitem__
@@ -136,6 +138,10 @@ class State:
         """Replace the rules as a whole."""
         self.rules = rules
         self._settings.clear()
+        self.sizes.clear()
+        for pool in self.pools.values():
+            self.sizes.put(pool, self.settings(pool.digest))
+            self.index[pool.digest].reserve = None
         # Which leased clusters have room depends on the settings.
         for cluster in self.clusters.values():
             if cluster.state is LEASED:
@@ -223,7 +229,9 @@ class State:
             self.pools[new.digest] = new
             if new.digest not in self.index:
                 self.index[new.digest] = PoolIndex()
+                self.sizes.put(new, self.settings(new.digest))
         elif old is not None:
+            self.sizes.drop(old)
             del self.pools[old.digest]
             del self.index[old.digest]
             self._settings.pop(old.digest, None)

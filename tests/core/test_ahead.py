@@ -278,7 +278,7 @@ def test_a_restart_knows_the_demand_that_history_tells() -> None:
     assert before is not None
     assert after is not None
     # How busy times usually are was known at other moments.
-    assert after.exceeds(core.now, START_S) == pytest.approx(before.exceeds(core.now, START_S), rel=0.25)
+    assert list(after.exceeds(core.now, START_S)) == pytest.approx(list(before.exceeds(core.now, START_S)), rel=0.25)
 
 
 # --- the rhythm of a pool

@@ -63,7 +63,7 @@ def test_depths_are_counted_from_the_least_that_was_in_use_in_the_time_of_a_star
     end = float(max(at + took for at, took in leases))
     rates = [depths.get(depth, 0) / (end + LEAST_SEEN_S) for depth in range(1, max(depths) + 1)]
     expected = [1 - math.exp(-max(rates[n:]) * lead_s) for n in range(len(rates))]
-    assert seen(leases, float(lead_s)).exceeds(end, float(lead_s)) == pytest.approx(expected, rel=1e-6)
+    assert list(seen(leases, float(lead_s)).exceeds(end, float(lead_s))) == pytest.approx(expected, rel=1e-6)
 
 
 @given(LEASES)
@@ -95,7 +95,7 @@ def test_weights_made_small_again_say_the_same() -> None:
 def test_what_was_foreseen_takes_nothing_of_what_stands_for_others() -> None:
     load = Load(FOREVER_S, 0.0)
     load.asked(1.0, 60.0, foreseen=True)
-    assert load.exceeds(2.0, 60.0) == []
+    assert not list(load.exceeds(2.0, 60.0))
     load.asked(2.0, 60.0)
     assert len(load.exceeds(2.0, 60.0)) == 1
     load.ended(3.0, foreseen=True)

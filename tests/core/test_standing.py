@@ -9,10 +9,10 @@ import pytest
 from pool.core.decisions import Granted, Reset, Start, Stop
 from pool.core.events import Degraded, Lost, Readmit, Reconfigure, Release, Renew, ResetDone, Started, Stopped
 from pool.core.key import shape_from
+from pool.core.larger import covers
 from pool.core.model import Cluster, ClusterState, Lease
 from pool.core.reasons import Reason
 from pool.core.settings import Standing
-from pool.core.standing import covers
 from tests.kit import KEY, Core
 
 

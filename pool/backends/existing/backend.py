@@ -26,9 +26,9 @@ from pool.core.decisions import Span
 from pool.core.errors import InvalidKey, StartFailed
 from pool.core.events import Listing, Lost, Readmit, Seen, Started
 from pool.core.key import ClusterKey, describe
+from pool.core.larger import covers
 from pool.core.model import Cluster
 from pool.core.reasons import Reason
-from pool.core.standing import covers
 
 log = structlog.get_logger(__name__)
 

@@ -17,8 +17,8 @@ from pool.backends.rayapi.dashboard import Dashboard, DashboardError
 from pool.core.errors import StartFailed
 from pool.core.events import Degraded, Lost
 from pool.core.key import describe
+from pool.core.larger import covers
 from pool.core.reasons import Reason
-from pool.core.standing import covers
 
 log = structlog.get_logger(__name__)
 

@@ -9,8 +9,8 @@ from pool.backends.existing.options import Entry
 from pool.backends.existing.report import Report
 from pool.core.errors import InvalidKey
 from pool.core.key import ClusterKey, describe, key_from, to_json
+from pool.core.larger import covers
 from pool.core.settings import NO_CEILING, PoolSettings, Rules, Standing
-from pool.core.standing import covers
 
 
 class Roster:
