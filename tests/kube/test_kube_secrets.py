@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import pytest
@@ -42,6 +43,8 @@ async def test_a_task_finds_its_secrets_where_flyte_would_have_put_them_and_a_mi
         secret(group="info", key="Password"),
     )
     missing = key_with(secret(group="info", key="no-such-key", mount_requirement=secret.ENV_VAR))
+    no_file = key_with(secret(group="info", key="no-such-file"))
+    no_secret = key_with(secret(group="no-such-secret", key="file"))
     data = {"token": "of the pods", "Password": "in a file"}
     encoded = {name: base64.b64encode(value.encode()).decode() for name, value in data.items()}
     await api.create(f"{CORE}/namespaces/{namespace}/secrets", {"metadata": {"name": "info"}, "data": encoded})
@@ -52,3 +55,11 @@ async def test_a_task_finds_its_secrets_where_flyte_would_have_put_them_and_a_mi
 
     with pytest.raises(StartFailed, match="no-such-key"):
         await backend.start(cluster_of(missing), missing, lambda phase: None)
+    # Kubelet warns of a volume within seconds: nothing waits for the end of the time that a start has.
+    async with asyncio.timeout(60):
+        for key, said in (
+            (no_file, "non-existent secret key: no-such-file"),
+            (no_secret, '"no-such-secret" not found'),
+        ):
+            with pytest.raises(StartFailed, match=f"cannot mount: .*{said}"):
+                await backend.start(cluster_of(key), key, lambda phase: None)

@@ -28,8 +28,8 @@ def starting(seen: Seen, phases: list[str], patience_s: float = 0.0) -> Starting
     return Starting(ID, KEY, seen.view, http, "token", phases.append, patience_s)
 
 
-def warned(seen: Seen, said: str) -> None:
-    seen.view._on_event({"metadata": {"uid": said}, "about": "rc", "said": said}, False)
+def warned(seen: Seen, said: str, about: str = "rc") -> None:
+    seen.view._on_event({"metadata": {"uid": said}, "about": about, "said": said}, False)
 
 
 async def test_a_quota_with_room_for_the_head_alone_is_no_room_and_told_meanwhile() -> None:
@@ -51,6 +51,48 @@ async def test_pods_that_find_no_node_are_told_with_the_phase() -> None:
     with pytest.raises(StartFailed, match="finds no node"):
         await starting(seen, phases, patience_s=0.5).wait()
     assert phases == ["scheduling: p1 finds no node: 0/1 nodes"]
+
+
+MOUNT = 'FailedMount: MountVolume.SetUp failed for volume "info"'
+
+
+@pytest.mark.parametrize("said", [
+    f'{MOUNT} : secret "info" not found', f"{MOUNT} : references non-existent secret key: password",
+    f'{MOUNT} : configmap "info" not found',
+])  # fmt: skip
+@pytest.mark.parametrize("pod_first", [True, False])
+async def test_a_volume_of_what_is_not_there_ends_a_start_at_once(said: str, pod_first: bool) -> None:
+    seen = Seen()
+    seen.cluster(cluster())
+    waiting = asyncio.create_task(starting(seen, []).wait())
+    await asyncio.sleep(0)
+    tells = [lambda: seen.pod(pod(state=WAITING)), lambda: warned(seen, said, "p1")]
+    for tell in tells if pod_first else reversed(tells):
+        tell()
+    with pytest.raises(StartFailed, match="p1 cannot mount: MountVolume") as failed:
+        await asyncio.wait_for(waiting, 5)
+    assert failed.value.reason is Reason.START_FAILED
+    assert said.partition(": ")[2] in str(failed.value)
+
+
+async def test_a_volume_that_may_still_be_mounted_or_is_by_now_ends_no_start() -> None:
+    seen, phases = Seen(), list[str]()
+    seen.cluster(cluster())
+    seen.pod(pod(state=WAITING))
+    waiting = asyncio.create_task(starting(seen, phases).wait())
+    warned(seen, f"{MOUNT} : timed out waiting for the condition", "p1")
+    await until(lambda: bool(phases), "the phase", 5.0)
+    # Its Secret came later; this was warned before.
+    mounted = {"type": "PodReadyToStartContainers", "status": "True"}
+    seen.pod(pod(state=WAITING, conditions=[mounted, {"type": "PodScheduled", "status": "True"}]))
+    warned(seen, f'{MOUNT} : secret "info" not found', "p1")
+    await until(lambda: phases[-1] == "pulling image", "the next phase", 5.0)
+    assert not waiting.done()
+    waiting.cancel()
+    # With the pod goes what is known of it.
+    seen.pod(pod(), deleted=True)
+    assert "p1" not in seen.view._told
+    assert "p1" not in seen.view._named
 
 
 async def test_a_cluster_that_kuberay_does_not_take_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

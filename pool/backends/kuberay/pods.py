@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ from pool.core.reasons import Reason
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 OUT_OF_MEMORY = "OOMKilled"
+_MOUNTED = "PodReadyToStartContainers"
+_MISSING = re.compile(r'(?i)(secret|configmap)s? ".*" not found|references non-existent (secret|config) key')
+"""What a volume is made of: kubelet's words for that it is not there, or has not the key."""
 _WITHOUT_TOKEN_YET = "secret"  # noqa: S105 - the word in a message, not one
 
 
@@ -91,6 +95,23 @@ def trouble(pods: list[dict[str, Any]]) -> Trouble | None:
     """Return the first thing that keeps a cluster's pods from running, None if nothing is wrong."""
     found = [trouble for pod in pods if (trouble := _trouble(pod)) is not None]
     return next((one for one in found if one.lasting), found[0] if found else None)
+
+
+def unmounted(pod: dict[str, Any], warnings: list[str]) -> Trouble | None:
+    """Return what a pod waits for to be mounted, None if nothing is known to be missing.
+
+    Args:
+        pod: any of the cluster's.
+        warnings: of its volumes.
+    """
+    # Once its sandbox is made its volumes are mounted, and what was warned before is past.
+    past = any(c["type"] == _MOUNTED and c["status"] == "True" for c in pod["status"].get("conditions", []))
+    if past or going(pod) or ray_container(pod).get("state", {}).keys() - {"waiting"}:
+        return None
+    for said in reversed(warnings):
+        if _MISSING.search(said):
+            return Trouble(Reason.START_FAILED, f"{pod['metadata']['name']} cannot mount: {said.partition(': ')[2]}")
+    return None
 
 
 def ending(pod: dict[str, Any]) -> str:

@@ -119,7 +119,7 @@ class Starting:
             raise StartFailed(f"{self._cluster_id}: its RayCluster was deleted while it started.")
         self._warned()
         self._due_at = math.inf
-        self._hint = self._blocked(pods.trouble(found) or self._refused(found), now)
+        self._hint = self._blocked(pods.trouble(found) or self._unmounted(found) or self._refused(found), now)
         if not found and now > self._seen_at + UNTAKEN_S:
             self._hint = "KubeRay has not made its pods yet"
         elif not found:
@@ -147,6 +147,11 @@ class Starting:
                 why = Reason.NO_CAPACITY if "exceeded quota" in message else Reason.START_FAILED
                 return pods.Trouble(why, f"its pods were refused: {message}.", lasting=not found)
         return None
+
+    def _unmounted(self, found: list[dict[str, Any]]) -> pods.Trouble | None:
+        """Return what a pod cannot mount since it is not there."""
+        troubles = (pods.unmounted(pod, self._view.warnings_of(pod)) for pod in found)
+        return next((trouble for trouble in troubles if trouble is not None), None)
 
     def _blocked(self, trouble: pods.Trouble | None, now: float) -> str:
         """Return what is in the way and may go by itself; raise if it does not."""

@@ -67,7 +67,10 @@ class View:
         # No bookmarks come for events: a watch of them is ended by the server before its silence means anything.
         bounds["watch_s"] = min(options.watch_s, 60.0)
         self._event = Cache(api, f"{CORE}{where}/events", _event, self._on_event, query=warnings, **bounds)
-        self._caches = (self._ray, self._pod, self._event)
+        # All else that is wrong with a pod stands in its status; of other reasons there is no end.
+        mounts = {"fieldSelector": "type=Warning,involvedObject.kind=Pod,reason=FailedMount"}
+        self._mount = Cache(api, f"{CORE}{where}/events", _event, self._on_event, query=mounts, **bounds)
+        self._caches = (self._ray, self._pod, self._event, self._mount)
 
     async def open(self) -> None:
         """Begin to watch, and wait a bounded time for the first answer."""
@@ -113,6 +116,10 @@ class View:
         """Return what was warned of the cluster, as ``Reason: message``, the latest last."""
         item = self._clusters.get(cluster_id)
         return list(self._told.get(item["metadata"]["uid"], ())) if item is not None else []
+
+    def warnings_of(self, pod: dict[str, Any]) -> list[str]:
+        """Return what was warned of the volumes of a pod, as ``Reason: message``, the latest last."""
+        return list(self._told.get(pod["metadata"]["uid"], ()))
 
     def expect(self, cluster_id: str) -> None:
         """Miss none of its workers before they were seen to run: the head may know them before their pods say so."""
@@ -207,8 +214,11 @@ class View:
         found = self._pods.setdefault(cluster_id, {})
         if not deleted:
             found[item["metadata"]["uid"]] = item
+            self._named[item["metadata"]["uid"]] = cluster_id
         else:
             found.pop(item["metadata"]["uid"], None)
+            self._named.pop(item["metadata"]["uid"], None)
+            self._told.pop(item["metadata"]["uid"], None)
             if not found:
                 del self._pods[cluster_id]
         if pods.is_head(item):
