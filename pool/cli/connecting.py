@@ -44,6 +44,10 @@ def connector(
     preload: Annotated[
         list[str] | None, typer.Option("--preload", help="Module that warm interpreters import; may be given again.")
     ] = None,
+    learn: Annotated[
+        bool,
+        typer.Option("--learn/--no-learn", help="Have idle warm interpreters import what tasks of their image do."),
+    ] = True,
     link: Annotated[
         str,
         typer.Option("--link", help="Dashboard's URL as people reach it: {url}, {cluster} and {job} are put in."),
@@ -88,6 +92,7 @@ def connector(
         wait_s=wait_s,
         warm=warm,
         preload=tuple(preload or ()),
+        learn=learn,
         link=link,
         metrics=metrics,
     )

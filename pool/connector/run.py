@@ -258,9 +258,12 @@ class Run:
         self._about(how="warm_interpreter", how_reason="", runner=warm.job)
         self._say(Phase.RUNNING, f"{said} It runs in the cluster's warm interpreter.")
         try:
-            code = await warm.ended(self.plan)
+            code, imported, found = await warm.ended(self.plan)
         except Lost as error:
             return Phase.RETRYABLE_FAILED, FAILED, str(error)
+        if self._tools.history is not None:
+            self._about(imported=" ".join(imported), preloaded=" ".join(found))
+            self._tools.history.heard(self.plan.image, (*found, *imported))
         if code == 0:
             return Phase.SUCCEEDED, DONE, WROTE
         tail = ""
@@ -289,9 +292,10 @@ class Run:
         if found is not None:
             raise NotWarm("begun", "it has begun so")
         environment = self._tools.environment()
-        warm = Warm(jobs, lease.cluster, environment, self._tools.preload)
+        history = self._tools.history
+        warm = Warm(jobs, lease.cluster, environment, self._tools.preload, learns=history is not None)
         await warm.ready(self.plan.id)
-        await warm.begin(self.plan, environment)
+        await warm.begin(self.plan, environment, history.names(self.plan.image) if history is not None else ())
         return warm
 
     def _about(self, **fields: str) -> None:

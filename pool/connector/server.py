@@ -19,6 +19,7 @@ import httpx
 from pool.client import AsyncClient
 from pool.client.endpoint import Endpoint
 from pool.connector.errors import NotServed
+from pool.connector.history import History
 from pool.connector.runs import Runs
 from pool.connector.service import Answering, register
 from pool.connector.standing import Standing
@@ -46,6 +47,7 @@ class Options:
         wait_s: how long an attempt waits for its cluster at most.
         warm: whether tasks run in warm interpreters where they can.
         preload: modules that these import besides.
+        learn: whether they import, when they are idle, what tasks of their image do.
         link: template of the dashboard's URL as people reach it.
         metrics: ``host:port`` for Prometheus; empty for none.
     """
@@ -63,6 +65,7 @@ class Options:
     wait_s: float = 3600.0
     warm: bool = True
     preload: tuple[str, ...] = ()
+    learn: bool = True
     link: str = ""
     metrics: str = ""
 
@@ -95,7 +98,10 @@ async def _serve(
     client = AsyncClient(options.url, options.token, options.token_file)
     async with httpx.AsyncClient(trust_env=False) as http, client:
         standing = Standing(http, Endpoint(options.url, options.token, options.token_file))
-        tools = Tools(client, standing, http, environment, options.wait_s, options.warm, options.preload, telling.told)
+        history = History() if options.learn else None
+        tools = Tools(
+            client, standing, http, environment, options.wait_s, options.warm, options.preload, history, telling.told
+        )
         runs = Runs(tools)
         telling.watch(runs)
         server = grpc.aio.server()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import httpx
 
     from pool.client import AsyncClient
+    from pool.connector.history import History
     from pool.connector.standing import Standing
 
 
@@ -62,6 +63,7 @@ class Tools:
         wait_s: how long an attempt waits for its cluster at most.
         warm: whether tasks run in warm interpreters where they can.
         preload: modules that these import besides.
+        history: knows what tasks import, for these to import too; None if they shall not.
         told: called as an attempt goes on to another phase: with the one before and the seconds in it, the status now,
             and the seconds since the attempt was first seen here.
     """
@@ -73,4 +75,5 @@ class Tools:
     wait_s: float = 3600.0
     warm: bool = True
     preload: tuple[str, ...] = ()
+    history: History | None = None
     told: Callable[[Phase, float, Status, float], None] = lambda before, for_s, status, after_s: None

@@ -33,6 +33,12 @@ class Telling:
             ["phase", "outcome", "how", "reason"],
             registry=self.registry,
         )
+        self._modules = Counter(
+            "warmpool_connector_modules",
+            "Modules of their image that tasks in warm interpreters imported, by how: found preloaded, or not.",
+            ["how"],
+            registry=self.registry,
+        )
         self._in_phase = Histogram(
             "warmpool_connector_phase_seconds",
             "Time that attempts spent in a phase, told as they leave it.",
@@ -77,6 +83,8 @@ class Telling:
             about, phase = status.about, status.phase.value.lower()
             how, reason = about.get("how", "none"), about.get("how_reason", "")
             self._ended.labels(phase, about.get("outcome", "none"), how, reason).inc()
+            for kind in ("preloaded", "imported"):
+                self._modules.labels(kind).inc(len(about.get(kind, "").split()))
             self._in_all.labels(phase).observe(after_s)
 
     def close(self) -> None:

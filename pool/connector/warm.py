@@ -11,8 +11,8 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pool.connector.jobs import ENDED, Jobs, JobsError
 from pool.connector.package import packed
@@ -49,6 +49,14 @@ class Lost(Exception):
     """The task began in an interpreter that is gone, and ended with it."""
 
 
+class Ended(NamedTuple):
+    """How a task ended: its exit code, what of the image it imported, and what it found imported."""
+
+    code: int
+    imported: tuple[str, ...]
+    found: tuple[str, ...]
+
+
 class Warm:
     """The warm interpreter of one leased cluster.
 
@@ -57,8 +65,20 @@ class Warm:
             an earlier job of the same id, which tells another port.
     """
 
-    def __init__(self, jobs: Jobs, cluster: ClusterAccess, environment: Mapping[str, str], preload: tuple[str, ...]):
-        given = {"environment": dict(environment), "preload": list(dict.fromkeys((*PRELOAD, *preload)))}
+    def __init__(
+        self,
+        jobs: Jobs,
+        cluster: ClusterAccess,
+        environment: Mapping[str, str],
+        preload: tuple[str, ...],
+        *,
+        learns: bool = True,
+    ) -> None:
+        given = {
+            "environment": dict(environment),
+            "preload": list(dict.fromkeys((*PRELOAD, *preload))),
+            "learns": learns,
+        }
         self._package = packed(runner.GIVEN, given)
         self._entrypoint = runner_command()
         digest = hashlib.sha256(self._entrypoint.encode() + self._package).hexdigest()[:24]
@@ -159,8 +179,13 @@ class Warm:
                     return True
         return False
 
-    async def begin(self, plan: Plan, environment: Mapping[str, str]) -> None:
+    async def begin(self, plan: Plan, environment: Mapping[str, str], modules: Sequence[str] = ()) -> None:
         """Start a task, unless it has begun.
+
+        Args:
+            plan: what to run.
+            environment: the connector's own variables; the task's win.
+            modules: what tasks of this image import: the interpreter does too, once it is idle.
 
         Raises:
             NotWarm: if it cannot be one of its children.
@@ -170,6 +195,7 @@ class Warm:
             "command": plan.command,
             "environment": {**environment, **plan.environment},
             "unpacks": plan.unpacks,
+            "modules": list(modules),
         }
         asked_before = False
         while True:
@@ -191,8 +217,8 @@ class Warm:
             self._check(answer)
             return
 
-    async def ended(self, plan: Plan) -> int:
-        """Return the exit code of a task that has begun, once it has ended.
+    async def ended(self, plan: Plan) -> Ended:
+        """Return how a task that has begun ended, once it has.
 
         Raises:
             Lost: if the interpreter is gone, and the task with it.
@@ -214,7 +240,8 @@ class Warm:
                 continue
             self._check(answer)
             if answer["state"] == "ended":
-                return int(answer["code"])
+                told = [tuple(map(str, answer.get(what, ()))) for what in ("imported", "found")]
+                return Ended(int(answer["code"]), *told)
 
     async def kill(self, plan: Plan) -> None:
         """Have a task end, if it runs."""

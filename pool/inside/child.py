@@ -16,9 +16,12 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pool.inside.imports import NAMES_TOLD, Imports, installed, top_level
+from pool.inside.kept import Kept
 from pool.inside.tables import Tables
 
 MOST_WAITING = 4
@@ -69,7 +72,14 @@ def script_of(words: list[str], environment: dict[str, str]) -> str:
     return ""
 
 
-def become(command: str, environment: dict[str, str], directory: str, besides: str) -> None:
+def become(
+    command: str,
+    environment: dict[str, str],
+    directory: str,
+    besides: str,
+    imports: Imports,
+    tell: Callable[[dict[str, list[str]]], object],
+) -> None:
     """Run a command as this process, and end.
 
     Args:
@@ -77,9 +87,15 @@ def become(command: str, environment: dict[str, str], directory: str, besides: s
         environment: its variables.
         directory: where.
         besides: a directory of modules beside those of ``PYTHONPATH``.
+        imports: what the interpreter imported for its tasks.
+        tell: called at the end with ``imported``, what of the image the command imported, and ``found``, what it had
+            from the interpreter.
     """
     code: Any = 1
     try:
+        reads = {module: variables for one in imports.loaded.values() for module, variables in one.items()}
+        kept = Kept(imports.came, reads)
+        had = top_level()
         before = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
         os.environ.clear()
         os.environ.update(environment)
@@ -95,6 +111,10 @@ def become(command: str, environment: dict[str, str], directory: str, besides: s
         fresh_chance()
         fresh_flytekit()
         code = run_script(script, words)
+        # What imports others comes before them: it stands behind them there.
+        new = [name for name, module in reversed(list(sys.modules.items())) if "." not in name and name not in had
+               and name not in kept.found and installed(module)]  # fmt: skip
+        tell({"imported": new[:NAMES_TOLD], "found": kept.found[:NAMES_TOLD]})
         workers_for_the_next()
     finally:
         end(code)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pool.inside import child, files, place, processes, runner, sweep, sweeper, tables
+from pool.inside import child, files, imports, kept, place, processes, runner, sweep, sweeper, tables
 from pool.inside.sending import command_of
 
 
 def runner_command() -> str:
     """Return the command line of a warm interpreter."""
-    return command_of(place, tables, child, runner)
+    return command_of(place, tables, imports, kept, child, runner)
 
 
 def sweeper_command(given: str = "") -> str:

@@ -6,6 +6,7 @@ deleted once it is read:
 
     ``environment``  variables that every task of this interpreter has
     ``preload``      names of modules to import; one that is not there is left out. None of them may start a thread
+    ``learns``       whether to import, when it is idle, what its tasks do (`pool.inside.imports`)
 
 It prints `MARK` and a JSON object: ``host``, ``port`` and ``loaded``. There it is asked over TCP, one line of JSON
 each way, with the cluster's token: ``run``, ``wait``, ``kill`` and ``log`` a task, by its id. One thread does all that,
@@ -33,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from pool.inside.child import base_environment, become, why_not
+from pool.inside.imports import TOLD_BYTES, Imports
 from pool.inside.place import host, logs, of_the_raylet, token
 
 GIVEN = "warmpool.json"
@@ -50,11 +52,13 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass
 class Task:
-    """A task, and who waits for its end: a connection, and until when."""
+    """A task, where it tells of its imports, and who waits for its end: a connection, and until when."""
 
     pid: int
     directory: str
+    telling: int
     code: int | None = None
+    told: dict[str, list[str]] = field(default_factory=dict)
     kill_at: float | None = None
     waiting: list[tuple[socket.socket, float]] = field(default_factory=list)
 
@@ -62,8 +66,10 @@ class Task:
 class Runner:
     """Serves requests, and watches over the children."""
 
-    def __init__(self, token: str, logs: Path, image_directory: str, host: str) -> None:
+    def __init__(self, token: str, logs: Path, image_directory: str, host: str, imports: Imports) -> None:
         self._token = token
+        self._imports = imports
+        self._busy_at = time.monotonic()
         self._logs = logs
         self._image_directory = image_directory
         self._tasks: dict[str, Task] = {}
@@ -96,10 +102,18 @@ class Runner:
                 else:
                     self._hear(key.fileobj)  # type: ignore[arg-type]
             self._reap()
+            self._imports.go_on(time.monotonic(), self._idle_since(), self._leave)
+
+    def _idle_since(self) -> float | None:
+        """Return since when nothing runs and nothing is asked (monotonic); None while something does."""
+        busy = self._buffers or any(task.code is None for task in self._tasks.values())
+        return None if busy else self._busy_at
 
     def _next_s(self) -> float | None:
         times = [until for task in self._tasks.values() for _, until in task.waiting]
         times += [task.kill_at for task in self._tasks.values() if task.kill_at is not None]
+        imports_at = self._imports.next_s(self._idle_since())
+        times += [] if imports_at is None else [imports_at]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     # --- connections ---
@@ -127,6 +141,7 @@ class Runner:
             self._answer(connection, said)
 
     def _answer(self, connection: socket.socket, said: bytes) -> None:
+        self._busy_at = time.monotonic()
         try:
             asked = json.loads(said)
             if not hmac.compare_digest(str(asked["token"]), self._token):
@@ -173,7 +188,7 @@ class Runner:
 
     @staticmethod
     def _state(task: Task) -> dict[str, Any]:
-        return {"state": "running"} if task.code is None else {"state": "ended", "code": task.code}
+        return {"state": "running"} if task.code is None else {"state": "ended", "code": task.code, **task.told}
 
     def _log(self, id_: str) -> Path:
         return self._logs / f"{Path(id_).name}.log"
@@ -189,8 +204,12 @@ class Runner:
             return {"state": "refused", "reason": "begun", "why": "it has begun as a Ray job"}
         environment = base_environment() | asked["environment"]
         reason, why = why_not(asked["command"], asked["environment"], environment)
+        if variable := self._imports.conflict(asked["environment"]):
+            reason, why = "needs_variable", f"its variable {variable} is read as a preloaded module is imported"
         if why:
             return {"state": "refused", "reason": reason, "why": why}
+        self._imports.brought(asked["environment"])
+        self._imports.heard(asked.get("modules", ()), 0)
         try:
             # What ran under this id before, in an interpreter that is gone, has left its log.
             log = os.open(self._log(id_), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
@@ -203,23 +222,32 @@ class Runner:
         where = str(work) if asked["unpacks"] else self._image_directory
         sys.stdout.flush()
         sys.stderr.flush()
+        telling, tells = os.pipe()
+        os.set_blocking(telling, False)
         pid = os.fork()
         if pid == 0:
             try:
                 self._leave(log)
                 tempfile.tempdir = str(temporary)
-                become(asked["command"], environment, where, self._image_directory if asked["unpacks"] else "")
+                besides = self._image_directory if asked["unpacks"] else ""
+                become(
+                    asked["command"], environment, where, besides, self._imports,
+                    lambda told: os.write(tells, json.dumps(told).encode()),
+                )  # fmt: skip
             finally:
                 os._exit(70)
         os.close(log)
+        os.close(tells)
         with contextlib.suppress(OSError):
             # Also here, since it may be killed before it has come to it.
             os.setpgid(pid, pid)
-        self._tasks[id_] = Task(pid, directory)
+        self._tasks[id_] = Task(pid, directory, telling)
         return {"state": "running"}
 
-    def _leave(self, log: int) -> None:
-        """Give up what is the parent's, in the child."""
+    def _leave(self, log: int | None = None) -> None:
+        """Give up what is the parent's, in the child; without a log, what is written is lost."""
+        if log is None:
+            log = os.open(os.devnull, os.O_WRONLY)
         os.setpgid(0, 0)
         # It ends with the runner, and so with the cluster's Ray.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -253,9 +281,15 @@ class Runner:
         for id_ in [id_ for id_, task in self._tasks.items() if task.code is not None][:-ENDED_KEPT]:
             del self._tasks[id_]
 
-    @staticmethod
-    def _ended(task: Task, code: int) -> None:
+    def _ended(self, task: Task, code: int) -> None:
         task.code, task.kill_at = (code if code >= 0 else 128 - code), None
+        self._busy_at = time.monotonic()
+        # It may have written anything there, or nothing.
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            told = json.loads(os.read(task.telling, TOLD_BYTES))
+            task.told = {what: [str(name) for name in told[what]] for what in ("imported", "found")}
+            self._imports.heard(task.told["found"] + task.told["imported"])
+        os.close(task.telling)
         # With it goes all that it started and left behind.
         with contextlib.suppress(OSError):
             os.killpg(task.pid, signal.SIGKILL)
@@ -287,7 +321,7 @@ def main() -> None:
     loaded = preloaded(given["preload"])
     directory, _ = of_the_raylet()
     where = host()
-    runner = Runner(token(), logs(), directory, where)
+    runner = Runner(token(), logs(), directory, where, Imports(on=given["learns"]))
     print(MARK + json.dumps({"host": where, "port": runner.port, "loaded": loaded}), flush=True)
     runner.serve()
 

@@ -9,12 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from flyteidl2.connector import connector_pb2
 
+from pool.client import Client, LeaseRequest
 from pool.connector.task import plan_of
 from pool.inside import runner
+from pool.wire.leases import ClusterAccess
 from tests.connector.conftest import Connector, phase_of
 from tests.connector.requests import STEP1, outputs1, outputs2, request1, request2
 from tests.homes import listed, until
@@ -95,6 +98,43 @@ def test_flyte_2s_recorded_task_runs_on_the_same_cluster_and_its_outputs_are_whe
         category = connector_pb2.TaskCategory(name="ray")
         asked = connector_pb2.DeleteTaskRequest(task_category=category, resource_meta=meta)
         connector.tasks2.DeleteTask(asked, timeout=10)
+
+
+IMPORTS = """
+from flytekit import task
+from flytekitplugins.ray import RayJobConfig, WorkerNodeConfig
+
+@task(task_config=RayJobConfig(worker_node_config=[WorkerNodeConfig("w", 1)]))
+def step(x: int) -> int:
+    import sys, time
+    assert "sqlalchemy" not in sys.modules
+    began = time.monotonic()
+    import sqlalchemy
+    return int(1e6 * (time.monotonic() - began))
+"""
+
+
+def test_what_a_task_imported_the_next_one_has_at_once(connector: Connector, tmp_path: Path) -> None:
+    requests = [request1(tmp_path / "store", str(number), IMPORTS) for number in (1, 2)]
+    first = connector.until(connector.create(requests[0]), "SUCCEEDED").custom_info
+    assert "sqlalchemy" in first["imported"].split()
+    assert until(lambda: "preloaded sqlalchemy," in log_of(first["runner"]))
+    second = connector.until(connector.create(requests[1]), "SUCCEEDED").custom_info
+    assert second["runner"] == first["runner"]
+    assert "sqlalchemy" in second["preloaded"].split()
+    took_us = [outputs1(request)["o0"] for request in requests]
+    print(f"import sqlalchemy: {took_us[0] / 1e3:.1f} ms, and {took_us[1] / 1e3:.1f} ms once it was preloaded")
+    assert took_us[1] * 10 < took_us[0]
+
+
+def log_of(runner: str) -> str:
+    """Return what a warm interpreter on this machine has written."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            log = (folder / "fd/1").readlink()
+            if log.name == f"job-driver-{runner}.log":
+                return log.read_text()
+    return ""
 
 
 def test_a_warm_interpreter_stays_for_the_next_lease_and_what_a_task_left_does_not(
@@ -262,19 +302,19 @@ def test_secrets_are_neither_in_rays_job_list_nor_in_the_meta(
     assert "the-operators-secret" not in meta.decode()
 
 
-def jobs_of(served: Served, plan: Any) -> str:
-    """Return Ray's job list as a person sees it who holds the lease: asked for again, it is the same."""
-    import httpx
-
-    from pool.client import Client, LeaseRequest
-
+def cluster_of(served: Served, plan: Any) -> ClusterAccess:
+    """Return the cluster that an attempt has, as its holder is told of it: asked for again, the lease is the same."""
     token = (served.state_dir / "operator.token").read_text().strip()
     client = Client(served.url, token)
     request = LeaseRequest(plan.image, plan.tenant, plan.holder, plan.shape, plan.group, request_id=plan.id)
     lease = client.acquire(request)
-    answer = httpx.get(
-        f"{lease.cluster.dashboard_url}/api/jobs/", headers={"Authorization": f"Bearer {lease.cluster.token}"}
-    )
     client.forget(lease)
     client.close()
+    return lease.cluster
+
+
+def jobs_of(served: Served, plan: Any) -> str:
+    """Return Ray's job list as a person sees it who holds the lease."""
+    cluster = cluster_of(served, plan)
+    answer = httpx.get(f"{cluster.dashboard_url}/api/jobs/", headers={"Authorization": f"Bearer {cluster.token}"})
     return json.dumps(answer.json())

@@ -24,6 +24,15 @@ def test_the_time_in_each_phase_is_told_as_an_attempt_leaves_it() -> None:
     assert value(telling, "warmpool_connector_attempt_seconds_sum", phase="succeeded") == 7.5
 
 
+def test_modules_are_counted_by_whether_a_task_found_them_preloaded() -> None:
+    telling = Telling()
+    about = {"how": "warm_interpreter", "imported": "pandas numpy", "preloaded": "torch"}
+    telling.told(Phase.RUNNING, 1.0, Status(Phase.SUCCEEDED, "", about), 2.0)
+    telling.told(Phase.RUNNING, 1.0, Status(Phase.FAILED, "", {"how": "ray_job"}), 2.0)
+    assert value(telling, "warmpool_connector_modules_total", how="imported") == 2
+    assert value(telling, "warmpool_connector_modules_total", how="preloaded") == 1
+
+
 def test_attempts_are_counted_by_their_end_their_lease_the_way_they_ran_and_the_reason() -> None:
     telling = Telling()
     for about in (

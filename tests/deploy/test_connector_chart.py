@@ -94,3 +94,8 @@ def test_how_long_it_holds_an_answer_and_a_task_waits_are_values() -> None:
 def test_tasks_run_as_ray_jobs_where_the_values_say_so() -> None:
     assert "--ray-jobs" not in arguments()
     assert "--ray-jobs" in arguments("--set", "connector.rayJobs=true")
+
+
+def test_what_tasks_import_is_learned_unless_the_values_say_no() -> None:
+    assert "--no-learn" not in arguments()
+    assert "--no-learn" in arguments("--set", "connector.learn=false")

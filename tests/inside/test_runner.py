@@ -2,85 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pool.inside import runner
-from pool.inside.programs import runner_command
-
-TOKEN = "the-clusters-token"
-
-
-class Warm:
-    """A runner, whose scripts are those of a directory that calls itself this interpreter's."""
-
-    def __init__(self, home: Path, preload: list[str] | None = None, **variables: str) -> None:
-        self.home = home
-        self.bin = home / "bin"
-        self.bin.mkdir()
-        (self.bin / "python").symlink_to(sys.executable)
-        self.logs = home / "logs"
-        self.logs.mkdir()
-        job = home / "job"
-        job.mkdir()
-        given = {"environment": {"OPERATORS": "value"}, "preload": preload or []}
-        (job / runner.GIVEN).write_text(json.dumps(given))
-        temporary = home / "tmp"
-        temporary.mkdir()
-        environment = {
-            "PATH": f"{self.bin}:{os.environ['PATH']}", "RAY_ADDRESS": "127.0.0.1:1", "HOME": str(home),
-            "TMPDIR": str(temporary),
-        }  # fmt: skip
-        log = (self.logs / "job-driver-x.log").open("wb")
-        self.process = subprocess.Popen(
-            ["/bin/sh", "-c", runner_command()], cwd=job, stdout=log, stderr=log,
-            env=environment | {"RAY_AUTH_TOKEN": TOKEN} | variables,
-        )  # fmt: skip
-        log.close()
-        end = time.monotonic() + 30
-        while runner.MARK not in (said := (self.logs / "job-driver-x.log").read_text()):
-            assert time.monotonic() < end, said
-            assert self.process.poll() is None, said
-            time.sleep(0.02)
-        told = json.loads(next(line for line in said.splitlines() if line.startswith(runner.MARK))[len(runner.MARK) :])
-        self.port, self.loaded = told["port"], told["loaded"]
-        assert not (job / runner.GIVEN).exists()
-
-    def script(self, name: str, text: str) -> str:
-        path = self.bin / name
-        path.write_text(f"#!{self.bin}/python\n{text}")
-        path.chmod(0o755)
-        return name
-
-    def ask(self, verb: str, task: str, token: str = TOKEN, **fields: Any) -> dict[str, Any]:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            connection.sendall(json.dumps({"token": token, "do": verb, "id": task, **fields}).encode() + b"\n")
-            return dict(json.loads(connection.makefile().readline()))
-
-    def run(self, task: str, command: str, unpacks: bool = True, **environment: str) -> dict[str, Any]:
-        return self.ask("run", task, command=command, environment=environment, unpacks=unpacks)
-
-    def ended(self, task: str) -> int:
-        answer = self.ask("wait", task, bound_s=20)
-        assert answer["state"] == "ended", answer
-        return int(answer["code"])
-
-    def log(self, task: str) -> str:
-        return str(self.ask("log", task)["log"])
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+from tests.inside.warm import Warm, until
 
 
 @pytest.fixture
@@ -95,13 +24,6 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
         return True
-
-
-def until(holds: Any) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_task_is_a_child_with_an_environment_arguments_and_a_directory_of_its_own(warm: Warm) -> None:
@@ -123,7 +45,7 @@ def test_nothing_runs_twice_and_what_ended_is_still_known(warm: Warm) -> None:
     warm.script("once", f"with open({str(mark)!r}, 'a') as f: f.write('x')\n")
     warm.run("t-1", "once")
     assert warm.ended("t-1") == 0
-    assert warm.run("t-1", "once") == {"state": "ended", "code": 0}
+    assert warm.run("t-1", "once") == {"state": "ended", "code": 0, "imported": [], "found": []}
     assert mark.read_text() == "x"
     assert warm.ask("wait", "t-2", bound_s=0) == {"state": "unknown"}
     # One that an earlier interpreter began is not begun again.
