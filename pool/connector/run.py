@@ -255,7 +255,7 @@ class Run:
         except Lost as error:
             return Phase.RETRYABLE_FAILED, FAILED, str(error)
         self._warm = warm
-        self._about(how="warm_interpreter", how_reason="", runner=warm.job)
+        self._about(how="warm_interpreter", how_reason="", runner=warm.job, node=warm.node)
         self._say(Phase.RUNNING, f"{said} It runs in the cluster's warm interpreter.")
         try:
             code, imported, found = await warm.ended(self.plan)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import grpc
 from flyteidl.admin import agent_pb2
@@ -86,7 +87,8 @@ class Answering:
             url = self.link.format(url=url, cluster=status.about.get("cluster", ""), job=job).rstrip("/")
         log_page = f"{url}/#/jobs/{job}"
         if status.about.get("how") == "warm_interpreter":
-            log_page = f"{url}/#/logs"
+            where = urlencode({"nodeId": status.about.get("node", ""), "fileName": f"{job}.log"})
+            log_page = f"{url}/#/logs/viewer?{where}"
         return [("Ray dashboard", url), ("Log of the task", log_page)]
 
 

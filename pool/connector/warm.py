@@ -63,6 +63,7 @@ class Warm:
     Attributes:
         job: id of its job, empty before it is ready. Each start has one of its own, since Ray goes on with the log of
             an earlier job of the same id, which tells another port.
+        node: Ray's id of the node that it runs on, empty before it is ready.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Warm:
         digest = hashlib.sha256(self._entrypoint.encode() + self._package).hexdigest()[:24]
         # Another program, or other variables, are another interpreter.
         self._kind = runner.PREFIX + digest
-        self.job = ""
+        self.job = self.node = ""
         self._named, self._lacking = preload, list[str]()
         self._jobs = jobs
         self._token = cluster.token
@@ -117,6 +118,7 @@ class Warm:
             if self._told_where(said):
                 if begun and self._lacking:
                     log.warning("--preload: not to be imported in %s: %s", self.job, ", ".join(self._lacking))
+                self.node = self.node or _node(await self._jobs.status(self.job) or {})
                 return
             found = await self._jobs.status(self.job)
             if found is None or found["status"] in ENDED:
@@ -147,8 +149,9 @@ class Warm:
                 continue
             own = job.get("entrypoint") == self._entrypoint
             if own and id_.startswith(self._kind):
-                found = id_
+                found, self.node = id_, _node(job)
             elif await self._state_in(id_, task) in ("running", "ended"):
+                self.node = _node(job)
                 return id_
             elif own:
                 others.append(id_)
@@ -274,3 +277,8 @@ class Warm:
         """
         message = {"token": self._token, "do": verb, "id": task, **fields}
         return await asked(self._host, self._port, message, within_s=within_s, reach_s=CALL_S)
+
+
+def _node(job: Mapping[str, Any]) -> str:
+    """Return Ray's id of the node that a job's driver runs on, empty if it does not say."""
+    return str(job.get("driver_node_id") or "")

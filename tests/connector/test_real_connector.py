@@ -8,10 +8,12 @@ import re
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import psutil
 import pytest
+from flyteidl.admin import agent_pb2
 from flyteidl2.connector import connector_pb2
 
 from pool.client import Client, LeaseRequest
@@ -98,6 +100,48 @@ def test_flyte_2s_recorded_task_runs_on_the_same_cluster_and_its_outputs_are_whe
         category = connector_pb2.TaskCategory(name="ray")
         asked = connector_pb2.DeleteTaskRequest(task_category=category, resource_meta=meta)
         connector.tasks2.DeleteTask(asked, timeout=10)
+
+
+@pytest.mark.parametrize("how", [(), ("--ray-jobs",)])
+def test_the_links_of_a_task_lead_to_its_output(served: Served, tmp_path: Path, how: tuple[str, ...]) -> None:
+    store = tmp_path / "store"
+    request = request1(
+        store,
+        f"7-{len(how)}",
+        SLEEPS.replace("    while not", "    print('said by the task', flush=True)\n    while not"),
+    )
+    request.template.container.env.add(key="STORE", value=str(store))
+    with Connector(served, tmp_path, *how) as connector:
+        meta = connector.create(request)
+        connector.until(meta, "RUNNING")
+        assert until(lambda: (store / "began").exists())
+        dashboard, log = ((link.name, link.uri) for link in connector.get(meta).log_links)
+        assert [(link.name, link.uri) for link in connector.get2(meta).log_links] == [dashboard, log]
+        lines = [part for tasks, messages in ((connector.tasks, agent_pb2), (connector.tasks2, connector_pb2))
+                 for answer in tasks.GetTaskLogs(messages.GetTaskLogsRequest(resource_meta=meta), timeout=10)
+                 for part in answer.body.results]  # fmt: skip
+        assert lines.count("said by the task") == 2
+        page, token = dashboard[1], cluster_of(served, plan_of(request)).token
+        shown = httpx.get(f"{page}/").text
+        assert "Ray Dashboard" in shown
+        # What the dashboard's page then asks for what stands behind the #.
+        [script] = re.findall(r'src="[./]*(static/js/main[^"]*)"', shown)
+        pages = httpx.get(f"{page}/{script}").text
+        place = urlsplit(log[1].removeprefix(f"{page}/#"))
+        if how:
+            asked = f"/api/jobs/{place.path.removeprefix('/jobs/')}/logs"
+        else:
+            assert place.path == "/logs/viewer"
+            assert all(word in pages for word in ('"viewer?nodeId="', '"&fileName="', "api/v0/logs/file?"))
+            named = {name: values[0] for name, values in parse_qs(place.query).items()}
+            asked = f"/api/v0/logs/file?node_id={named['nodeId']}&filename={named['fileName']}&lines=1000"
+        answer = httpx.get(page + asked, headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 200
+        assert "said by the task" in answer.text
+        # To a stranger it says nothing.
+        assert "said by the task" not in httpx.get(page + asked).text
+        (store / "go").touch()
+        connector.until(meta, "SUCCEEDED")
 
 
 IMPORTS = """
