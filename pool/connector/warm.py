@@ -31,6 +31,8 @@ READY_S = 30.0
 WAIT_S = 10.0
 CALL_S = 10.0
 LOOK_S = 2.0
+LINGER_S = 600.0
+"""So long after its last task an interpreter that is to end can be asked how that ended."""
 
 
 class NotWarm(Exception):
@@ -156,8 +158,22 @@ class Warm:
             elif own:
                 others.append(id_)
         for id_ in others:
-            await self._jobs.stop(id_)
+            await self._have_end(id_)
         return found
+
+    async def _have_end(self, job: str) -> None:
+        """Have an interpreter end once nothing runs in it: on a shared cluster others' tasks may."""
+        try:
+            if self._told_where(await self._jobs.log(job)):
+                await self._ask("end", job, LOOK_S, after_s=LINGER_S)
+                return
+        except NotReached:
+            pass
+        except (OSError, JobsError) as error:
+            # The next task asks again.
+            log.warning("the warm interpreter %s, which is to end, does not answer: %s", job, error)
+            return
+        await self._jobs.stop(job)
 
     async def _state_in(self, job: str, task: str) -> str:
         """Return the state of a task in an interpreter; empty if that does not tell."""

@@ -9,8 +9,9 @@ deleted once it is read:
     ``learns``       whether to import, when it is idle, what its tasks do (`pool.inside.imports`)
 
 It prints `MARK` and a JSON object: ``host``, ``port`` and ``loaded``. There it is asked over TCP, one line of JSON
-each way, with the cluster's token: ``run``, ``wait``, ``kill`` and ``log`` a task, by its id. One thread does all that,
-so that forking is safe. It never imports what a task brings along: that is the children's.
+each way, with the cluster's token: ``run``, ``wait``, ``kill`` and ``log`` a task, by its id; or to ``end``, which it
+does some time after the last of its tasks has. One thread does all that, so that forking is safe. It never imports what
+a task brings along: that is the children's.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Runner:
         self._token = token
         self._imports = imports
         self._busy_at = time.monotonic()
+        self._ended_at = 0.0
+        self._end_after_s: float | None = None
         self._logs = logs
         self._image_directory = image_directory
         self._tasks: dict[str, Task] = {}
@@ -89,10 +92,10 @@ class Runner:
         return int(self._server.getsockname()[1])
 
     def serve(self) -> None:
-        """Serve until this process ends."""
+        """Serve until it is to end, and nothing runs any more."""
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        while True:
+        while (ends_at := self._ends_at()) is None or time.monotonic() < ends_at:
             for key, _ in self._selector.select(self._next_s()):
                 if key.fileobj is self._server:
                     self._accept()
@@ -104,6 +107,12 @@ class Runner:
             self._reap()
             self._imports.go_on(time.monotonic(), self._idle_since(), self._leave)
 
+    def _ends_at(self) -> float | None:
+        """Return when to end (monotonic): who waited for a task may ask for its end a while later. None for never."""
+        if self._end_after_s is None or any(task.code is None for task in self._tasks.values()):
+            return None
+        return self._ended_at + self._end_after_s if self._tasks else 0.0
+
     def _idle_since(self) -> float | None:
         """Return since when nothing runs and nothing is asked (monotonic); None while something does."""
         busy = self._buffers or any(task.code is None for task in self._tasks.values())
@@ -112,8 +121,7 @@ class Runner:
     def _next_s(self) -> float | None:
         times = [until for task in self._tasks.values() for _, until in task.waiting]
         times += [task.kill_at for task in self._tasks.values() if task.kill_at is not None]
-        imports_at = self._imports.next_s(self._idle_since())
-        times += [] if imports_at is None else [imports_at]
+        times += [at for at in (self._imports.next_s(self._idle_since()), self._ends_at()) if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     # --- connections ---
@@ -171,6 +179,9 @@ class Runner:
     def _do(self, connection: socket.socket, asked: dict[str, Any]) -> dict[str, Any] | None:
         verb, id_ = asked["do"], str(asked["id"])
         task = self._tasks.get(id_)
+        if verb == "end":
+            self._end_after_s = float(asked["after_s"])
+            return {"state": "ends"}
         if verb == "run" and task is None:
             return self._run(id_, asked)
         if verb == "log":
@@ -200,6 +211,8 @@ class Runner:
         return ""
 
     def _run(self, id_: str, asked: dict[str, Any]) -> dict[str, Any]:
+        if self._end_after_s is not None:
+            return {"state": "refused", "reason": "not_ready", "why": "the interpreter is to end"}
         if (self._logs / f"job-driver-{id_}.log").exists():
             return {"state": "refused", "reason": "begun", "why": "it has begun as a Ray job"}
         environment = base_environment() | asked["environment"]
@@ -283,7 +296,7 @@ class Runner:
 
     def _ended(self, task: Task, code: int) -> None:
         task.code, task.kill_at = (code if code >= 0 else 128 - code), None
-        self._busy_at = time.monotonic()
+        self._busy_at = self._ended_at = time.monotonic()
         # It may have written anything there, or nothing.
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             told = json.loads(os.read(task.telling, TOLD_BYTES))

@@ -83,12 +83,51 @@ async def test_other_variables_are_another_interpreter_and_the_old_one_ends() ->
     assert second.job not in jobs.stopped
 
 
+async def test_one_in_which_others_tasks_may_run_is_asked_to_end_and_not_stopped() -> None:
+    asked: list[str] = []
+    async with interpreter({"t-1": "running"}, asked) as port:
+        jobs = FakeJobs(listening(port))
+        first, second = warm(jobs, A="b"), warm(jobs, A="c")
+        await first.ready("t-1")
+        jobs._says = listening(1)
+        await second.ready("t-2")
+    assert asked == ["wait", "end"]
+    assert jobs.stopped == []
+    assert second.job != first.job
+    assert second._port == 1
+
+
+async def test_one_that_is_to_end_and_does_not_answer_is_left_alone() -> None:
+    jobs = FakeJobs()
+    async with silent() as port:
+        jobs._says = listening(port)
+        first, second = warm(jobs, A="b"), warm(jobs, A="c")
+        await first.ready("t-1")
+        jobs._says = listening(1)
+        await second.ready("t-2")
+    assert jobs.stopped == []
+
+
 @contextlib.asynccontextmanager
-async def interpreter(tasks: dict[str, str]) -> AsyncIterator[int]:
-    """Answer as an interpreter that knows the states of some tasks; yield the port."""
+async def silent() -> AsyncIterator[int]:
+    """Close each connection without an answer; yield the port."""
+
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@contextlib.asynccontextmanager
+async def interpreter(tasks: dict[str, str], verbs: list[str] | None = None) -> AsyncIterator[int]:
+    """Answer as an interpreter that knows the states of some tasks, and note what is asked; yield the port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = json.loads(await reader.readline())
+        if verbs is not None:
+            verbs.append(asked["do"])
         told = {"state": tasks.get(asked["id"], "unknown"), "code": 0}
         writer.write(json.dumps(told).encode() + b"\n")
         writer.close()
