@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MOST_MODULES = 20
-MOST_BYTES = 512 << 20
+MOST_BYTES = 256 << 20
 """What all of them may add to the interpreter. Its children share that."""
 LONGEST_S = 10.0
 """So long one may take: meanwhile a task that comes waits."""
