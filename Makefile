@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format soak soak-ray test-ray test-kube test-flyte lock lock-image build clean \
-        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-connector bench-kube bench-resident bench-policies \
+        bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-connector bench-hold bench-kube bench-resident bench-policies \
         bench-reset bench-wear
 
 help:  ## list the targets
@@ -97,6 +97,9 @@ bench-reset: setup  ## a reset that has everything to remove, against a fresh st
 
 bench-wear: setup  ## how a cluster wears: up to a thousand leases on one real cluster, for a quarter of an hour
 	@$(BIN)/python -m benchmarks.wear --leases $(LEASES)
+
+bench-hold: setup  ## how long the connector holds its first answer: polls, time until the backend knows, workers kept
+	@$(BIN)/python -m benchmarks.hold
 
 bench-kube: setup  ## on a real Kubernetes with KubeRay: make bench-kube KUBECONFIG=~/.kube/config, images as for its tests
 	@$(BIN)/python -m benchmarks.kube

@@ -39,6 +39,8 @@ log = logging.getLogger("warmpool.connector")
 TAIL_CHARACTERS = 2000
 POLL_S = (0.1, 1.0)
 """How often a job is asked for: at first, and once it runs for long."""
+RESET_S = 1.0
+"""So long a backend's first question about an attempt waits for a cluster: most resets are over by then."""
 NEVER_BEGUN = frozenset((Reason.WAITER_GONE, Reason.UNCLAIMED, Reason.UNDELIVERED))
 """A lease that ended so was never used: nothing ran on it."""
 ASKED_ANEW = 20
@@ -75,7 +77,7 @@ class Run:
         self._jobs: Jobs | None = None
         self._warm: Warm | None = None
         self._changed = asyncio.Event()
-        self._held = False
+        self._held = self._asked = False
         self._task = asyncio.create_task(self._drive(), name=plan.id)
 
     def __repr__(self) -> str:
@@ -84,16 +86,20 @@ class Run:
     # --- what the backend asks ---
 
     async def settled(self, bound_s: float) -> Status:
-        """Return the status. Once in an attempt, not before it is over, waits for a cluster, or `bound_s` passed.
+        """Return the status. Once in an attempt, not before it is over, or `bound_s` passed.
 
-        A short task so needs no second poll of the backend's; one that is not over by then is not a short one.
+        A short task so needs no second poll of the backend's; one that is not over by then is not a short one. Before
+        there is a cluster, only the first answer is waited with, and for no longer than a reset takes.
         """
         if self._held:
             return self.status
+        now = asyncio.get_running_loop().time()
+        ends, waits_until = now + bound_s, now + (0.0 if self._asked else min(RESET_S, bound_s))
+        self._asked = True
         with suppress(TimeoutError):
-            async with asyncio.timeout(bound_s):
-                while not (self.status.phase.over or self.status.waits):
-                    self._changed.clear()
+            while not self.status.phase.over:
+                self._changed.clear()
+                async with asyncio.timeout_at(waits_until if self.status.waits else ends):
                     await self._changed.wait()
         self._held = not self.status.waits
         return self.status

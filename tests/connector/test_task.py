@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from pool.client import LeaseRequest, NotAllowed
 from pool.connector.errors import Refused
 from pool.connector.plan import PREFIX, Plan, decode, refusal
-from pool.connector.run import Run
+from pool.connector.run import RESET_S, Run
 from pool.connector.status import Phase, Tools
 from pool.connector.task import plan_of
 from tests.connector.requests import recorded1, recorded2
@@ -139,6 +140,41 @@ async def test_the_hold_of_a_plan_is_asked_for_with_its_lease() -> None:
     run = Run(replace(plan_of(recorded2()), hold_s=90.0), Tools(client, nothing, nothing, dict))
     assert (await run.settled(10)).phase is Phase.FAILED
     assert [request.hold_s for request in asked] == [90.0]
+
+
+class Queue:
+    """Lets who asks wait, until it refuses."""
+
+    def __init__(self) -> None:
+        self.refuses = asyncio.Event()
+
+    async def acquire(self, request: LeaseRequest, **_: Any) -> None:
+        await self.refuses.wait()
+        raise NotAllowed("no")
+
+
+async def test_the_first_answer_is_held_while_a_cluster_is_waited_for_as_long_as_a_reset_takes() -> None:
+    nothing: Any = None
+    queue: Any = Queue()
+    run = Run(plan_of(recorded2()), Tools(queue, nothing, nothing, dict))
+    run._say(Phase.WAITING, "All are being reset.", waits=True)
+    first = asyncio.create_task(run.settled(60))
+    await asyncio.sleep(0)
+    assert not first.done()
+    queue.refuses.set()
+    assert (await first).phase is Phase.FAILED
+
+
+async def test_later_answers_are_not_held_while_a_cluster_is_waited_for() -> None:
+    nothing: Any = None
+    queue: Any = Queue()
+    run = Run(plan_of(recorded2()), Tools(queue, nothing, nothing, dict))
+    run._say(Phase.WAITING, "All are leased.", waits=True)
+    assert (await run.settled(0)).waits
+    # Held, it would take a minute.
+    async with asyncio.timeout(RESET_S / 2):
+        assert (await run.settled(60)).waits
+    run.leave()
 
 
 def _secret(request: Any) -> None:
