@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from flyteidl.admin import agent_pb2
+
 from benchmarks.report import finish
 from tests.connector.conftest import Connector, phase_of
 from tests.connector.requests import outputs1, request1
@@ -25,6 +27,36 @@ RESYNC_S = 5.0
 BOUND_S = 180.0
 
 
+def polled(connector: Connector, meta: bytes, began: float) -> tuple[Any, int, float]:
+    """Ask for a task as a backend does, until it succeeded.
+
+    Args:
+        connector: whom to ask.
+        meta: what it answered when the task was created.
+        began: when that was (monotonic).
+
+    Returns:
+        The last answer, how many there were, and for how long the first one was held, seconds.
+
+    Raises:
+        RuntimeError: if the task failed, or took too long.
+    """
+    asked = agent_pb2.GetTaskRequest(
+        task_type="ray", task_category=agent_pb2.TaskCategory(name="ray"), resource_meta=meta
+    )
+    polls, held_s = 0, 0.0
+    while True:
+        asked_at = time.monotonic()
+        found = connector.tasks.GetTask(asked, timeout=60).resource
+        polls += 1
+        held_s = held_s or time.monotonic() - asked_at
+        if phase_of(found) == "SUCCEEDED":
+            return found, polls, held_s
+        if time.monotonic() - began > BOUND_S or "FAILED" in phase_of(found):
+            raise RuntimeError(found.message)
+        time.sleep(RESYNC_S)
+
+
 def task(connector: Connector, store: Path, number: int) -> dict[str, Any]:
     """Run one task, and return its seconds until its outputs were written, and until the backend knew."""
     request = request1(store, str(number))
@@ -32,13 +64,7 @@ def task(connector: Connector, store: Path, number: int) -> dict[str, Any]:
     began, wall = time.monotonic(), time.time()
     meta = connector.create(request)
     time.sleep(0.05)
-    while True:
-        found = connector.get(meta)
-        if phase_of(found) == "SUCCEEDED":
-            break
-        if time.monotonic() - began > BOUND_S or "FAILED" in phase_of(found):
-            raise RuntimeError(found.message)
-        time.sleep(RESYNC_S)
+    found, _, _ = polled(connector, meta, began)
     known_s = time.monotonic() - began
     outputs1(request)
     about = found.custom_info

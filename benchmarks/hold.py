@@ -20,11 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flyteidl.admin import agent_pb2
-
-from benchmarks.connector import BOUND_S, RESYNC_S
+from benchmarks.connector import polled
 from benchmarks.report import finish
-from tests.connector.conftest import Connector, phase_of
+from tests.connector.conftest import Connector
 from tests.connector.requests import outputs1, request1
 from tests.homes import a_home
 
@@ -49,20 +47,7 @@ def played(connector: Connector, store: Path, number: int, body_s: int) -> dict[
     began, wall = time.monotonic(), time.time()
     meta = connector.create(request)
     time.sleep(0.05)
-    asked = agent_pb2.GetTaskRequest(
-        task_type="ray", task_category=agent_pb2.TaskCategory(name="ray"), resource_meta=meta
-    )
-    polls, held_s = 0, 0.0
-    while True:
-        asked_at = time.monotonic()
-        found = connector.tasks.GetTask(asked, timeout=60).resource
-        polls += 1
-        held_s = held_s or time.monotonic() - asked_at
-        if phase_of(found) == "SUCCEEDED":
-            break
-        if time.monotonic() - began > BOUND_S or "FAILED" in phase_of(found):
-            raise RuntimeError(found.message)
-        time.sleep(RESYNC_S)
+    found, polls, held_s = polled(connector, meta, began)
     known_s = time.monotonic() - began
     outputs1(request)
     if found.custom_info["how"] != "warm_interpreter":
