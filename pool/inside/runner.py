@@ -10,8 +10,8 @@ deleted once it is read:
 
 It prints `MARK` and a JSON object: ``host``, ``port`` and ``loaded``. There it is asked over TCP, one line of JSON
 each way, with the cluster's token: ``run``, ``wait``, ``kill`` and ``log`` a task, by its id; or to ``end``, which it
-does some time after the last of its tasks has. One thread does all that, so that forking is safe. It never imports what
-a task brings along: that is the children's.
+does some time after the last of its tasks has, unless one more is to run meanwhile. One thread does all that, so that
+forking is safe. It never imports what a task brings along: that is the children's.
 """
 
 from __future__ import annotations
@@ -211,8 +211,6 @@ class Runner:
         return ""
 
     def _run(self, id_: str, asked: dict[str, Any]) -> dict[str, Any]:
-        if self._end_after_s is not None:
-            return {"state": "refused", "reason": "not_ready", "why": "the interpreter is to end"}
         if (self._logs / f"job-driver-{id_}.log").exists():
             return {"state": "refused", "reason": "begun", "why": "it has begun as a Ray job"}
         environment = base_environment() | asked["environment"]
@@ -221,6 +219,8 @@ class Runner:
             reason, why = "needs_variable", f"its variable {variable} is read as a preloaded module is imported"
         if why:
             return {"state": "refused", "reason": reason, "why": why}
+        # Who has its variables is back: another one makes place now.
+        self._end_after_s = None
         self._imports.brought(asked["environment"])
         self._imports.heard(asked.get("modules", ()), 0)
         try:

@@ -161,6 +161,7 @@ def step(x: int) -> int:
 def test_what_a_task_imported_the_next_one_has_at_once(connector: Connector, tmp_path: Path) -> None:
     requests = [request1(tmp_path / "store", str(number), IMPORTS) for number in (1, 2)]
     first = connector.until(connector.create(requests[0]), "SUCCEEDED").custom_info
+    assert first["how"] == "warm_interpreter", (dict(first), connector.log.read_text())
     assert "sqlalchemy" in first["imported"].split()
     assert until(lambda: "preloaded sqlalchemy," in log_of(first["runner"]))
     second = connector.until(connector.create(requests[1]), "SUCCEEDED").custom_info

@@ -85,19 +85,30 @@ def test_tasks_end_with_their_interpreter(warm: Warm) -> None:
     until(lambda: gone(int(pids.read_text())))
 
 
-def test_one_that_is_to_end_does_once_its_tasks_have_and_begins_no_other(warm: Warm) -> None:
+def test_one_that_is_to_end_does_once_its_tasks_have(warm: Warm) -> None:
     go = warm.home / "go"
     warm.script("long", f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)\n")
     warm.run("t-1", "long")
     # How it ended can be asked for once it has.
     assert warm.ask("end", "", after_s=3600) == {"state": "ends"}
-    assert warm.run("t-2", "long")["reason"] == "not_ready"
     assert warm.ask("wait", "t-1", bound_s=0) == {"state": "running"}
     go.touch()
     assert warm.ended("t-1") == 0
     assert warm.ask("wait", "t-1", bound_s=0)["state"] == "ended"
     warm.ask("end", "", after_s=0)
     assert warm.process.wait(10) == 0
+
+
+def test_one_that_is_to_end_stays_where_another_task_is_to_run_in_it(warm: Warm) -> None:
+    go = warm.home / "go"
+    warm.script("long", f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)\n")
+    warm.run("t-1", "long")
+    assert warm.ask("end", "", after_s=0) == {"state": "ends"}
+    assert warm.run("t-2", "long") == {"state": "running"}
+    go.touch()
+    assert warm.ended("t-1") == warm.ended("t-2") == 0
+    assert warm.run("t-3", "long") == {"state": "running"}
+    assert warm.ended("t-3") == 0
 
 
 def test_one_that_is_to_end_and_has_no_task_ends_at_once(warm: Warm) -> None:
