@@ -64,7 +64,7 @@ def measure(jobs: list[Job], break_even_s: float) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     seen = demand(jobs)
     best = optimum(seen, break_even_s)
-    late = sum(break_even_s < gap.seconds < math.inf for gap in seen.gaps) + seen.first
+    late = sum(break_even_s < gap.seconds < math.inf for gap in seen.gaps) + len(seen.firsts)
     fixed = sum(min(gap.seconds, break_even_s) for gap in seen.gaps) + break_even_s * late
     return {
         "break_even_s": break_even_s,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pool.cli.errors import tell
-from pool.cli.replaying import configuration, play_config, progress
+from pool.cli.replaying import CURRENT, configuration, play_config, progress
 from pool.cli.show import span, table
 
 if TYPE_CHECKING:
@@ -167,5 +167,5 @@ def _plot(
 
 
 def is_configuration(policy: str) -> bool:
-    """Tell whether what was given as a policy is a whole configuration: a file."""
-    return policy.endswith((".yaml", ".yml"))
+    """Tell whether what was given as a policy is a whole configuration: a file, or the daemon's."""
+    return policy == CURRENT or policy.endswith((".yaml", ".yml"))

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pool.core.key import ClusterKey, footprint_of
-from pool.core.model import LEASED, SHRINKING, WARM_HEAD
+from pool.core.key import ClusterKey
+from pool.core.model import SHRINKING
 from pool.core.settings import Prices
-from pool.replay.figures import PoolFigures
+from pool.replay.figures import PoolFigures, cost_of
 from pool.replay.report import percentile
 
 
@@ -45,14 +45,6 @@ class Figures:
         """Return them as plain data, rounded to what they are good for."""
         found = asdict(self) | {"hit_rate": self.hit_rate}
         return {name: round(value, 6) if isinstance(value, float) else value for name, value in found.items()}
-
-
-def cost_of(figures: PoolFigures, key: ClusterKey, prices: Prices) -> float:
-    """Return what a replay cost in one pool, as the ledger counts it: leased time costs nothing."""
-    full, head = prices.idle(key.footprint), prices.idle(footprint_of(key.shape, {}))
-    hours = {state: seconds / 3600 for state, seconds in figures.state_s.items() if state is not LEASED}
-    unused = sum(hours[state] * (head if state is WARM_HEAD else full) for state in hours)
-    return unused + prices.waiting * sum(figures.waits_s) / 3600
 
 
 @dataclass(frozen=True, slots=True)

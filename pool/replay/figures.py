@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pool.core.decisions import Decision
+from pool.core.key import ClusterKey, footprint_of
 from pool.core.model import IDLE, LEASED, STARTING, WARM_HEAD, Cluster, ClusterState, Lease, Outcome
+from pool.core.settings import Prices
 
 
 @dataclass(slots=True)
@@ -53,6 +55,14 @@ class PoolFigures:
             self.state_s[state] += seconds
         self.waits_s += other.waits_s
         self.started += other.started
+
+
+def cost_of(figures: PoolFigures, key: ClusterKey, prices: Prices) -> float:
+    """Return what a replay cost in one pool, as the ledger counts it: leased time costs nothing."""
+    full, head = prices.idle(key.footprint), prices.idle(footprint_of(key.shape, {}))
+    hours = {state: seconds / 3600 for state, seconds in figures.state_s.items() if state is not LEASED}
+    unused = sum(hours[state] * (head if state is WARM_HEAD else full) for state in hours)
+    return unused + prices.waiting * sum(figures.waits_s) / 3600
 
 
 class Ledger:

@@ -3,7 +3,8 @@
 Of one key the idle clusters are interchangeable, so each arrival is paired with the most recent release that has none
 yet (last in, first out). A pair is a *gap*: to bridge it costs its idle seconds, not to bridge it a start, priced at
 the break-even time T* of idle seconds (F/c). How many clusters are leased does not depend on which gaps were bridged,
-so the gaps are the same for every policy, and keeping exactly those of at most T* is optimal while no ceiling binds.
+so the gaps are the same for every policy, and keeping exactly those of at most T* is optimal while no ceiling binds;
+where one does, `pool.replay.ceiling` finds which.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from pool.replay.ceiling import Arrival, least
 from pool.replay.demand import Job
 
 DEPTHS = 20
@@ -26,19 +28,33 @@ class Gap(NamedTuple):
     Attributes:
         pool: digest of the key.
         depth: how many idle clusters of the key were there before it.
-        seconds: infinity if nobody came.
+        begins_s: when the release was.
+        ends_s: when that arrival was; infinity if nobody came.
     """
 
     pool: str
     depth: int
-    seconds: float
+    begins_s: float
+    ends_s: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it is; infinity if nobody came."""
+        return self.ends_s - self.begins_s
+
+
+class First(NamedTuple):
+    """An arrival that had nothing to wait for it, whatever was kept."""
+
+    pool: str
+    at_s: float
 
 
 class Demand(NamedTuple):
-    """The gaps of a trace, and how many arrivals had nothing to wait for them, whatever was kept."""
+    """The gaps of a trace, and the arrivals that come after none."""
 
     gaps: tuple[Gap, ...]
-    first: int
+    firsts: tuple[First, ...]
 
 
 def demand(jobs: Iterable[Job]) -> Demand:
@@ -51,30 +67,107 @@ def demand(jobs: Iterable[Job]) -> Demand:
     moments.sort()
     gaps: list[Gap] = []
     idle: defaultdict[str, list[float]] = defaultdict(list)
-    first = 0
+    firsts: list[First] = []
     for at, arrives, _, pool in moments:
         stack = idle[pool]
         if not arrives:
             stack.append(at)
         elif stack:
-            gaps.append(Gap(pool, len(stack) - 1, at - stack.pop()))
+            begins_s = stack.pop()
+            gaps.append(Gap(pool, len(stack), begins_s, at))
         else:
-            first += 1
+            firsts.append(First(pool, at))
     for pool, stack in idle.items():
-        gaps += [Gap(pool, depth, math.inf) for depth in range(len(stack))]
-    return Demand(tuple(gaps), first)
+        gaps += [Gap(pool, depth, at, math.inf) for depth, at in enumerate(stack)]
+    return Demand(tuple(gaps), tuple(firsts))
+
+
+class Hindsight(NamedTuple):
+    """What could have been had of one pool, in cluster seconds.
+
+    Attributes:
+        optimum: the least possible ``idle + T* x misses`` without starts before demand, under the ceiling if there is
+            one.
+        optimum_unbounded: the same without a ceiling.
+        optimum_prewarming: what who starts clusters just in time pays for idle time, starts and, where the ceiling
+            leaves no room for them, misses.
+        static: the objective of the best fixed TTL for each depth of the idle stack, without a ceiling.
+    """
+
+    optimum: float
+    optimum_unbounded: float
+    optimum_prewarming: float
+    static: float
+
+
+def hindsight(
+    jobs: Sequence[Job], break_even_s: float, start_s: float, *, clusters: int | None = None
+) -> dict[str, Hindsight]:
+    """Return what could have been had, by pool; what pools have under a common ceiling is best for all together.
+
+    Args:
+        jobs: that each get their cluster at once.
+        break_even_s: T*, the idle seconds that cost as much as one miss.
+        start_s: what a start takes.
+        clusters: the ceiling: so many may exist at once; None for no limit.
+
+    Raises:
+        PoolError: there is a ceiling, and scipy is not installed.
+    """
+    seen = demand(jobs)
+    pools: dict[str, Demand] = {}
+    gaps: defaultdict[str, list[Gap]] = defaultdict(list)
+    firsts: defaultdict[str, list[First]] = defaultdict(list)
+    for gap in seen.gaps:
+        gaps[gap.pool].append(gap)
+    for first in seen.firsts:
+        firsts[first.pool].append(first)
+    pools = {pool: Demand(tuple(gaps[pool]), tuple(firsts[pool])) for pool in dict.fromkeys([*gaps, *firsts])}
+    free = {pool: optimum(its, break_even_s) for pool, its in pools.items()}
+    ahead = {pool: optimum_prewarming(its, start_s) for pool, its in pools.items()}
+    bounded = free
+    if clusters is not None:
+        bounded = optimum_under(seen, jobs, break_even_s, clusters)
+        ahead = optimum_prewarming_under(seen, jobs, break_even_s, start_s, clusters)
+    return {
+        pool: Hindsight(bounded[pool], free[pool], ahead[pool], best_static(its, break_even_s))
+        for pool, its in pools.items()
+    }
 
 
 def optimum(seen: Demand, break_even_s: float) -> float:
     """Return the least possible ``idle + T* x misses`` without a ceiling and without starts before demand."""
-    return (
-        sum(min(gap.seconds, break_even_s) for gap in seen.gaps if gap.seconds < math.inf) + break_even_s * seen.first
-    )
+    kept = sum(min(gap.seconds, break_even_s) for gap in seen.gaps if gap.seconds < math.inf)
+    return kept + break_even_s * len(seen.firsts)
+
+
+def optimum_under(seen: Demand, jobs: Sequence[Job], break_even_s: float, clusters: int) -> dict[str, float]:
+    """Return the least possible ``idle + T* x misses`` under a ceiling, as each pool's part of it."""
+    arrivals = [Arrival(gap.pool, gap.begins_s, gap.ends_s) for gap in seen.gaps if gap.ends_s < math.inf]
+    arrivals += [Arrival(first.pool, -math.inf, first.at_s) for first in seen.firsts]
+    return least(arrivals, jobs, break_even_s, clusters)
 
 
 def optimum_prewarming(seen: Demand, start_s: float) -> float:
     """Return the cluster seconds of who also starts clusters just in time: nobody waits, each start takes its time."""
-    return sum(min(gap.seconds, start_s) for gap in seen.gaps if gap.seconds < math.inf) + start_s * seen.first
+    kept = sum(min(gap.seconds, start_s) for gap in seen.gaps if gap.seconds < math.inf)
+    return kept + start_s * len(seen.firsts)
+
+
+def optimum_prewarming_under(
+    seen: Demand, jobs: Sequence[Job], break_even_s: float, start_s: float, clusters: int
+) -> dict[str, float]:
+    """Return what who also starts clusters just in time pays under a ceiling, as each pool's part of it.
+
+    A start needs room as well, while it lasts. Who finds none misses: T*, and a start at least.
+    """
+    arrivals = [
+        Arrival(gap.pool, max(gap.begins_s, gap.ends_s - start_s), gap.ends_s)
+        for gap in seen.gaps
+        if gap.ends_s < math.inf
+    ]
+    arrivals += [Arrival(first.pool, first.at_s - start_s, first.at_s) for first in seen.firsts]
+    return least(arrivals, jobs, max(break_even_s, start_s), clusters)
 
 
 def best_static(seen: Demand, break_even_s: float, *, depths: int = DEPTHS) -> float:
@@ -82,7 +175,7 @@ def best_static(seen: Demand, break_even_s: float, *, depths: int = DEPTHS) -> f
     classes: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
     for gap in seen.gaps:
         classes[gap.pool, min(gap.depth, depths)].append(gap.seconds)
-    return break_even_s * seen.first + sum(_best_of(gaps, break_even_s) for gaps in classes.values())
+    return break_even_s * len(seen.firsts) + sum(_best_of(gaps, break_even_s) for gaps in classes.values())
 
 
 def _best_of(gaps: Sequence[float], break_even_s: float) -> float:

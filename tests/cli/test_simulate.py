@@ -154,16 +154,66 @@ def test_a_configuration_is_tried_beside_another(trace: Path, files: tuple[Path,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--policy", "never_keep", "--against", "current"), "error: --policy FILE.yaml and --against go together."),
-        (("--policy", "new.yaml"), "error: --policy FILE.yaml and --against go together."),
+        (("--policy", "never_keep", "--against", "current"), "error: --against needs a configuration."),
+        (("--policy", "none.yaml"), "error: none.yaml"),
+        (
+            ("--policy", "new.yaml", "--waiting-cost-per-hour", "3"),
+            "error: --idle-cost-per-hour and --waiting-cost-per-",
+        ),
         (("--policy", "new.yaml", "--against", "old.yaml", "--ceiling", "3"), "error: --ceiling: a configuration has"),
         (("--policy", "none.yaml", "--against", "none.yaml"), "error: none.yaml"),
     ],
 )
-def test_a_configuration_needs_another_beside_it(trace: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_a_configuration_says_all_by_itself(trace: Path, arguments: tuple[str, ...], said: str) -> None:
     code, out, err = run("--trace", trace, *arguments)
     assert (code, out) == (1, "")
     assert err.startswith(said)
+
+
+TWO = "arrival_s,duration_s,key,group,tenant\n0,10,a,,t\n30,10,a,,t\n32,20,b,,t\n60,10,a,,t\n70,5,b,,t\n"
+
+
+def test_pools_are_told_one_by_one_with_what_they_cost(tmp_path: Path) -> None:
+    path = tmp_path / "two.csv"
+    path.write_text(TWO)
+    priced = ("--idle-cost-per-hour", "{cpu: 36}", "--waiting-cost-per-hour", "360")
+    given = ("--trace", path, "--policy", "fixed_ttl", "--break-even", "25", "--start", "10", *priced)
+    first, last = map(json.loads, run(*given, "--json")[1].splitlines())
+    a, b = first["pools"]
+    assert [(one["image"], one["leases"], one["hits"], one["misses"]) for one in (a, b)] == [
+        ("a", 3, 2, 1),
+        ("b", 2, 1, 1),
+    ]
+    # Idle for 20, 20 and 25 s, and for 18 and 25 s; each had one start of 10 s, and somebody who waited for it.
+    assert (a["idle_s"], b["idle_s"], last["idle_s"]) == (65.0, 43.0, 108.0)
+    assert (a["cost"], b["cost"]) == (pytest.approx(0.65 + 0.1 + 1.0), pytest.approx(0.43 + 0.1 + 1.0))
+    assert first["cost"] == pytest.approx(a["cost"] + b["cost"])
+    assert (a["optimum"], b["optimum"], last["optimum"]) == (65.0, 43.0, 108.0)
+    assert (a["cluster_s"], first["cluster_s"]) == (65.0 + 30.0 + 10.0, 108.0 + 55.0 + 20.0)
+    table = run(*given)[1]
+    assert "cost of idle time, starts and waiting" in table
+    assert [line.split()[1:6] for line in table.splitlines()[-2:]] == [
+        ["a", "1", "cpu", "t", "3"],
+        ["b", "1", "cpu", "t", "2"],
+    ]
+
+
+def test_under_a_ceiling_the_optimum_knows_it(tmp_path: Path) -> None:
+    path = tmp_path / "two.csv"
+    path.write_text(TWO)
+    given = ("--trace", path, "--policy", "fixed_ttl", "--break-even", "25", "--ceiling", "1")
+    first, last = map(json.loads, run(*given, "--json")[1].splitlines())
+    # There is no room for idle clusters of a while b runs, nor for b's after that beside a.
+    assert (first["ceiling"], first["optimum_unbounded"], last["optimum"]) == (1, 108.0, 4 * 25.0 + 20.0)
+    assert "the optimum under a ceiling of 1" in run(*given)[1]
+
+
+def test_a_configuration_can_stand_alone(trace: Path, files: tuple[Path, Path]) -> None:
+    code, out, err = run("--trace", trace, "--policy", files[1], "--start", "10", "--json")
+    first, last = map(json.loads, out.splitlines())
+    assert (code, err, last["hit_rate"]) == (0, "", 0.333333)
+    assert (first["pools"][0]["pool_name"], first["cost"]) == ("kept", pytest.approx(1.4 + 0.2 + 2.0))
+    assert "kept" in run("--trace", trace, "--policy", files[1])[1].splitlines()[-1]
 
 
 def test_a_replay_is_drawn(trace: Path, tmp_path: Path) -> None:

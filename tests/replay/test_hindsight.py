@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pool.core.key import ClusterKey, Shape
 from pool.replay import Job
-from pool.replay.hindsight import Demand, Gap, best_static, demand, optimum, optimum_prewarming
+from pool.replay.hindsight import Demand, First, Gap, best_static, demand, optimum, optimum_prewarming
 
 KEYS = [ClusterKey(name, Shape(), "t") for name in ("a", "b")]
 times = st.integers(0, 40).map(float)
@@ -49,7 +49,11 @@ def test_the_optimum_is_the_least_over_all_ways_to_pair_arrivals_with_releases(
 
 gaps = st.lists(
     st.builds(
-        Gap, st.sampled_from(["a", "b"]), st.integers(0, 3), st.sampled_from([0.0, 1.0, 3.0, 7.0, 30.0, math.inf])
+        Gap,
+        st.sampled_from(["a", "b"]),
+        st.integers(0, 3),
+        st.just(0.0),
+        st.sampled_from([0.0, 1.0, 3.0, 7.0, 30.0, math.inf]),
     ),
     max_size=12,
 )
@@ -68,7 +72,7 @@ def test_the_best_static_idle_time_is_the_best_of_all_that_could_matter(found: l
         mine = [gap for gap in found if (gap.pool, gap.depth) == class_]
         never = break_even_s * sum(gap.seconds < math.inf for gap in mine)
         expected += min([never, *(cost(mine, ttl_s) for ttl_s in (0.0, 1.0, 3.0, 7.0, 30.0))])
-    assert math.isclose(best_static(Demand(tuple(found), 0), break_even_s), expected)
+    assert math.isclose(best_static(Demand(tuple(found), ()), break_even_s), expected)
 
 
 @given(jobs_of, break_evens)
@@ -76,9 +80,10 @@ def test_the_best_static_idle_time_is_no_better_than_the_optimum(jobs: list[Job]
     seen = demand(jobs)
     assert best_static(seen, break_even_s) >= optimum(seen, break_even_s) - 1e-9
     assert len(seen.gaps) == len(jobs)
-    assert seen.first + sum(gap.seconds < math.inf for gap in seen.gaps) == len(jobs)
+    assert len(seen.firsts) + sum(gap.seconds < math.inf for gap in seen.gaps) == len(jobs)
 
 
 def test_who_starts_clusters_just_in_time_pays_a_start_or_the_gap() -> None:
-    seen = Demand((Gap("a", 0, 3.0), Gap("a", 0, 100.0), Gap("a", 0, math.inf)), 2)
+    firsts = (First("a", 0.0), First("a", 1.0))
+    seen = Demand((Gap("a", 0, 0.0, 3.0), Gap("a", 0, 10.0, 110.0), Gap("a", 0, 5.0, math.inf)), firsts)
     assert optimum_prewarming(seen, 8.0) == 3.0 + 8.0 + 2 * 8.0

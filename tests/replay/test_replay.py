@@ -39,7 +39,7 @@ def play(
     made = make_rules(reclaim=reclaim, max_starting=10**9, max_wait_s=1e9, **rules)
     replay = Replay(made, MemoryStore(state), times, seed=1)
     replay.run(jobs)
-    return report(replay.ledger, jobs, break_even_s, times, refused=replay.refused), replay, state
+    return report(replay.ledger, jobs, break_even_s, times), replay, state
 
 
 @given(jobs_of, st.sampled_from([1.0, 10.0, 60.0, 1000.0]))
