@@ -33,7 +33,12 @@ def connector(
     ] = None,
     hold_s: Annotated[
         float,
-        typer.Option("--hold-s", min=0, max=60, help="Seconds the first answer about a task may wait for its end."),
+        typer.Option(
+            "--hold-s",
+            min=0,
+            max=60,
+            help="Seconds the first answer about a task waits for its end: well within the backend's defaultTimeout.",
+        ),
     ] = 3.0,
     wait_s: Annotated[
         float, typer.Option("--wait-s", min=0, max=604_800, help="Seconds a task waits for its cluster at most.")

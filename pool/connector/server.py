@@ -161,8 +161,11 @@ def check(options: Options) -> None:
     """Check what would only be seen once a task is there.
 
     Raises:
-        NotServed: if an address or the link is none.
+        NotServed: if an address, a module or the link is none.
     """
+    for module in options.preload:
+        if not all(map(str.isidentifier, module.split("."))):
+            raise NotServed(f"--preload {module}: is no module.", remedy="Give the option once for each, as pandas.")
     for name, value in (("--listen", options.listen), ("--metrics", options.metrics)):
         if value and not value.startswith("unix:") and not re.fullmatch(r"\S+:\d{1,5}", value):
             raise NotServed(f"{name} {value}: is no address.", remedy="Write host:port, such as 127.0.0.1:8000.")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -79,12 +80,13 @@ def test_certificates_are_given_together(tmp_path: Path) -> None:
         ({"metrics": "8001"}, "--metrics 8001: is no address"),
         ({"link": "https://ray/{clustre}"}, "something else in braces"),
         ({"link": "https://ray/{"}, "something else in braces"),
+        ({"preload": ("pandas,polars",)}, "--preload pandas,polars: is no module. Give the option once for each"),
     ],
 )
-def test_what_a_person_mistypes_is_told_at_the_start(given: dict[str, str], said: str) -> None:
+def test_what_a_person_mistypes_is_told_at_the_start(given: dict[str, Any], said: str) -> None:
     with pytest.raises(NotServed, match=said):
         check(Options("http://127.0.0.1:1", "t", **given))
-    check(Options("http://127.0.0.1:1", "t", link="https://ray/{cluster}/{job}", metrics="[::1]:0"))
+    check(Options("http://127.0.0.1:1", "t", link="https://ray/{cluster}/{job}", metrics="[::1]:0", preload=("a.b",)))
 
 
 def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
