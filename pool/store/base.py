@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from pool.core.decisions import Change
-from pool.core.model import Cluster, Lease, Pool, Waiter
+from pool.core.model import Cluster, ClusterState, Lease, Pool, Waiter
 from pool.core.recover import restore
 from pool.core.settings import Rules
 from pool.core.state import State
@@ -24,6 +24,19 @@ USED_BEFORE = "The request id was used before by another lease."
 ENDED_LOADED = 2_000
 STARTS_LOADED = 500
 """How much of the recent past `Loaded` holds."""
+
+
+def stored_state(c: Cluster) -> ClusterState:
+    """Return the state to keep: what is clean for its group alone is to be reset in full by a restart."""
+    return ClusterState.RESETTING if c.group_only and c.state is ClusterState.IDLE else c.state
+
+
+def stored(c: Cluster) -> Cluster:
+    """Return a cluster as it is found after a restart."""
+    c = c._replace(state=stored_state(c))
+    return c._replace(
+        grown_at=0.0, phase="", group_only=False, degraded="", degraded_at=0.0, resident=(), wear=None, slow=False
+    )
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from pool.core.key import ClusterKey, Footprint, canonical, key_from, to_json
 from pool.core.model import Cluster, ClusterState, Evidence, Lease, LeaseState, Mode, Outcome, Pool, Waiter
 from pool.core.reasons import Reason
 from pool.store import tables
+from pool.store.base import stored_state
 
 Row = Sequence[Any]
 """One row, values in the order of the table's columns."""
@@ -104,19 +105,6 @@ def pools_of(rows: Sequence[Row]) -> list[Pool]:
     return _make(Pool, columns)
 
 
-def _stored_state(c: Cluster) -> ClusterState:
-    """Return the state to keep: what is clean for its group alone is to be reset in full by a restart."""
-    return ClusterState.RESETTING if c.group_only and c.state is ClusterState.IDLE else c.state
-
-
-def stored(c: Cluster) -> Cluster:
-    """Return a cluster as it is found after a restart."""
-    c = c._replace(state=_stored_state(c))
-    return c._replace(
-        grown_at=0.0, phase="", group_only=False, degraded="", degraded_at=0.0, resident=(), wear=None, slow=False
-    )
-
-
 def cluster_row(c: Cluster, booked_state: str = "", booked_at: float = 0.0) -> tuple[Any, ...]:
     """Return the row of a cluster, with what of it is in the ledger."""
     footprint = c.footprint
@@ -129,7 +117,7 @@ def cluster_row(c: Cluster, booked_state: str = "", booked_at: float = 0.0) -> t
         footprint.milli_cpu,
         footprint.memory_bytes,
         footprint.gpu,
-        _stored_state(c).value,
+        stored_state(c).value,
         c.cause.value,
         c.created_at,
         c.changed_at,

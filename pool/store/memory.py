@@ -15,10 +15,9 @@ from typing import TypeVar
 from pool.core.decisions import Change
 from pool.core.errors import NotTheWriter, PoolError, StoreConflict, StoreFailed
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Pool, Waiter
-from pool.store.base import ENDED_LOADED, RESTORE_STEP, STARTS_LOADED, USED_BEFORE, Loaded
+from pool.store.base import ENDED_LOADED, RESTORE_STEP, STARTS_LOADED, USED_BEFORE, Loaded, stored
 from pool.store.batch import Batch, reduce
 from pool.store.books import DAY_S, Booked, Books, Draft, Entries, added, entries
-from pool.store.mapping import stored
 
 _H = TypeVar("_H", Lease, Cluster)
 
@@ -142,9 +141,9 @@ class MemoryStore:
         for waiter in batch.waiters.values():
             if waiter is not None:
                 _refuse_used(waiter, state.requests.get((waiter.caller, waiter.request_id)))
-        state.requests |= asked
-        state.clusters |= batch.clusters
-        state.leases |= batch.leases
+        state.requests.update(asked)
+        state.clusters.update(batch.clusters)
+        state.leases.update(batch.leases)
         _replace(state.pools, batch.pools)
         _replace(state.waiters, batch.waiters)
         if draft is not None:

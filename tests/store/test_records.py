@@ -15,7 +15,7 @@ from pool.core.key import Footprint, key_from
 from pool.core.model import Cluster, ClusterState, Evidence, Lease, LeaseState, Mode, Outcome, Pool, Waiter, record_id
 from pool.core.reasons import Reason
 from pool.store import tables
-from pool.store.mapping import stored
+from pool.store.base import stored
 from pool.store.sql import SqlStore
 
 TEXT = st.text(max_size=20)
