@@ -43,7 +43,7 @@ _NEXT_S = (*_MIDDLES_S[1:], TIMES_S[-1])
 
 @lru_cache(maxsize=1024)
 def _supposed(break_even_s: float) -> list[float]:
-    """Return what is supposed before anything was seen, as the sums of a curve of weight 1.
+    """Return what is supposed before anything was seen: how much ended when, of a curve of weight 1.
 
     Somebody comes within the break-even time just often enough to be waited for, and not later: so a cluster is kept
     for the break-even time until gaps say otherwise, which costs at most twice the optimum.
@@ -51,16 +51,18 @@ def _supposed(break_even_s: float) -> list[float]:
     left = [1.0]
     left += [math.exp(-SUPPOSED_RATE * min(1.0, t / break_even_s)) if break_even_s else 1.0 for t in TIMES_S]
     left.append(0.0)
-    return [one - other for one, other in pairwise(left)] + [0.0] * BINS
+    return [one - other for one, other in pairwise(left)]
 
 
 _FEW = 4
 """Of so many curves, or fewer, most mixtures are made, what is supposed among them."""
 
-_Part = tuple[float, list[float]]
-"""A share, and the sums of a curve."""
+_Part = tuple[float, list[float], list[float]]
+"""A share, and of a curve how much ended when, and what it led to."""
 
-_NO_PARTS: list[_Part] = [(0.0, [0.0] * (2 * BINS))] * _FEW
+_NONE = [0.0] * BINS
+
+_NO_PARTS: list[_Part] = [(0.0, _NONE, _NONE)] * _FEW
 
 
 def _classes(situation: Situation, break_even_s: float) -> tuple[Class, ...]:
@@ -166,8 +168,8 @@ class Learned(BreakEven):
                 if left < ENOUGH:
                     break
             supposed += left
-        parts = [(share, found[at].sums) for at, share in shares.items()]
-        parts.append((supposed, _supposed(break_even_s)))
+        parts = [(share, (curve := found[at]).ended, curve.led) for at, share in shares.items()]
+        parts.append((supposed, _supposed(break_even_s), _NONE))
         return parts
 
 
@@ -178,13 +180,13 @@ def _best(parts: list[_Part], break_even_s: float) -> tuple[float, float, float]
         t, what is expected as a share of T*, and the share of gaps that end by then.
     """
     while len(parts) > _FEW:
-        parts = [*parts[_FEW:], (1.0, _mixture(parts[:_FEW]))]
-    (a, q), (b, r), (c, s), (d, t) = [*parts, *_NO_PARTS[len(parts) :]]
-    whole = a * sum(q[:BINS]) + b * sum(r[:BINS]) + c * sum(s[:BINS]) + d * sum(t[:BINS])
+        parts = [*parts[_FEW:], (1.0, *_mixture(parts[:_FEW]))]
+    (a, q, q_led), (b, r, r_led), (c, s, s_led), (d, t, t_led) = [*parts, *_NO_PARTS[len(parts) :]]
+    whole = a * sum(q) + b * sum(r) + c * sum(s) + d * sum(t)
     left, spent, best, best_s, ended = whole, 0.0, math.inf, 0.0, 0.0
     # Mixed as it is looked at: most times are longer than any that could be best.
     for time_s, middle_s, next_s, q1, r1, s1, t1, q2, r2, s2, t2 in zip(
-        TIMES_S, _MIDDLES_S, _NEXT_S, q, r, s, t, q[BINS:], r[BINS:], s[BINS:], t[BINS:], strict=False
+        TIMES_S, _MIDDLES_S, _NEXT_S, q, r, s, t, q_led, r_led, s_led, t_led, strict=False
     ):
         weight = a * q1 + b * r1 + c * s1 + d * t1
         left -= weight
@@ -199,7 +201,10 @@ def _best(parts: list[_Part], break_even_s: float) -> tuple[float, float, float]
     return best_s, min(1.0, best / worth) if worth else 0.0, ended / whole
 
 
-def _mixture(parts: list[_Part]) -> list[float]:
-    """Return the sums of a curve that is mixed of `_FEW` others."""
-    (a, q), (b, r), (c, s), (d, t) = parts
-    return [a * w + b * x + c * y + d * z for w, x, y, z in zip(q, r, s, t, strict=True)]
+def _mixture(parts: list[_Part]) -> tuple[list[float], list[float]]:
+    """Return a curve that is mixed of `_FEW` others: how much ended when, and what it led to."""
+    (a, q, q_led), (b, r, r_led), (c, s, s_led), (d, t, t_led) = parts
+    return (
+        [a * w + b * x + c * y + d * z for w, x, y, z in zip(q, r, s, t, strict=True)],
+        [a * w + b * x + c * y + d * z for w, x, y, z in zip(q_led, r_led, s_led, t_led, strict=True)],
+    )

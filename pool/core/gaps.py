@@ -92,18 +92,29 @@ class Curve:
     Attributes:
         as_of: what was known by then is in it; 0 for one that was not read from a snapshot.
         weight: of all.
-        sums: for each of `BINS` the weight of the episodes that ended in it, then for each what they led to: the
-            expected cost of the situation that followed, 0 where somebody came, as a share of the break-even time.
+        ended: for each of `BINS` the weight of the episodes that ended in it.
+        led: for each what they led to: the expected cost of the situation that followed, 0 where somebody came, as a
+            share of the break-even time.
     """
 
-    __slots__ = ("as_of", "half_life_s", "since", "sums", "weight")
+    __slots__ = ("as_of", "ended", "half_life_s", "led", "since", "weight")
 
     def __init__(self, since: float, half_life_s: float) -> None:
         self.half_life_s = half_life_s
         self.since = since
         self.as_of = 0.0
         self.weight = 0.0
-        self.sums = [0.0] * (2 * BINS)
+        self.ended = [0.0] * BINS
+        self.led = [0.0] * BINS
+
+    @property
+    def sums(self) -> list[float]:
+        """Both, one after the other."""
+        return self.ended + self.led
+
+    @sums.setter
+    def sums(self, sums: Sequence[float]) -> None:
+        self.ended, self.led = list(sums[:BINS]), list(sums[BINS:])
 
     def scale(self, now: float) -> float:
         """Return the weight of an episode that ends now."""
@@ -112,15 +123,16 @@ class Curve:
     def add(self, bin_: int, weight: float, cost: float) -> None:
         """Learn an episode that ended in a bin, of this weight, and what it led to, of this weighted cost."""
         self.weight += weight
-        self.sums[bin_] += weight
+        self.ended[bin_] += weight
         if cost:
-            self.sums[BINS + bin_] += cost
+            self.led[bin_] += cost
 
     def rebase(self, since: float) -> None:
         """Have weights grow from `since` on."""
         shrinks = scale(self.since, since, self.half_life_s)
         self.weight *= shrinks
-        self.sums = [value * shrinks for value in self.sums]
+        self.ended = [value * shrinks for value in self.ended]
+        self.led = [value * shrinks for value in self.led]
         self.since = since
 
 
@@ -283,7 +295,11 @@ class Gaps:
             elif curve.since != since or curve.half_life_s != half_life_s:
                 self._renew(curve, known_at, half_life_s)
             if known_at > curve.as_of:
-                curve.add(bin_, weight, cost)
+                # As `Curve.add`: each episode is added to half a dozen.
+                curve.weight += weight
+                curve.ended[bin_] += weight
+                if cost:
+                    curve.led[bin_] += cost
                 unsaved[class_] = None
 
     def _renew(self, curve: Curve, now: float, half_life_s: float) -> None:
