@@ -27,6 +27,7 @@ class Acquire(NamedTuple):
         deadline: when the waiting ends altogether.
         seen_until: until when the asker is known to listen.
         ttl_s, hold_s: None for the pool's setting.
+        told: whether the asker is told how it stands while it waits, which has to be reckoned; a replay's is not.
     """
 
     lease_id: str
@@ -41,6 +42,7 @@ class Acquire(NamedTuple):
     priority: int = 0
     ttl_s: float | None = None
     hold_s: float | None = None
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ def settle_reply(turn: Turn, ask: Acquire, reply: Reply) -> Reply:
     for effect in effects:
         if isinstance(effect, Answer) and effect.lease_id == lease_id:
             return effect.reply
-    return queued(turn.state, turn.state.waiters[lease_id], turn.now)
+    return queued(turn.state, turn.state.waiters[lease_id], turn.now) if ask.told else reply
 
 
 # --- a live lease --------------------------------------------------------------------------------------------------

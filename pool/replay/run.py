@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any
 
 from pool.core.decide import Due, decide, due_events
-from pool.core.decisions import Answer, Change, Decision, Effect, Granted, Grow, Rejected, Reset, Shrink, Start, Stop
+from pool.core.decisions import Answer, Effect, Granted, Grow, Rejected, Reset, Shrink, Start, Stop
 from pool.core.events import Acquire, Event, Reconfigure, Release, ResetDone, Shrunk, Started, Stopped
 from pool.core.key import ClusterKey
 from pool.core.model import Mode
@@ -39,6 +39,8 @@ AFTER_S = 86_400.0
 """After the last release, a replay goes on until every cluster is gone, or for so long."""
 
 WEEK_S = 604_800.0
+
+_MODE = Mode.WAIT_OR_CREATE
 
 TELL_EVERY = 1_000
 """Progress is told after so many jobs."""
@@ -153,7 +155,7 @@ class Replay:
         lease_id = f"l-{n}"
         self._jobs[lease_id] = job
         return Acquire(
-            lease_id, "replay", lease_id, job.key, lease_id, job.group, Mode.WAIT_OR_CREATE, FOREVER_S, FOREVER_S
+            lease_id, "replay", lease_id, job.key, lease_id, job.group, _MODE, FOREVER_S, FOREVER_S, told=False
         )
 
     def _settle(self, now: float) -> None:
@@ -167,12 +169,10 @@ class Replay:
 
     def _decide(self, events: Sequence[Event | Due], now: float) -> None:
         """Decide, commit once, and only then act, as the daemon does."""
-        decisions: list[Decision] = []
-        changes: list[Change] = []
-        for event in events:
-            decision = decide(self.state, event, now)
-            decisions.append(decision)
-            changes += decision.changes
+        decisions = [decide(self.state, event, now) for event in events]
+        # Mostly it is one, which need not be copied.
+        some = [decision.changes for decision in decisions if decision.changes]
+        changes = some[0] if len(some) == 1 else [change for changes in some for change in changes]
         if changes:
             _now(self._store.commit(changes))
         for decision in decisions:
@@ -184,7 +184,7 @@ class Replay:
                 self._refused(decision.event.lease_id, now)
             for effect in decision.effects:
                 if isinstance(effect, Answer):
-                    if decision.reply is not effect.reply and isinstance(effect.reply, Granted):
+                    if reply is not effect.reply and isinstance(effect.reply, Granted):
                         self._holds(effect.reply, now)
                     elif isinstance(effect.reply, Rejected):
                         self._refused(effect.lease_id, now)
@@ -205,7 +205,7 @@ class Replay:
 
     def _ends(self, n: int, at_s: float) -> None:
         """Have those come that come after a job, once all are known to end that they come after."""
-        for one in self._then.pop(n, ()):
+        for one in self._then.pop(n, ()) if self._then else ():
             self._last_s[one] = max(self._last_s.get(one, 0.0), at_s)
             self._after[one].discard(n)
             if not self._after[one]:
