@@ -201,7 +201,8 @@ def plan(turn: Turn, digest: str) -> None:
             state.index[digest].reserve = 0
             _tell_smaller(turn, digest)
         return
-    if state.settings(digest).standing is not None:
+    settings = state.settings(digest)
+    if settings.standing is not None:
         for _ in range(standing.missing(state, pool)):
             if not _bring_one(turn, digest, Reason.STANDING):
                 return
@@ -216,11 +217,14 @@ def plan(turn: Turn, digest: str) -> None:
             for _ in range(needed):
                 if not _bring_one(turn, digest, Reason.MISS):
                     return
+    if index.reserve == 0 and idling.wants_nothing(state, pool, settings, index):
+        state.blocked.pop(digest, None)
+        return
     before = index.reserve
     wanted = idling.wanted(state, pool, now)
     if index.reserve != before:
         _tell_smaller(turn, digest)
-    if index.expected:
+    if index.expected.wishes:
         state.timers.arm(Kind.POOL, digest, index.expected.next_change())
     if index.load is not None:
         state.timers.arm(Kind.POOL, digest, idling.next_look(state, pool, now))

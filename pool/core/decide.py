@@ -138,8 +138,7 @@ def _settle(turn: Turn) -> None:
         rounds += 1
         if rounds > 10_000:
             raise RuntimeError("the queues do not settle")
-        touched = list(turn.touched)
-        turn.touched.clear()
+        touched, turn.touched = turn.touched, {}
         follow: dict[str, None] = {}
         for digest in touched:
             if digest in state.index:
@@ -156,11 +155,13 @@ def _settle(turn: Turn) -> None:
         for digest in follow:
             capacity.plan_in_turn(turn, digest)
         if turn.idled:
-            if any(id_ in state.evictable for id_ in turn.idled):
+            if state.blocked and any(id_ in state.evictable for id_ in turn.idled):
                 turn.freed = True
             turn.idled.clear()
         if turn.freed:
             turn.freed = False
+            if not state.blocked:
+                continue
             for digest in sorted(state.blocked, key=lambda d: fairness.place(state, d)):
                 capacity.plan(turn, digest)
                 if state.starting >= state.rules.max_starting:

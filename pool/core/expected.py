@@ -27,17 +27,18 @@ class _Wish:
 
 
 class Expected:
-    """What is expected of one pool. Everything costs the logarithm of how much there is, amortised."""
+    """What is expected of one pool. Everything costs the logarithm of how much there is, amortised.
+
+    Attributes:
+        wishes: for reading: all that is wanted, now or later. Empty for most pools, which every decision asks.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[tuple[Who, int], _Wish] = {}
+        self.wishes: dict[tuple[Who, int], _Wish] = {}
         self._changes: list[tuple[float, int, tuple[Who, int], _Wish]] = []
         self._order = count()
         self._open = 0
         self._lapsed = 0
-
-    def __len__(self) -> int:
-        return len(self._of)
 
     def want(self, who: Who, rank: int, clusters: int, from_s: float, until_s: float, ready_s: float) -> None:
         """Want so many idle clusters from a time until a time, in place of what was wanted under this rank before.
@@ -51,9 +52,9 @@ class Expected:
             ready_s: when they will be ready.
         """
         self.drop(who, rank)
-        if len(self._of) >= MOST:
+        if len(self.wishes) >= MOST:
             return
-        wish = self._of[who, rank] = _Wish(clusters, from_s, until_s, ready_s)
+        wish = self.wishes[who, rank] = _Wish(clusters, from_s, until_s, ready_s)
         for at in (from_s, until_s):
             heapq.heappush(self._changes, (at, next(self._order), (who, rank), wish))
         if len(self._changes) > 4 * MOST:
@@ -62,7 +63,7 @@ class Expected:
 
     def drop(self, who: Who, rank: int) -> float:
         """Want nothing under this rank any more; return when what was wanted was to be ready, infinity if nothing."""
-        wish = self._of.pop((who, rank), None)
+        wish = self.wishes.pop((who, rank), None)
         if wish is None:
             return math.inf
         self._end(wish)
@@ -75,7 +76,7 @@ class Expected:
             if wish.gone:
                 continue
             if now >= wish.until_s:
-                del self._of[key]
+                del self.wishes[key]
                 self._lapsed += wish.clusters if self._end(wish) else 0
             elif not wish.open:
                 wish.open = True
@@ -90,18 +91,18 @@ class Expected:
 
     def until(self, who: Who, rank: int, until_s: float) -> None:
         """Want what is wanted under this rank until an earlier time."""
-        wish = self._of.get((who, rank))
+        wish = self.wishes.get((who, rank))
         if wish is not None and until_s < wish.until_s:
             wish.until_s = until_s
             heapq.heappush(self._changes, (until_s, next(self._order), (who, rank), wish))
 
     def has_rhythm(self) -> bool:
         """Tell whether something is wanted for nobody in particular, now or later."""
-        return (RHYTHM, 0) in self._of
+        return (RHYTHM, 0) in self.wishes
 
     def for_rhythm(self) -> int:
         """Return how many of those wanted now are wanted for nobody in particular."""
-        wish = self._of.get((RHYTHM, 0))
+        wish = self.wishes.get((RHYTHM, 0))
         return wish.clusters if wish is not None and wish.open else 0
 
     def next_change(self) -> float:

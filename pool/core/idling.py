@@ -16,6 +16,7 @@ from pool.core.larger import in_common, larger_of, smaller_of
 from pool.core.model import GROWING, IDLE, LEASED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.policy import Demand
 from pool.core.reasons import Reason
+from pool.core.settings import PoolSettings
 from pool.core.state import State
 
 FLOOR_LOOK_S, SLOWEST_LOOK_S = 60.0, 600.0
@@ -56,6 +57,14 @@ def wanted(state: State, pool: Pool, now: float) -> Wanted:
     return Wanted(target, max(least - own, target - own - _spare(state, pool, now)))
 
 
+def wants_nothing(state: State, pool: Pool, settings: PoolSettings, index: PoolIndex) -> bool:
+    """Tell whether no idle cluster is wanted of a pool, and only another event could have one wanted."""
+    return not (
+        index.load is not None or index.expected.wishes or pool.min_idle or settings.sizing.wants()
+        or (state.rules.floors and state.rules.floors.get(pool.name, 0))
+    )  # fmt: skip
+
+
 def idle_target(state: State, pool: Pool, now: float) -> int:
     """Return how many idle clusters are wanted now: by the pool's sizing, and for what is expected."""
     if pool.cordoned:
@@ -66,13 +75,13 @@ def idle_target(state: State, pool: Pool, now: float) -> int:
 def counts_on_larger(state: State, digest: str) -> bool:
     """Tell whether a pool wants idle clusters for which those do that larger ones can spare."""
     index = state.index[digest]
-    if index.reserve is None or index.expected:
+    if index.reserve is None or index.expected.wishes:
         return True
     return index.reserve > 0 and state.settings(digest).sizing.half_life_s > 0
 
 
 def _expected(index: PoolIndex, now: float) -> int:
-    return index.expected.wanted(now) if index.expected else 0
+    return index.expected.wanted(now) if index.expected.wishes else 0
 
 
 def _stock(index: PoolIndex) -> int:

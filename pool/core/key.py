@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from pool.core.errors import InvalidKey
 
@@ -71,11 +71,10 @@ def byte_count(value: float | str, where: str = "memory") -> int:
     return int(_number(match[1], value, where) * _SUFFIXES[match[2]])
 
 
-@dataclass(frozen=True, slots=True)
-class Footprint:
+class Footprint(NamedTuple):
     """What a cluster takes of a ceiling, all groups at their max.
 
-    ``clusters`` is 1 for one cluster, so that sums of footprints count clusters too.
+    ``clusters`` is 1 for one cluster, so that sums of footprints count clusters too. Every start and stop adds a few.
     """
 
     clusters: int = 0
@@ -83,7 +82,7 @@ class Footprint:
     memory_bytes: int = 0
     gpu: int = 0
 
-    def __add__(self, other: Footprint) -> Footprint:
+    def __add__(self, other: Footprint) -> Footprint:  # type: ignore[override]
         return Footprint(
             self.clusters + other.clusters,
             self.milli_cpu + other.milli_cpu,

@@ -45,6 +45,9 @@ class LeaseState(StrEnum):
     ENDED = "ended"
 
 
+GRANTED, ACTIVE, ENDED = LeaseState
+
+
 class Mode(StrEnum):
     """What an acquire does on a miss: fail at once, only wait, or start a cluster unless a release comes sooner."""
 

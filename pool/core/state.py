@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from pool.core import by_bytes
 from pool.core.ages import Ages
@@ -23,6 +24,7 @@ from pool.core.kept import Kept
 from pool.core.key import NOTHING, ClusterKey, Footprint
 from pool.core.larger import Sizes
 from pool.core.model import (
+    ENDED,
     GROWING,
     IDLE,
     LEASED,
@@ -35,7 +37,6 @@ from pool.core.model import (
     Cluster,
     ClusterState,
     Lease,
-    LeaseState,
     Pool,
     Waiter,
 )
@@ -123,6 +124,12 @@ class State:
         self._settings = _Settings(self)
         # Of a known pool, by its digest. Not a method: it is called more often than any.
         self.settings: Callable[[str], PoolSettings] = self._settings.__getitem__
+        self._replace: dict[type, Callable[[Any, Any], None]] = {
+            Cluster: self._replace_cluster,
+            Lease: self._replace_lease,
+            Waiter: self._replace_waiter,
+            Pool: self._replace_pool,
+        }
 
     def __repr__(self) -> str:
         counts = dict.fromkeys(ClusterState, 0)
@@ -206,23 +213,12 @@ class State:
     def apply(self, change: Change) -> None:
         """Put one change into effect."""
         old, new, _ = change
-        self._replace(old, new)
+        self._replace[type(old if new is None else new)](old, new)
 
     def revert(self, changes: Iterable[Change]) -> None:
         """Take changes back, the last one first."""
         for change in reversed(list(changes)):
-            self._replace(change.new, change.old)
-
-    def _replace(self, old: object, new: object) -> None:
-        kind = type(new if new is not None else old)
-        if kind is Cluster:
-            self._replace_cluster(old, new)  # type: ignore[arg-type]
-        elif kind is Lease:
-            self._replace_lease(old, new)  # type: ignore[arg-type]
-        elif kind is Waiter:
-            self._replace_waiter(old, new)  # type: ignore[arg-type]
-        elif kind is Pool:
-            self._replace_pool(old, new)  # type: ignore[arg-type]
+            self.apply(Change(change.new, change.old))
 
     def _replace_pool(self, old: Pool | None, new: Pool | None) -> None:
         if new is not None:
@@ -239,44 +235,45 @@ class State:
             self.blocked.pop(old.digest, None)
 
     def _replace_cluster(self, old: Cluster | None, new: Cluster | None) -> None:
-        was_live = old is not None and old.state is not STOPPED
-        is_live = new is not None and new.state is not STOPPED
-        if old is not None and was_live:
+        if old is not None and old.state is STOPPED:
+            old = None
+        if new is not None and new.state is STOPPED:
+            new = None
+        if old is not None:
+            state = old.state
             self.index[old.pool].drop_cluster(old)
-            if old.state in UNUSED:
-                if not is_live or (new is not None and new.state not in UNUSED):
+            if state in UNUSED:
+                if new is None or new.state not in UNUSED:
                     self._drop_evictable(old)
-            elif old.state in COMING_UP:
+            elif state in COMING_UP:
                 self.starting -= 1
-            elif old.state in ASIDE:
-                self._set_aside(old.state).pop(old.id, None)
+            elif state in ASIDE:
+                self._set_aside(state).pop(old.id, None)
             if old.resident and _has_data(old):
                 by_bytes.pop(self.with_data, (old.tenant, old.group), old.id)
-            if not is_live:
+            if new is None:
                 del self.clusters[old.id]
                 self.ages.forget(old.id)
-        if new is not None and is_live:
-            if not was_live:
+                self._use(old, NOTHING - old.footprint)
+        if new is not None:
+            state = new.state
+            if old is None:
                 self.ages.used(new.id)
+                self._use(new, new.footprint)
+            elif old.footprint is not new.footprint:
+                self._use(new, new.footprint - old.footprint)
             self.clusters[new.id] = new
-            shares = self._settings[new.pool].max_leases_per_cluster
-            self.index[new.pool].take_cluster(new, shares)
-            if new.state in UNUSED:
+            self.index[new.pool].take_cluster(new, self._settings[new.pool].max_leases_per_cluster)
+            if state in UNUSED:
                 if new.id not in self.evictable:
                     self.evictable[new.id] = None
                     self.evictable_by_tenant.setdefault(new.tenant, OrderedDict())[new.id] = None
-            elif new.state in COMING_UP:
+            elif state in COMING_UP:
                 self.starting += 1
-            elif new.state in ASIDE:
-                self._set_aside(new.state)[new.id] = None
+            elif state in ASIDE:
+                self._set_aside(state)[new.id] = None
             if new.resident and _has_data(new):
                 by_bytes.put(self.with_data, (new.tenant, new.group), new)
-        before = old.footprint if old is not None and was_live else None
-        after = new.footprint if new is not None and is_live else None
-        if before is not after:
-            record = new if new is not None else old
-            assert record is not None  # noqa: S101 one of them is
-            self._use(record, (after or NOTHING) - (before or NOTHING))
 
     def _set_aside(self, state: ClusterState) -> Ids:
         if state is STOPPING:
@@ -296,8 +293,8 @@ class State:
         self.tenant_usage[cluster.tenant] = self.tenant_usage.get(cluster.tenant, NOTHING) + more
 
     def _replace_lease(self, old: Lease | None, new: Lease | None) -> None:
-        was_live = old is not None and old.state is not LeaseState.ENDED
-        is_live = new is not None and new.state is not LeaseState.ENDED
+        was_live = old is not None and old.state is not ENDED
+        is_live = new is not None and new.state is not ENDED
         if old is not None:
             if was_live and not is_live:
                 del self.leases[old.id]

@@ -37,7 +37,7 @@ def test_what_is_wanted_is_what_a_list_of_wishes_says(deeds: list[tuple[str, int
         assert expected.next_change() > now
     later = now + 100.0
     assert expected.wanted(later) == 0
-    assert not expected
+    assert not expected.wishes
 
 
 def test_a_wish_whose_time_is_over_lapses_and_one_that_was_taken_does_not() -> None:
