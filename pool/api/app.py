@@ -61,6 +61,7 @@ def create_app(
     app.router.add_route("*", "/{rest:.*}", _unknown)
 
     async def stop(_: web.Application) -> None:
+        api.watching.stop()
         await api.listening.stop()
 
     app.on_shutdown.append(stop)

@@ -15,6 +15,7 @@ from pool.api.keys import Keys
 from pool.api.listening import Listening
 from pool.api.needs import Daemon
 from pool.api.problems import ApiError, rejected
+from pool.api.watching import Watching
 from pool.core.decisions import Done, Ended, Rejected, Renewed
 from pool.core.events import Event
 from pool.core.key import ClusterKey
@@ -40,6 +41,7 @@ class Api:
         shadow: returns how a candidate policy compares, None if there is none.
         keys: normalised keys, remembered.
         listening: the connections that wait for a grant.
+        watching: those that wait for news of a lease.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Api:
         self.shadow = shadow
         self.keys = Keys()
         self.listening = Listening(daemon)
+        self.watching = Watching(daemon)
 
     async def submit(self, event: Event, kind: type[R]) -> R:
         """Have an event decided and return its reply, of the kind that says it was done.

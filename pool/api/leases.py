@@ -30,6 +30,8 @@ from pool.wire.leases import (
     RenewItem,
     RenewManyAnswer,
     RenewManyRequest,
+    WatchAnswer,
+    WatchRequest,
 )
 from pool.wire.lists import LeaseList, LeaseQuery, WaiterList, WaiterQuery
 from pool.wire.operate import RevokeRequest
@@ -119,6 +121,20 @@ async def renew_many(api: Api, ask: Ask) -> RenewManyAnswer:
             return EndedAnswer(lease_id=item.lease_id, reason=reason, explanation=error.detail)
 
     return RenewManyAnswer(results=list(await asyncio.gather(*map(one, message.leases))))
+
+
+async def watch(api: Api, ask: Ask) -> WatchAnswer:
+    """Answer once there is news of a lease that its holder does not know, or the time has passed."""
+    message: WatchRequest = ask.body
+    known: dict[str, frozenset[str]] = {}
+    for item in message.leases:
+        try:
+            await api.proven(ask.known, item.lease_id, item.token, item.epoch)
+        except ApiError:
+            # Its renewal says why.
+            return WatchAnswer(changed=[item.lease_id])
+        known[item.lease_id] = frozenset(item.hints)
+    return WatchAnswer(changed=await api.watching.news(known, message.wait_s))
 
 
 async def release(api: Api, ask: Ask) -> EndedAnswer:

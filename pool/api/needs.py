@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from pool.core.decisions import Granted, Queued, Rejected, Reply
+from pool.core.decisions import Decision, Granted, Queued, Rejected, Reply
 from pool.core.events import Acquire, Event
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster, Lease, Waiter
@@ -66,6 +67,9 @@ class Daemon(Protocol):
     @property
     def failed(self) -> str:
         """Why it stopped, empty if it did not."""
+
+    def observe(self, observer: Callable[[Decision], None]) -> None:
+        """Have `observer` called with every decision after its commit."""
 
     async def submit(self, event: Event) -> Reply:
         """Decide and commit an event."""

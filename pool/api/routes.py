@@ -15,6 +15,8 @@ from pool.wire.leases import (
     RenewAnswer,
     RenewManyAnswer,
     RenewManyRequest,
+    WatchAnswer,
+    WatchRequest,
 )
 from pool.wire.lists import (
     ClusterList,
@@ -81,6 +83,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/v1/renew", "renewMany", leases.renew_many, "Renew many leases", "leases", Role.CLIENT,
         body=RenewManyRequest, answer=RenewManyAnswer,
+    ),
+    Route(
+        "POST", "/v1/watch", "watch", leases.watch, "Wait for news of leases", "leases", Role.CLIENT,
+        body=WatchRequest, answer=WatchAnswer,
     ),
     Route(
         "POST", "/v1/leases/{id}/cancel", "cancel", leases.cancel, "Cancel an acquire", "leases", Role.CLIENT,

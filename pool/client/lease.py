@@ -16,7 +16,7 @@ from pool.client.errors import LeaseEnded, LeaseLost
 from pool.client.residency import Residency, residency
 from pool.core.model import Outcome
 from pool.core.reasons import Reason
-from pool.wire.leases import ClusterAccess, GrantAnswer, ReleaseRequest, RenewItem
+from pool.wire.leases import ClusterAccess, GrantAnswer, ReleaseRequest, RenewItem, WatchItem
 
 log = logging.getLogger("warmpool.client")
 
@@ -171,6 +171,11 @@ class HeldLease:
     @property
     def _proof(self) -> RenewItem:
         return RenewItem(lease_id=self.id, token=self._token, epoch=self.epoch)
+
+    @property
+    def _watched(self) -> WatchItem:
+        """What the daemon needs in order to tell whether there is news."""
+        return WatchItem(lease_id=self.id, token=self._token, epoch=self.epoch, hints=list(self._hints))
 
     def note_residency(self) -> None:
         """Note what is resident on the cluster, to tell it with the release: before Ray is disconnected from it.

@@ -8,7 +8,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal
 
 from pool.client.backoff import pauses
@@ -18,6 +18,7 @@ from pool.client.lease import HeldLease, LeaseChange
 from pool.client.request import seconds
 from pool.client.talk import NotRenewed, release, renew
 from pool.client.transport import Transport
+from pool.client.watching import Watching
 from pool.core.reasons import Reason
 from pool.wire.leases import EndedAnswer
 
@@ -77,6 +78,7 @@ class Renewer:
         self._leases: dict[HeldLease, _Due] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._watching = Watching(endpoint, self._due_now)
 
     def add(self, lease: HeldLease) -> None:
         """Renew `lease` from now on, first at once."""
@@ -86,11 +88,13 @@ class Renewer:
                 self._thread = threading.Thread(target=self._run, name="warmpool-renewal", daemon=True)
                 self._thread.start()
             self._wake.notify()
+        self._watching.add(lease)
 
     def remove(self, lease: HeldLease) -> None:
         """Renew `lease` no more."""
         with self._wake:
             self._leases.pop(lease, None)
+        self._watching.remove(lease)
 
     def leases(self) -> list[HeldLease]:
         """Return the leases that are being renewed."""
@@ -103,6 +107,7 @@ class Renewer:
             self._closed = True
             thread = self._thread
             self._wake.notify()
+        self._watching.close()
         if thread is not None:
             thread.join(0.5)
 
@@ -170,6 +175,15 @@ class Renewer:
             if changes:
                 log.warning("lease %s: %s", d.lease.id, " ".join(change.explanation for change in changes))
                 _tell(d.lease, changes)
+        self._watching.renewed()
+
+    def _due_now(self, lease_ids: Collection[str]) -> None:
+        """Renew leases of which there is news without waiting for their time."""
+        with self._wake:
+            for lease, due in self._leases.items():
+                if lease.id in lease_ids:
+                    due.at = 0.0
+            self._wake.notify()
 
     def _over(self, lease: HeldLease, state: Literal["lost", "unreachable"], reason: Reason, text: str) -> None:
         self.remove(lease)

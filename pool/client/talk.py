@@ -25,6 +25,9 @@ from pool.wire.leases import (
     RenewItem,
     RenewManyAnswer,
     RenewManyRequest,
+    WatchAnswer,
+    WatchItem,
+    WatchRequest,
 )
 
 log = logging.getLogger("warmpool.client")
@@ -37,9 +40,12 @@ WATCHED_POLL_S = 1.0
 GRACE_S = 5.0
 # For how long a release is tried. One that does not get through is no harm: the lease expires.
 RELEASE_S = 5.0
+# How much longer than it was asked to wait for news the daemon may take to answer.
+WATCH_SLACK_S = 5.0
 # The daemon no longer waits for a request id (or took its grant back) when its asker was silent for too long.
 _FORGOTTEN = frozenset({Reason.WAITER_GONE, Reason.REQUEST_ENDED})
 _ANSWER: TypeAdapter[GrantAnswer | QueuedAnswer] = TypeAdapter(AcquireAnswer)
+_WATCHED: TypeAdapter[WatchAnswer] = TypeAdapter(WatchAnswer)
 _RENEWED: TypeAdapter[RenewManyAnswer] = TypeAdapter(RenewManyAnswer)
 
 
@@ -224,6 +230,36 @@ def release(lease_id: str, proof: ReleaseRequest, tries_s: float = RELEASE_S) ->
         yield Pause(pause_s)
     log.warning("could not release lease %s (%s): it expires by itself", lease_id, cause)
     return False
+
+
+class NotHeard(Exception):
+    """Whether there is news could not be learned; `passing` if asking again may help soon."""
+
+    def __init__(self, why: str, *, passing: bool) -> None:
+        super().__init__(why)
+        self.passing = passing
+
+
+def watch(leases: list[WatchItem], wait_s: float) -> Conversation[list[str]]:
+    """Wait up to `wait_s` for news of leases.
+
+    Returns:
+        The ids of those that a renewal tells something new of.
+
+    Raises:
+        NotHeard: nothing was learned, also where the daemon is of a version that does not tell.
+    """
+    body = WatchRequest(leases=leases, wait_s=wait_s).model_dump_json().encode()
+    result = yield Post("/v1/watch", body, timeout_s=wait_s + WATCH_SLACK_S, connect_s=WATCH_SLACK_S)
+    if not isinstance(result, Answer):
+        raise NotHeard(result.why if result else "", passing=True)
+    if result.status != 200:
+        problem = problem_of(result)
+        raise NotHeard(why(result, problem), passing=passing(result, problem))
+    try:
+        return read(result.body, _WATCHED).changed
+    except DaemonFault as error:
+        raise NotHeard(error.detail, passing=False) from None
 
 
 class NotRenewed(Exception):

@@ -6,16 +6,13 @@ from pool.core import ahead, capacity, grant, learning, standing
 from pool.core.decisions import Answer, Ended, Granted, Queued, Rejected, Renewed, Reply
 from pool.core.events import Acquire, Cancel, Detached, Release, Renew, Revoke, Undelivered
 from pool.core.explain import queued
+from pool.core.hints import hints
 from pool.core.lifecycle import ClusterMove, LeaseMove, lease_after
 from pool.core.model import Cluster, ClusterState, Lease, LeaseState, Mode, Outcome, Pool, ResidentValue, Waiter
 from pool.core.policy import Wish
 from pool.core.reasons import Reason
 from pool.core.timers import Kind
 from pool.core.turn import Turn
-
-FINISH_HINT_SHARE = 0.1
-"""A holder is told that `max_lease` comes when this share of it is left."""
-
 
 # --- acquire -------------------------------------------------------------------------------------------------------
 
@@ -185,14 +182,7 @@ def renew(turn: Turn, ask: Renew) -> Reply:
         renewed_in=turn.state.generation,
     )
     cluster = turn.state.clusters[lease.cluster]
-    hints: list[str] = []
-    if cluster.doom is not None or cluster.cordoned:
-        hints.append("drain")
-    if cluster.degraded:
-        hints.append("degraded")
-    if lease.max_until and lease.max_until - now < FINISH_HINT_SHARE * (lease.max_until - lease.granted_at):
-        hints.append("max_lease")
-    return Renewed(lease, cluster, tuple(hints))
+    return Renewed(lease, cluster, hints(lease, cluster, now))
 
 
 def release(turn: Turn, ask: Release) -> Reply:

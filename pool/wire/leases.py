@@ -120,6 +120,27 @@ class RenewManyRequest(Request):
     leases: list[RenewItem] = Field(min_length=1, max_length=1000)
 
 
+class WatchItem(RenewItem):
+    """One lease that there may be news of."""
+
+    hints: list[Text] = Field(default_factory=list, max_length=16, description="As the holder knows them.")
+
+
+class WatchRequest(Request):
+    """Wait until one of the leases is over or has other hints. Nothing is renewed by it."""
+
+    leases: list[WatchItem] = Field(min_length=1, max_length=1000)
+    wait_s: Annotated[float, Field(ge=0, le=300, allow_inf_nan=False)] = Field(
+        45.0, description="How long this call may wait for news (long-poll)."
+    )
+
+
+class WatchAnswer(Message):
+    """`changed` names the leases of which a renewal now tells something new; none if the time passed without."""
+
+    changed: list[str]
+
+
 class RenewAnswer(Message):
     """The lease lives on.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,10 @@ class Hands:
         self.entered = entries()
         self._now = 1_700_000_000.0
         self._listeners: dict[str, asyncio.Future[Granted | Rejected | Queued]] = {}
+        self._observers: list[Callable[[Decision], None]] = []
+
+    def observe(self, observer: Callable[[Decision], None]) -> None:
+        self._observers.append(observer)
 
     @property
     def clock(self) -> Hands:
@@ -103,6 +107,8 @@ class Hands:
         draft = self.books.draft(decision.changes)
         added(self.entered, draft.entries)
         self.books.take(draft)
+        for observer in self._observers:
+            observer(decision)
         for effect in decision.effects:
             if isinstance(effect, Answer) and effect.lease_id in self._listeners:
                 listener = self._listeners.pop(effect.lease_id)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pool.client import AsyncClient, Client, LeaseRequest
+from pool.client import AsyncClient, Client, LeaseRequest, watching
 
 TOKEN = "the-client-token"
 LEASE_TOKEN = "the-lease-secret"
@@ -80,7 +80,9 @@ class FakeDaemon:
     Attributes:
         acquires: answers to successive acquires; the last one is repeated. A callable is awaited with the body.
         renewal: the answer for each lease of a renewal; a callable is given the item.
-        calls: (path, body) of every request, in order.
+        calls: (path, body) of every request, in order, but for those that wait for news.
+        news: what such a call is answered with; a callable is awaited with the body. None: it is not known here.
+        watches: the bodies of such calls.
     """
 
     granted = staticmethod(granted)
@@ -94,6 +96,8 @@ class FakeDaemon:
         self.renewal: Scripted = {"status": "renewed", "remaining_s": 30.0, "hints": []}
         self.release: Scripted = {"status": "ended", "lease_id": "l-1", "reason": "released"}
         self.calls: list[tuple[str, Json]] = []
+        self.news: Scripted | None = None
+        self.watches: list[Json] = []
         self.tokens: set[str] = {TOKEN}
         self.port = 0
         self._changed = threading.Condition()
@@ -136,6 +140,11 @@ class FakeDaemon:
         body = json.loads(await request.read() or b"{}")
         if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
             return self._response(problem(401, "unauthenticated"))
+        if request.path == "/v1/watch":
+            with self._changed:
+                self.watches.append(body)
+                self._changed.notify_all()
+            return await self._scripted(problem(404, "unknown_path") if self.news is None else self.news, body)
         with self._changed:
             self.calls.append((request.path, body))
             nth = sum(path == "/v1/leases" for path, _ in self.calls)
@@ -231,6 +240,12 @@ def environment(fake: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     return values
+
+
+@pytest.fixture(autouse=True)
+def renewals_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no lease watched, unless a test says otherwise: it would connect while its daemon is stopped."""
+    monkeypatch.setattr(watching, "_AFTER_S", 30.0)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ import pytest
 from pool.access import Access
 from pool.api.app import create_app, serve
 from pool.backends.simulated import INSTANT, SimulatedBackend, SimulatedWorld
-from pool.client import AsyncClient, Client, LeaseLost, LeaseRequest, Progress, WarmMiss, configured
+from pool.client import AsyncClient, Client, LeaseLost, LeaseRequest, Progress, WarmMiss, configured, watching
 from pool.clock import WallClock
 from pool.config import Config, build_rules
 from pool.core.reasons import Reason
@@ -226,6 +226,19 @@ def test_a_revoked_lease_is_lost(daemon, client, wanted):
         with pytest.raises(LeaseLost, match="For the test") as caught:
             lease.check()
         assert caught.value.reason is Reason.REVOKED
+
+
+def test_what_befalls_a_lease_is_told_long_before_its_next_renewal(daemon, client, wanted, monkeypatch):
+    monkeypatch.setattr(watching, "_AFTER_S", 0.5)
+    with client.lease(wanted, ttl_s=600) as lease:
+        time.sleep(1.5)  # by then it was renewed, and comes to that again in minutes
+        daemon.post(f"/v1/clusters/{lease.cluster.id}/drain", {})
+        until = time.monotonic() + 20
+        while lease.hints != ("drain",):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        daemon.post(f"/v1/leases/{lease.id}/revoke", {"explanation": "For the test."})
+        assert lease.wait_lost(20)
 
 
 def test_a_cancelled_wait_leaves_the_queue(daemon, client, wanted):

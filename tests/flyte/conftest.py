@@ -71,6 +71,9 @@ class FakeDaemon:
                 return self._acquire(body)
             if path == "/v1/renew":
                 return 200, {"results": [self._renew(item["lease_id"]) for item in body["leases"]]}
+            if path == "/v1/watch":
+                # As an older daemon: renewals tell.
+                return 404, _problem("unknown_path")
             lease, verb = path.removeprefix("/v1/leases/").split("/")
             assert verb in {"release", "cancel"}, path
             if verb == "release":
