@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Collection
 
 from pool.client.backoff import pauses
@@ -26,6 +27,8 @@ _THREADS = 4
 _BATCH = 1000
 # The renewal that news asks for is waited for so long before the daemon is asked again.
 _HEARD_S = 1.0
+# An answer without news that comes sooner says nothing.
+_SOON_S = 1.0
 _LINGER_S = 30.0
 # A daemon that knows no such call is left alone for so long.
 _UNKNOWN_S = 300.0
@@ -89,6 +92,7 @@ class Watching:
                 items = [lease._watched for lease in mine]
                 # Jitter, so that those who began together do not ask together.
                 wait_s = (_WAIT_S if self._is_oldest(me) else _MORE_S) * random.uniform(0.8, 1.0)  # noqa: S311
+                began = time.monotonic()
                 try:
                     changed = transport.run(watch(items, wait_s))
                 except NotHeard as error:
@@ -96,7 +100,8 @@ class Watching:
                     self._rest(me, next(retry) if error.passing else _UNKNOWN_S)
                     continue
                 retry = pauses(0.5, 5.0)
-                self._rest(me, 0.0)
+                # A daemon that stops answers all who wait, and need not be asked again that soon.
+                self._rest(me, 0.0 if changed or time.monotonic() - began > _SOON_S else _SOON_S)
                 if changed:
                     self._news(changed)
                     self._heard({lease: hints for lease, hints in sent.items() if lease.id in changed})

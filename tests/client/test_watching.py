@@ -116,6 +116,13 @@ def test_a_daemon_that_tells_no_news_is_left_alone_and_renewals_tell(fake, clien
     assert len(fake.watches) == 1
 
 
+def test_a_daemon_that_does_not_wait_is_not_asked_without_a_pause(fake, client, wanted):
+    fake.news = {"changed": []}
+    with client.lease(wanted):
+        time.sleep(1.5)
+    assert 1 <= len(fake.watches) <= 3
+
+
 def test_a_daemon_that_comes_back_is_asked_again(fake, news, client, wanted):
     with client.lease(wanted):
         news.asked(1)
