@@ -206,7 +206,7 @@ async def test_a_worker_that_has_resident_data_is_not_let_go_before_a_full_reset
     assert await shrunk(backend, cluster, KEY, empty=True) == Shrunk(cluster.id)
 
 
-async def test_a_cluster_that_is_edited_and_then_deleted_by_hand_is_told_as_each(
+async def test_a_cluster_that_is_edited_scaled_and_then_deleted_by_hand_is_told_as_each(
     whole: Whole, backend: KuberayBackend, standing: Standing, api: Api, told: list[News]
 ) -> None:
     cluster = whole.cluster
@@ -214,13 +214,23 @@ async def test_a_cluster_that_is_edited_and_then_deleted_by_hand_is_told_as_each
     item = backend.view.cluster(cluster.id)
     assert item is not None
     path = f"{RAY}/namespaces/{standing.namespace}/rayclusters/{item['metadata']['name']}"
+
+    async def edit(cpus: str) -> None:
+        await api.patch(path, {"spec": {"headGroupSpec": {"rayStartParams": {"num-cpus": cpus}}}})
+
+    await edit("2")
+    said = f"{cluster.id}: somebody changed its RayCluster: spec.headGroupSpec.rayStartParams.num-cpus is 2, not 1."
+    await until(lambda: Degraded(cluster.id, cluster.boot_id, said, lasting=True) in told, "the edit", 10.0)
+    await edit("1")
+    await until(lambda: told[-1] == Degraded(cluster.id, cluster.boot_id, ""), "its end", 10.0)
+
     groups = (await api.get(path))["spec"]["workerGroupSpecs"]
     await api.patch(path, {"spec": {"workerGroupSpecs": [{**groups[0], "replicas": 0, "minReplicas": 0}]}})
     said = f"{cluster.id}: somebody changed its RayCluster: spec.workerGroupSpecs[w].minReplicas is 0, not 1."
     # That the worker is gone, which the edit takes away, may be seen before the edit is.
-    edited = Degraded(cluster.id, cluster.boot_id, said, lasting=True)
-    await until(lambda: edited in told, "the edit", 10.0)
-    assert told[-1] == edited
+    scaled = Degraded(cluster.id, cluster.boot_id, said, lasting=True)
+    await until(lambda: scaled in told, "the scaling", 10.0)
+    assert told[-1] == scaled
     await api.delete(path)
     whole.lost()
     lost = await until(lambda: next((news for news in told if isinstance(news, Lost)), None), "the loss", 5.0)

@@ -151,6 +151,11 @@ def test_the_longest_name_fits() -> None:
     assert len(spec.name_of(STORE, f"c-{'f' * 12}-{10**9}")) <= spec.LONGEST_NAME
 
 
+def test_a_name_that_is_too_long_for_kuberay_is_refused_before_anything_is_created() -> None:
+    with pytest.raises(InvalidKey, match="longer than the 53 characters"):
+        spec.ray_cluster(STORE, f"c-{'f' * 12}-{10**30}", key(), KuberayOptions())
+
+
 def test_the_operators_template_lies_under_the_lease_and_both_under_what_the_daemon_needs() -> None:
     template = yaml.safe_load("""
     metadata: {labels: {team: core, warmpool/store: forged}}
@@ -189,6 +194,36 @@ def test_the_operators_template_lies_under_the_lease_and_both_under_what_the_dae
     worker = manifest["spec"]["workerGroupSpecs"][0]["template"]["spec"]
     assert worker["nodeSelector"] == {"disk": "ssd", "zone": "a"}
     assert worker["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+
+
+def test_all_that_a_pod_template_of_the_operators_may_say_is_kept_beside_what_the_lease_says() -> None:
+    template = yaml.safe_load("""
+    metadata: {annotations: {owner: core}}
+    spec:
+      headGroupSpec:
+        template:
+          metadata: {annotations: {scrape: "yes"}}
+          spec:
+            priorityClassName: batch
+            imagePullSecrets: [{name: registry}]
+            volumes: [{name: data, emptyDir: {}}, {name: both, emptyDir: {medium: Memory}}]
+            containers: [{name: ray-head, volumeMounts: [{name: data, mountPath: /data}]}]
+    """)
+    mine = {"containers": [{"name": "ray", "volumeMounts": [{"name": "own", "mountPath": "/own"}]}]}
+    volumes = [{"name": "own", "emptyDir": {}}, {"name": "both", "emptyDir": {"sizeLimit": "1Gi"}}]
+    pod = {"annotations": {"mine": "yes"}, "spec": {**mine, "volumes": volumes, "imagePullSecrets": [{"name": "own"}]}}
+    manifest = render(key(head={"pod": pod}), template=template)
+    assert manifest["metadata"]["annotations"] == {"owner": "core", "warmpool/tenant": "ml/production"}
+    head = manifest["spec"]["headGroupSpec"]["template"]
+    assert head["metadata"]["annotations"] == {"scrape": "yes", "mine": "yes"}
+    assert head["spec"]["priorityClassName"] == "batch"
+    assert head["spec"]["imagePullSecrets"] == [{"name": "registry"}, {"name": "own"}]
+    assert head["spec"]["volumes"] == [
+        {"name": "data", "emptyDir": {}},
+        {"name": "both", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+        {"name": "own", "emptyDir": {}},
+    ]
+    assert [mount["mountPath"] for mount in head["spec"]["containers"][0]["volumeMounts"]] == ["/data", "/own"]
 
 
 def test_requests_below_limits_and_other_resources_are_the_containers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import aiohttp
@@ -152,3 +153,71 @@ async def test_a_start_is_looked_at_when_it_changes_or_its_own_time_has_come(mon
             await starting(seen, phases, patience_s=30.0).wait()
         waited_s, cluster_id = waits.pop()
         assert (round(waited_s), cluster_id) == (round(due_s), ID)
+
+
+class Head:
+    """A head's HTTP API, with its token and without.
+
+    Attributes:
+        version: of its Ray.
+        opened: the path that it answers to strangers.
+    """
+
+    def __init__(self, version: str = "2.60.0", opened: str = "") -> None:
+        self.version, self.opened = version, opened
+
+    async def get(self, path: str) -> Any:
+        return {"ray_version": self.version}
+
+    async def state(self, table: str, *filters: Any) -> list[dict[str, Any]]:
+        return [{"is_head_node": True}, {"is_head_node": False}]
+
+    async def refuses_strangers(self, path: str) -> bool:
+        return path != self.opened
+
+
+async def answered(head: Head, phases: list[str]) -> str | None:
+    return await starting(Seen(), phases)._answers(head)  # type: ignore[arg-type]
+
+
+async def test_a_cluster_that_refuses_strangers_everywhere_is_ready() -> None:
+    phases: list[str] = []
+    assert await answered(Head(), phases) == "2.60.0"
+    assert phases == ["checking"]
+
+
+@pytest.mark.parametrize("path", ready.PROTECTED)
+async def test_a_cluster_that_answers_a_stranger_anywhere_is_an_open_one_and_never_ready(path: str) -> None:
+    with pytest.raises(StartFailed, match=f"answered GET {path} without its token") as failed:
+        await answered(Head(opened=path), [])
+    assert failed.value.reason is Reason.OPEN_CLUSTER
+
+
+async def test_a_ray_that_is_found_to_be_too_old_for_tokens_is_refused_with_a_sentence() -> None:
+    with pytest.raises(StartFailed, match=r"runs Ray 2\.51\.1, which knows no token authentication") as failed:
+        await answered(Head("2.51.1"), [])
+    assert failed.value.reason is Reason.OPEN_CLUSTER
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "reason", "told"),
+    [
+        (403, "forbidden: exceeded quota: rays, requested: pods=1", Reason.NO_CAPACITY, "quota is used up"),
+        (
+            400,
+            'admission webhook "policy.example.com" denied the request: no team label',
+            Reason.START_FAILED,
+            "an admission rule of the cluster refused it: .*no team label",
+        ),
+        (403, "user cannot create resource rayclusters", Reason.START_FAILED, "account may not create it"),
+        (422, "spec.headGroupSpec: Required value", Reason.START_FAILED, "refuses its spec: .*Required value"),
+        (404, 'namespaces "none" not found', Reason.START_FAILED, 'namespace or KubeRay itself is missing: .*"none"'),
+        (500, "etcd is full", Reason.START_FAILED, "could not be asked to create it: etcd is full"),
+    ],
+)
+def test_what_refuses_a_raycluster_is_told_in_a_sentence(status: int, said: str, reason: Reason, told: str) -> None:
+    failed = ready.refused(ID, ApiError(status, said))
+    assert failed.reason is reason
+    assert re.search(told, failed.detail), failed.detail
+    assert failed.detail.startswith(f"{ID}: ")
+    assert failed.detail.endswith(".")
