@@ -8,8 +8,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +21,7 @@ from pool.cli.context import where
 from pool.cli.errors import CommandError, tell
 from pool.cli.shape import Cpu, Gpu, Image, Memory, Tenant, Workers, shape_of, tenant_or_own, user
 from pool.cli.talk import find
+from pool.inside.place import RESIDENCY
 
 if TYPE_CHECKING:
     from pool.client import HeldLease
@@ -62,6 +65,7 @@ def lease(
         tell(f"error: {command[0]}: there is no such command.")
         raise typer.Exit(127)
     from pool.client import Client, LeaseRequest, waiting_display
+    from pool.client.residency import left_in
 
     request = LeaseRequest(
         image=image,
@@ -79,7 +83,11 @@ def lease(
         with waiting_display() as show:
             held = stack.enter_context(client.lease(request, progress=show))
         _tell_how_to_reach(held.cluster)
-        code = _run(command, held)
+        with tempfile.TemporaryDirectory(prefix="warmpool-lease-") as told:
+            code = _run(command, held, told)
+            # The command used the cluster, and knows what it kept there.
+            if (seen := left_in(Path(told))) is not None:
+                held.tell_residency(seen)
     raise typer.Exit(code)
 
 
@@ -105,8 +113,8 @@ def _seconds(option: str, text: str) -> float:
         raise CommandError(f"{option}: {error}.", remedy="Correct it.") from None
 
 
-def _run(command: list[str], held: HeldLease) -> int:
-    environment = {**os.environ, **held.environment(), "WARMPOOL_LEASE": held.id}
+def _run(command: list[str], held: HeldLease, told: str) -> int:
+    environment = {**os.environ, **held.environment(), "WARMPOOL_LEASE": held.id, RESIDENCY: told}
     for name in held.unset_environment:
         environment.pop(name, None)
     # The token of the daemon is ours, not the command's.

@@ -187,6 +187,11 @@ class HeldLease:
         if first:
             self._residency = residency(self.cluster)
 
+    def tell_residency(self, told: Residency) -> None:
+        """Tell with the release what other processes saw, which used the cluster under this lease."""
+        with self._lock:
+            self._looked, self._residency = True, told
+
     def _release_request(self, hold_s: float | None, note: str = "") -> ReleaseRequest:
         request = ReleaseRequest(token=self._token, epoch=self.epoch, hold_s=hold_s)
         if note:

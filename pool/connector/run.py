@@ -23,6 +23,7 @@ from pool.client import (
     RequestIdUsed,
     Unreachable,
 )
+from pool.client.residency import residency_of
 from pool.connector.jobs import ENDED, Jobs, JobsError
 from pool.connector.package import entrypoint, name_of, package
 from pool.connector.plan import Plan
@@ -264,9 +265,11 @@ class Run:
         self._about(how="warm_interpreter", how_reason="", runner=warm.job, node=warm.node)
         self._say(Phase.RUNNING, f"{said} It runs in the cluster's warm interpreter.")
         try:
-            code, imported, found = await warm.ended(self.plan)
+            code, imported, found, left = await warm.ended(self.plan)
         except Lost as error:
             return Phase.RETRYABLE_FAILED, FAILED, str(error)
+        if (seen := residency_of(left)) is not None:
+            lease.tell_residency(seen)
         if self._tools.history is not None:
             self._about(imported=" ".join(imported), preloaded=" ".join(found))
             self._tools.history.heard(self.plan.image, (*found, *imported))

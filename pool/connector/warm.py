@@ -52,11 +52,15 @@ class Lost(Exception):
 
 
 class Ended(NamedTuple):
-    """How a task ended: its exit code, what of the image it imported, and what it found imported."""
+    """How a task ended: its exit code, what of the image it imported, what it found imported, what it left.
+
+    The last is of resident data, for `pool.client.residency`.
+    """
 
     code: int
     imported: tuple[str, ...]
     found: tuple[str, ...]
+    residency: tuple[str, ...]
 
 
 class Warm:
@@ -259,7 +263,7 @@ class Warm:
                 continue
             self._check(answer)
             if answer["state"] == "ended":
-                told = [tuple(map(str, answer.get(what, ()))) for what in ("imported", "found")]
+                told = [tuple(map(str, answer.get(what, ()))) for what in ("imported", "found", "residency")]
                 return Ended(int(answer["code"]), *told)
 
     async def kill(self, plan: Plan) -> None:

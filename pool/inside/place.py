@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+RESIDENCY = "WARMPOOL_RESIDENCY"
+"""Variable: the directory in which a process leaves what it has to tell of resident data to who holds its lease."""
+
 
 def of_the_raylet() -> tuple[str, str]:
     """Return the working directory of the image, in which Ray was started, and the address of this node if known."""

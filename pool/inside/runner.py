@@ -36,7 +36,7 @@ from typing import Any
 
 from pool.inside.child import base_environment, become, why_not
 from pool.inside.imports import TOLD_BYTES, Imports
-from pool.inside.place import host, logs, of_the_raylet, token
+from pool.inside.place import RESIDENCY, host, logs, of_the_raylet, token
 
 GIVEN = "warmpool.json"
 MARK = "warmpool-runner "
@@ -48,12 +48,15 @@ GRACE_S = 3.0
 """So long a task that is to end has before it is killed."""
 ENDED_KEPT = 1000
 
+LEAVES = "told"
+"""In a task's directory: what its processes leave there of resident data, for who holds the lease."""
+
 PR_SET_PDEATHSIG = 1
 
 
 @dataclass
 class Task:
-    """A task, where it tells of its imports, and who waits for its end: a connection, and until when."""
+    """A task, where it tells of its imports, what it told, and who waits for its end: a connection, and until when."""
 
     pid: int
     directory: str
@@ -229,9 +232,9 @@ class Runner:
         except FileExistsError:
             return {"state": "lost"}
         directory = tempfile.mkdtemp(prefix="warmpool-task-")
-        work, temporary = Path(directory, "work"), Path(directory, "tmp")
-        work.mkdir()
-        temporary.mkdir()
+        work, temporary, leaves = (Path(directory, name) for name in ("work", "tmp", LEAVES))
+        for made in (work, temporary, leaves):
+            made.mkdir()
         where = str(work) if asked["unpacks"] else self._image_directory
         sys.stdout.flush()
         sys.stderr.flush()
@@ -244,7 +247,7 @@ class Runner:
                 tempfile.tempdir = str(temporary)
                 besides = self._image_directory if asked["unpacks"] else ""
                 become(
-                    asked["command"], environment, where, besides, self._imports,
+                    asked["command"], environment | {RESIDENCY: str(leaves)}, where, besides, self._imports,
                     lambda told: os.write(tells, json.dumps(told).encode()),
                 )  # fmt: skip
             finally:
@@ -303,10 +306,22 @@ class Runner:
             task.told = {what: [str(name) for name in told[what]] for what in ("imported", "found")}
             self._imports.heard(task.told["found"] + task.told["imported"])
         os.close(task.telling)
+        if residency := left_in_text(Path(task.directory, LEAVES)):
+            task.told["residency"] = residency
         # With it goes all that it started and left behind.
         with contextlib.suppress(OSError):
             os.killpg(task.pid, signal.SIGKILL)
         shutil.rmtree(task.directory, ignore_errors=True)
+
+
+def left_in_text(directory: Path) -> list[str]:
+    """Return what a task's processes left there to be told of resident data, each as the text that it is."""
+    texts: list[str] = []
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for file in sorted(directory.glob("*.json")):
+            if sum(map(len, texts)) + file.stat().st_size <= TOLD_BYTES:
+                texts.append(file.read_text(encoding="utf-8"))
+    return texts
 
 
 def preloaded(names: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from pool.inside import owner
+from pool.inside.place import RESIDENCY
 from pool.resident.errors import NotConnected
 from pool.resident.remembered import remembered
 
@@ -44,6 +45,10 @@ class Owners:
             remembered.forget()
             _known.clear()
             _known["job"] = job
+            if RESIDENCY in os.environ:
+                from pool.client.residency import leave_at_exit
+
+                leave_at_exit()
 
     def of(self, node: str) -> Any:
         """Return the owner of a node, made if there is none."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pool.client.residency import Residency, residency
+from pool.client import residency as module
+from pool.client.residency import Residency, leave_at_exit, left_in, residency, residency_of
 from pool.core.model import ReadFrom
+from pool.inside.place import RESIDENCY
 from pool.wire.leases import ClusterAccess
 
 ACCESS = ClusterAccess(id="c-1", address="10.0.0.1:6379", client_address="", token="secret")
@@ -24,7 +28,9 @@ ENTRIES = [
 def connected(monkeypatch: pytest.MonkeyPatch, look: Callable[[float], Any], address: str = ACCESS.address) -> None:
     context = SimpleNamespace(gcs_address=address)
     ray = SimpleNamespace(
-        is_initialized=lambda: True, get_runtime_context=lambda: context, util=SimpleNamespace(client=None)
+        is_initialized=lambda: True,
+        get_runtime_context=lambda: context,
+        util=SimpleNamespace(client=SimpleNamespace(ray=SimpleNamespace(is_connected=lambda: False))),
     )
     values = SimpleNamespace(resident_now=look, take_reads=lambda: {ReadFrom.LOCAL: 2})
     monkeypatch.setitem(sys.modules, "ray", ray)
@@ -56,3 +62,64 @@ def test_a_cluster_that_does_not_answer_keeps_nobody_from_his_release(monkeypatc
 
     connected(monkeypatch, look)
     assert residency(ACCESS) is None
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What is to be done as this process ends, which no test is to leave."""
+    found: list[Callable[[], None]] = []
+    register = SimpleNamespace(register=lambda call, *arguments: found.append(lambda: call(*arguments)))
+    monkeypatch.setattr(module, "atexit", register)
+    monkeypatch.setattr(module, "_leaving", set())
+    return found
+
+
+def test_a_process_under_the_lease_of_another_one_leaves_what_it_saw_for_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exits: list[Callable[[], None]]
+) -> None:
+    connected(monkeypatch, lambda bound_s: ENTRIES)
+    monkeypatch.setenv("RAY_ADDRESS", ACCESS.address)
+    leave_at_exit()
+    assert exits == []
+    monkeypatch.setenv(RESIDENCY, str(tmp_path))
+    leave_at_exit()
+    leave_at_exit()
+    assert left_in(tmp_path) is None
+    [leave] = exits
+    leave()
+    told = left_in(tmp_path)
+    assert told == residency(ACCESS)
+    assert told is not None
+    assert told.reads == {ReadFrom.LOCAL: 2}
+    # As a process that was forked from it ends, nothing is asked of Ray.
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    leave()
+    assert len([*tmp_path.iterdir()]) == 1
+
+
+def test_a_process_that_is_connected_elsewhere_or_to_a_cluster_that_hangs_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exits: list[Callable[[], None]]
+) -> None:
+    monkeypatch.setenv(RESIDENCY, str(tmp_path))
+    monkeypatch.setenv("RAY_ADDRESS", ACCESS.address)
+    leave_at_exit()
+    connected(monkeypatch, lambda bound_s: ENTRIES, "10.0.0.2:6379")
+    exits[0]()
+
+    def look(bound_s: float) -> Any:
+        raise TimeoutError(f"no answer in {bound_s} s")
+
+    connected(monkeypatch, look)
+    exits[0]()
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_of_several_processes_the_last_counts_with_the_reads_of_all_and_nonsense_is_left_out() -> None:
+    first = '{"at": 1, "resident": [{"name": "old", "bytes": 1}], "reads": {"local": 1, "missing": 2}}'
+    last = '{"at": 2, "resident": [{"name": "new", "bytes": 3}], "reads": {"local": 4}}'
+    for texts in ([first, last], [last, "", "7", "[]", '{"at": 3}', '{"resident": 1, "reads": 2, "at": 9}', first]):
+        told = residency_of(texts)
+        assert told is not None
+        assert [value.name for value in told.values] == ["new"]
+        assert told.reads == {ReadFrom.LOCAL: 5, ReadFrom.MISSING: 2}
+    assert residency_of(["{}"]) is None

@@ -46,6 +46,19 @@ def step(x: int) -> int:
 """
 
 
+KEEPS = """
+import ray
+from flytekit import task
+from flytekitplugins.ray import RayJobConfig, WorkerNodeConfig
+from pool import resident
+
+@task(task_config=RayJobConfig(worker_node_config=[WorkerNodeConfig("w", 1)]))
+def step(x: int) -> int:
+    resident.put("weights", bytes(5_000_000))
+    return x + 1
+"""
+
+
 def leases(served: Served, request: Any) -> list[dict[str, Any]]:
     holder = plan_of(request).holder
     return [lease for lease in listed(served, "leases") if lease["holder"] == holder]
@@ -363,3 +376,14 @@ def jobs_of(served: Served, plan: Any) -> str:
     cluster = cluster_of(served, plan)
     answer = httpx.get(f"{cluster.dashboard_url}/api/jobs/", headers={"Authorization": f"Bearer {cluster.token}"})
     return json.dumps(answer.json())
+
+
+def test_what_a_task_in_the_warm_interpreter_keeps_is_known_to_the_daemon(
+    connector: Connector, served: Served, tmp_path: Path
+) -> None:
+    meta = connector.create(request1(tmp_path / "store", "9", KEEPS))
+    done = connector.until(meta, "SUCCEEDED")
+    if done.custom_info["how"] != "warm_interpreter":
+        pytest.skip("no warm interpreter was ready in time")
+    (cluster,) = [one for one in listed(served, "clusters") if one["id"] == done.custom_info["cluster"]]
+    assert [(value["name"], value["bytes"] > 5_000_000) for value in cluster["resident"]] == [("weights", True)]

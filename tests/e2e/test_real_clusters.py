@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -56,6 +57,40 @@ def test_two_tasks_in_a_row_run_on_one_cluster(home: Home) -> None:
         assert [lease["outcome"] for lease in listed(served, "leases")] in ([], ["cold", "hit"], ["hit", "cold"])
         (cluster,) = listed(served, "clusters")
         assert cluster["uses"] == 2
+
+
+PUTS = """
+import ray
+from pool import resident
+ray.init(log_to_driver=False)
+resident.put("weights", bytes(5_000_000))
+"""
+GETS = """
+import ray
+from pool import resident
+ray.init(log_to_driver=False)
+assert len(resident.get("weights")) == 5_000_000
+"""
+
+
+def test_what_a_command_keeps_under_its_lease_is_known_to_the_daemon_and_goes_to_the_next_of_its_group(
+    home: Home,
+) -> None:
+    with home.serve() as served:
+        for script in (PUTS, GETS):
+            command = ("lease", "--tenant", "me/dev", "--group", "run", "--", sys.executable, "-c", script)
+            done = served.run(*command, timeout_s=120)
+            assert done.returncode == 0, done.stderr
+            (cluster,) = listed(served, "clusters")
+            assert [value["name"] for value in cluster["resident"]] == ["weights"]
+        assert cluster["uses"] == 2
+        told = served.run("explain", cluster["id"]).stdout
+        assert "It holds 5.0 MB of resident data of group run: weights." in told
+        metrics = httpx.get(
+            f"{served.url}/metrics",
+            headers={"Authorization": f"Bearer {(served.state_dir / 'metrics.token').read_text().strip()}"},
+        ).text
+        assert 'warmpool_resident_reads_total{pool="default",source="local"} 1.0' in metrics
 
 
 def test_a_killed_holder_loses_its_lease_and_its_cluster_is_recycled(home: Home) -> None:

@@ -166,3 +166,17 @@ def test_modules_are_preloaded_where_they_are_and_each_task_draws_other_random_n
         assert len(drawn) == 2
     finally:
         warm.close()
+
+
+def test_what_a_task_leaves_of_resident_data_is_told_with_its_end(warm: Warm) -> None:
+    warm.script("leave", "import os\nwith open(os.environ['WARMPOOL_RESIDENCY'] + '/a.json', 'w') as f: f.write('{}')\n"
+                         "open(os.environ['WARMPOOL_RESIDENCY'] + '/b.part', 'w').close()\n")  # fmt: skip
+    warm.script(
+        "flood", "import os\nwith open(os.environ['WARMPOOL_RESIDENCY'] + '/a.json', 'w') as f: f.write('x' * 10**6)\n"
+    )
+    warm.run("t-1", "leave")
+    assert warm.ended("t-1") == 0
+    assert warm.ask("wait", "t-1", bound_s=0)["residency"] == ["{}"]
+    warm.run("t-2", "flood")
+    assert warm.ended("t-2") == 0
+    assert "residency" not in warm.ask("wait", "t-2", bound_s=0)
