@@ -74,6 +74,7 @@ class Resident(Generic[T]):
         self.write_behind = write_behind
         self.source = ""
         self.durable_s = self.memory_s = 0.0
+        self._came_as: tuple[Any, Any] | None = None
         self._get: Callable[[], T] = lambda: value
         # flytekit converts outputs on threads that know of no task.
         self._record = record
@@ -85,6 +86,17 @@ class Resident(Generic[T]):
         # Once is enough: a view of shared memory costs nothing to keep.
         self._get = lambda: value
         return value
+
+    def came_as(self, literal: Any, kind: Any) -> None:
+        """Note the literal that another task made of it, and the ``T`` as which this one was given it."""
+        self._came_as = literal, kind
+
+    def literal_as(self, kind: Any) -> Any | None:
+        """Return the literal that it came as, None if it did not, or not as this ``T``.
+
+        Who gives a handle on (in Flyte 2, whoever calls both tasks) has nothing to read and to write again.
+        """
+        return self._came_as[0] if self._came_as is not None and self._came_as[1] == kind else None
 
     @property
     def record(self) -> TaskRecord | None:

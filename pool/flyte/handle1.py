@@ -26,7 +26,9 @@ class ResidentTransformer(TypeTransformer[Resident]):  # type: ignore[misc]  # f
         return TypeEngine.to_literal_type(inner(t))
 
     def to_literal(self, ctx: FlyteContext, python_val: Any, python_type: Any, expected: LiteralType) -> Literal:
-        """Write Flyte's copy, then keep the value in memory."""
+        """Write Flyte's copy, then keep the value in memory; what came from another task has both."""
+        if (there := python_val.literal_as(inner(python_type))) is not None:
+            return there
         value, began = python_val.get(), time.perf_counter()
         if python_val.write_behind and (early := self._write_behind(ctx, python_val, value, python_type, expected)):
             return early
@@ -64,7 +66,9 @@ class ResidentTransformer(TypeTransformer[Resident]):  # type: ignore[misc]  # f
     def to_python_value(self, ctx: FlyteContext, lv: Literal, expected_python_type: Any) -> Resident[Any]:
         """Return a handle; nothing is read before its `get`."""
         wanted = inner(expected_python_type)
-        return given(uri_of(lv), lambda: TypeEngine.to_python_value(ctx, lv, wanted))
+        handle = given(uri_of(lv), lambda: TypeEngine.to_python_value(ctx, lv, wanted))
+        handle.came_as(lv, wanted)
+        return handle
 
 
 def uri_of(literal: Literal) -> str:

@@ -26,7 +26,9 @@ class ResidentTransformer(TypeTransformer[Resident]):  # type: ignore[type-arg]
         return TypeEngine.to_literal_type(inner(t))
 
     async def to_literal(self, python_val: Any, python_type: Any, expected: Any) -> Any:
-        """Write Flyte's copy, then keep the value in memory."""
+        """Write Flyte's copy, then keep the value in memory; what came from another task has both."""
+        if (there := python_val.literal_as(inner(python_type))) is not None:
+            return there
         value, began = python_val.get(), time.perf_counter()
         if python_val.write_behind:
             early = await self._write_behind(python_val, value, python_type, expected)
@@ -67,7 +69,9 @@ class ResidentTransformer(TypeTransformer[Resident]):  # type: ignore[type-arg]
     async def to_python_value(self, lv: Any, expected_python_type: Any) -> Resident[Any]:
         """Return a handle; nothing is read before its `get`."""
         wanted = inner(expected_python_type)
-        return given(uri_of(lv), lambda: _alone(TypeEngine.to_python_value, lv, wanted))
+        handle = given(uri_of(lv), lambda: _alone(TypeEngine.to_python_value, lv, wanted))
+        handle.came_as(lv, wanted)
+        return handle
 
 
 def _alone(call: Any, *arguments: Any) -> Any:

@@ -211,6 +211,9 @@ def test_the_example_runs_on_one_leased_cluster(author: Author, served: Served, 
     assert one_cluster(tasks)
     assert {(task["how"], task["error"]) for task in tasks} == {("leased", "")}
     assert {task["outcome"] for task in tasks[1:]} <= {"hit", "waited"}
+    # The last one's tables are its inputs alone: they came from memory, and no copy of Flyte's was read.
+    assert all(task["handover_s"] > 0 for task in tasks)
+    assert [task["durable_s"] > 0 for task in tasks] == [True, True, True, True, False]
     assert nothing_is_held(served)
 
 

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.flyte
 FLYTE1 = """
 import pandas as pd
 from flytekit import task, workflow
+from flytekit.core.context_manager import FlyteContextManager
 from flytekit.core.type_engine import TypeEngine
 from flytekitplugins.ray import RayJobConfig
 from pool.flyte import Pooled, Resident
@@ -27,6 +28,10 @@ made = []
 def make(n: int) -> Resident[pd.DataFrame]:
     made.append(n)
     return Resident(pd.DataFrame({"a": range(n)}))
+
+@task
+def passed_on(frame: Resident[pd.DataFrame]) -> Resident[pd.DataFrame]:
+    return frame
 
 @task
 def handled(frame: Resident[pd.DataFrame]) -> int:
@@ -54,10 +59,20 @@ def chain(n: int) -> tuple[int, int]:
 assert chain(n=4) == (6, 4)
 assert chain(n=4) == (6, 4)
 assert len(made) <= 1, made
+
+# A handle that is given on is neither read nor written: it is the literal that it came as.
+engine, context = TypeEngine, FlyteContextManager.current_context()
+frame, kind = pd.DataFrame({"a": [1]}), Resident[pd.DataFrame]
+literal = engine.to_literal(context, Resident(frame), kind, engine.to_literal_type(kind))
+given = engine.to_python_value(context, literal, kind)
+assert engine.to_literal(context, given, kind, engine.to_literal_type(kind)) is literal
+assert given.source == ""
+assert passed_on(frame=given).get().equals(frame)
 """
 
 FLYTE2 = """
 import flyte
+import pandas as pd
 from flyte.types import TypeEngine
 from flyteplugins.ray import RayJobConfig, WorkerNodeConfig
 from pool.flyte import Pooled, Resident
@@ -77,7 +92,19 @@ async def count(found: Resident[set]) -> int:
     return len(found.get())
 
 @env.task
+async def frame(n: int) -> Resident[pd.DataFrame]:
+    return Resident(pd.DataFrame({"a": range(n)}))
+
+@env.task
+async def where(found: Resident[pd.DataFrame]) -> str:
+    return found._came_as[0].scalar.structured_dataset.uri
+
+@env.task
 async def chain(n: int) -> int:
+    # A handle that is given on is neither read nor written: it is the literal that it came as.
+    made = await frame(n)
+    assert await where(made) == made._came_as[0].scalar.structured_dataset.uri
+    assert made.source == ""
     return await count(await make(n))
 
 flyte.init()
