@@ -89,6 +89,9 @@ def explain_cluster(state: State, cluster: Cluster, now: float) -> list[str]:
             out.append(_sentence(cluster.detail))
     if cluster.evidence is not None:
         out += _evidence(cluster.evidence)
+    if cluster.state is ClusterState.QUARANTINED and (settings := state.settings(cluster.pool)).standing is None:
+        left_s = max(0.0, cluster.changed_at + settings.quarantine_s - now)
+        out.append(f"It is kept for a look, and replaced in {span(left_s)}, or when somebody waits for its room.")
     if cluster.state in (ClusterState.STOPPING, ClusterState.STOPPED):
         return out
     if cluster.doom is not None:

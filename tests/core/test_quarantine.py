@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pool.api.explain import explain_cluster
 from pool.core.decisions import Granted, Stop
 from pool.core.events import Release, ResetDone
 from pool.core.model import Cluster, ClusterState, Evidence, Lease
@@ -39,6 +40,16 @@ def test_it_is_replaced_when_its_time_is_over_and_tells_still_why() -> None:
     core.go(1)
     assert [stop.reason for stop in core.all(Stop)] == [Reason.QUARANTINE_OVER]
     assert core.clusters()[0].evidence == before.evidence
+
+
+def test_how_long_it_is_kept_is_told_as_long_as_it_is() -> None:
+    core = Core(quarantine_s=300)
+    _, cluster = dirty(core)
+    core.go(60)
+    said = "It is kept for a look, and replaced in 4 min, or when somebody waits for its room."
+    assert said in explain_cluster(core.state, cluster, core.now)
+    core.go(240)
+    assert said not in explain_cluster(core.state, core.clusters()[0], core.now)
 
 
 def test_a_reset_that_hangs_is_evidence_too() -> None:
