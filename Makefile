@@ -25,6 +25,7 @@ $(VENV)/.synced: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Warmpool needs Python 3.11 or newer: set PYTHON, as in make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@[ -x "$(UV)" ] || { $(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv; }
+	@echo "Bringing $(VENV) to the versions of requirements.lock: the first time takes minutes."
 	@[ -x "$(BIN)/python" ] || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
 	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements.lock
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -98,6 +99,7 @@ def run(options: Options) -> int:
     runs: list[Run] = []
     try:
         check_needs()
+        check_file(options.svg)
         with Signals() as signals:
             _staged(options, console, signals, runs)
     except (CannotRun, ServiceError, RunFailed) as error:
@@ -137,6 +139,19 @@ def check_needs() -> None:
             f"It needs {NEEDED_BYTES / 2**30:.0f} GiB of free memory, and this machine has {free / 2**30:.1f} GiB: "
             "end other programs first."
         )
+
+
+def check_file(file: Path | None) -> None:
+    """Check that the picture can be written: it is made last, minutes later.
+
+    Raises:
+        CannotRun: if it cannot.
+    """
+    if file is None:
+        return
+    there = next(path for path in (file.absolute(), *file.absolute().parents) if path.exists())
+    if file.is_dir() or (there != file.absolute() and not there.is_dir()) or not os.access(there, os.W_OK):
+        raise CannotRun(f"No file {file} can be written: name another one for the picture.")
 
 
 def _has(module: str) -> bool:

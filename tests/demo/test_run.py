@@ -158,6 +158,17 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
     assert len(told.splitlines()) == 1
 
 
+def test_a_picture_that_cannot_be_written_is_said_before_anything_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for file in (tmp_path, tmp_path / "file" / "demo.svg"):
+        assert demo.main(["--width", "200", "--svg", str(file)]) == 1
+        assert capsys.readouterr().out == f"demo: No file {file} can be written: name another one for the picture.\n"
+    for file in (tmp_path / "file", tmp_path / "deep" / "demo.svg"):
+        demo.check_file(file)
+
+
 def test_too_little_memory_is_said_before_anything_is_started(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
