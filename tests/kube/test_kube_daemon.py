@@ -8,8 +8,9 @@ import signal
 import httpx
 import pytest
 
+from pool.backends.kuberay.spec import CLUSTER
 from tests.kube.kit import IMAGE, SMALL, submit
-from tests.kube.place import DRIVER, TENANT, Place, ask, client_of, comes, explained, idle
+from tests.kube.place import DRIVER, TENANT, Place, ask, becomes, client_of, comes, explained, idle
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
 
@@ -59,7 +60,7 @@ pools:
 """
 
 
-async def test_clusters_are_started_by_schedule_and_by_prewarming_and_the_first_who_ask_get_them_warm(
+async def test_clusters_started_by_schedule_and_by_prewarming_are_warm_for_who_asks_first_and_replaced_after_a_revoke(
     place: Place,
 ) -> None:
     place.more = SCHEDULED + "ceiling: {clusters: 2}\n"
@@ -78,5 +79,10 @@ async def test_clusters_are_started_by_schedule_and_by_prewarming_and_the_first_
             stories = [await explained(served, lease.cluster.id) for lease in leases]
             for why in ("the pool keeps a least number of idle clusters", "an operator asked for it"):
                 assert any(why in story for story in stories), stories
-            for lease in leases:
-                await lease.release()
+            first, second = leases
+            await first.release()
+            assert (await asyncio.to_thread(served.run, "revoke", second.id)).returncode == 0
+            # Its holder may still have its token: no reset makes it another's.
+            await becomes(served, second.cluster.id, "")
+            assert second.cluster.id not in [item["metadata"]["labels"][CLUSTER] for item in await place.clusters()]
+            assert "operator revoked the lease" in await explained(served, second.id)

@@ -10,6 +10,8 @@ import asyncio
 import signal
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +20,7 @@ from pool import resident
 from pool.backends.kuberay.spec import CLUSTER
 from pool.client import AcquireRefused, AsyncClient, Lease, NotAllowed
 from pool.core.reasons import Reason
+from pool.flyte.handle import Resident, given, keep
 from pool.kube.api import CORE, Api
 from tests.kube.driving import on, task
 from tests.kube.kit import SMALL, accounted, small, submit
@@ -137,14 +140,25 @@ async def test_two_tenants_never_share_a_cluster_nor_a_token_nor_a_namespace(pla
         await second.release()
 
 
-async def test_data_goes_to_the_next_task_of_its_group_and_to_no_other_group_or_tenant(place: Place) -> None:
+async def test_data_goes_to_the_next_task_of_its_group_and_to_no_other_group_or_tenant(
+    place: Place, tmp_path: Path
+) -> None:
     assert place.served is not None
+    # Both are this process's, as a task's pod reaches its bucket.
+    url, literal = str(tmp_path / "copy"), "s3://bucket/literal"
 
     def put() -> None:
-        assert resident.put("model", VALUE).resident
+        entry = resident.put("model", VALUE, durable=url)
+        assert (entry.resident, entry.durable) == (True, url)
+        assert keep(Resident(VALUE), VALUE, literal) is not None
+
+    def unread() -> Any:
+        raise AssertionError("it was read from Flyte's copy")
 
     def get() -> None:
         assert resident.get("model") == VALUE
+        handle = given(literal, unread)
+        assert (handle.get(), handle.source) == (VALUE, "memory")
 
         def there() -> bool:
             from pool import resident
@@ -158,6 +172,12 @@ async def test_data_goes_to_the_next_task_of_its_group_and_to_no_other_group_or_
         assert resident.list() == []
         with pytest.raises(resident.ResidentMissing):
             resident.get("model")
+        # What has a durable copy is had from there, and the next one finds it in memory.
+        assert resident.get("model", durable=url) == VALUE
+        handle = given(literal, lambda: VALUE)
+        assert (handle.get(), handle.source) == (VALUE, "durable")
+        handle = given(literal, unread)
+        assert (handle.get(), handle.source) == (VALUE, "memory")
 
     async with client_of(place.served) as client:
         async with client.lease(ask("one", group="run-1", tenant=VISION)) as first:
