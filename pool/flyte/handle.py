@@ -61,8 +61,12 @@ class Resident(Generic[T]):
         """Make the output of a task.
 
         Raises:
-            ValueError: for `write_behind` in a task whose outputs Flyte caches.
+            ValueError: for `write_behind` in a task whose outputs Flyte caches, and for a `keep_for_s` that is no time.
         """
+        if keep_for_s is not None:
+            from pool.resident.values import check_time
+
+            check_time("keep_for_s", keep_for_s)
         record = current.get()
         if write_behind and record is not None and record.cached:
             raise ValueError(

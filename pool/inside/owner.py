@@ -176,6 +176,12 @@ class ResidentOwner:
             entry = self._kept.get(name)
             if entry is None or entry.get("part"):
                 return None
+            if any(not _lives(owner) for owner in entry.get("parts") or {}):
+                # What lay on a lost node is gone, and with it the value.
+                self._evict(name)
+                entry = self._kept.get(name)
+                if entry is None:
+                    return None
             entry["used_at"] = time.time()
             return _told(entry), entry["refs"], self._version.told()
 
@@ -186,8 +192,8 @@ class ResidentOwner:
                 if name in self._kept:
                     self._kept[name]["used_at"] = time.time()
 
-    def written(self, name: str, put_at: float, said: dict[str, Any]) -> None:
-        """Note that a value's durable copy is complete, unless the name has another value by now.
+    def written(self, name: str, put_at: float, said: dict[str, Any]) -> bool:
+        """Note that a value's durable copy is complete, and tell whether the name still has that value.
 
         Args:
             name: of the value.
@@ -196,9 +202,13 @@ class ResidentOwner:
         """
         with self._changed:
             entry = self._kept.get(name)
-            if entry is not None and entry.get("put_at") == put_at:
+            there = entry is not None and entry.get("put_at") == put_at
+            if entry is not None and there:
                 entry.update(said)
                 self._version.rise()
+                # How long it is kept may be among it.
+                self._changed.notify()
+            return there
 
     def all(self) -> list[dict[str, Any]]:
         """Return the descriptions of all values."""
@@ -317,6 +327,17 @@ class Version:
             self._memory.close()
             os.close(self._fd)
             self._fd = -1
+
+
+def _lives(owner: str) -> bool:
+    """Tell whether there is an owner of this name."""
+    import ray
+
+    try:
+        ray.get_actor(owner, NAMESPACE)
+    except ValueError:
+        return False
+    return True
 
 
 def _stays(entry: dict[str, Any]) -> bool:

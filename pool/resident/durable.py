@@ -14,12 +14,36 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pool.resident.errors import DurableFailed
 from pool.resident.packed import ARROW, DATASET, FRAMES, PANDAS, POLARS, import_polars
 
 _KIND = b"warmpool.kind"
 _MAGIC = b"PAR1"
 _CURRENT = "_warmpool"
 """The file in a Dataset's directory that names which of its directories is the complete one."""
+
+
+def check(url: str) -> None:
+    """Check that this process can use the storage that a URL names; whether it can write there is not tried.
+
+    Raises:
+        DurableFailed: if it cannot.
+    """
+    try:
+        _storage(url)
+    except Exception as error:
+        raise DurableFailed(unwritten(url, error)) from error
+
+
+def unwritten(url: str, error: Exception) -> str:
+    """Return the sentence that a copy could not be written."""
+    return f"The durable copy {url} could not be written: {said_by(error)}"
+
+
+def said_by(error: Exception) -> str:
+    """Return what an error says; where that is nobody's sentence, with what kind of error it is."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, OSError | ValueError) and said else f"{type(error).__name__}: {said}"
 
 
 def write(url: str, value: Any, kind: str) -> None:

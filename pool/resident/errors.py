@@ -16,7 +16,7 @@ class ResidentMissing(ResidentError):
 
 
 class DurableFailed(ResidentError):
-    """A durable copy that was written behind could not be written: put the value again, or name another place."""
+    """A durable copy could not be written: put the value again, or name another place."""
 
 
 class ResidentFull(ResidentError):

@@ -11,10 +11,10 @@ from pickle import PickleBuffer
 from typing import Any
 
 from pool.core.model import ReadFrom
-from pool.inside.owner import PREFIX
+from pool.inside.owner import PAUSE_S, PREFIX
 from pool.resident import behind
 from pool.resident import durable as copies
-from pool.resident.errors import NotConnected, ResidentError, ResidentFull, ResidentMissing
+from pool.resident.errors import DurableFailed, NotConnected, ResidentError, ResidentFull, ResidentMissing
 from pool.resident.owners import BOUND_S, Owners
 from pool.resident.packed import DATASET, Packed, kind_of, pack, unpack
 from pool.resident.remembered import remembered
@@ -24,6 +24,9 @@ _reads: dict[ReadFrom, int] = {}
 
 LOST_AFTER_S = 60.0
 """A value that does not come within it is lost: its node hangs, or was removed."""
+
+REPLACED_S = 10.0
+"""So long an owner that has died may take to be replaced by another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,23 +102,32 @@ def put(
     Raises:
         ResidentFull: if it does not fit and no durable copy is named.
         NotConnected: if this process is connected to no cluster.
-        OSError: if the durable copy cannot be written; the value is resident nevertheless, if it fits.
+        DurableFailed: if the durable copy cannot be written. The value is resident nevertheless, if it fits, unless its
+            URL is of a storage that this process cannot use.
         TypeError, pickle.PicklingError: if it cannot be pickled.
-        ValueError: if there is nothing to write behind.
+        ValueError: if there is nothing to write behind, or if the name or `keep_for` is none.
     """
     if write_behind and durable is None:
         raise ValueError("write_behind writes a durable copy: name one, as in put(..., durable='s3://bucket/key').")
+    check(name, keep_for)
     began = time.perf_counter()
     owners = Owners()
+    if durable is not None:
+        copies.check(durable)
     kind = kind_of(value)
     if kind == DATASET:
         value = value.materialize()
-    about = {"kind": kind, "keep_for_s": keep_for, "pinned": pinned, "durable": durable or ""}
+    # What is told of a copy is there: until it is complete, memory is all that there is of the value.
+    about: dict[str, Any] = {"kind": kind, "keep_for_s": keep_for, "pinned": pinned, "durable": ""}
     if write_behind:
-        # Until its copy is complete, memory is all that there is of it.
-        about |= {"keep_for_s": None, "pinned": True, "durable": "", "writing": True}
+        about |= {"keep_for_s": None, "pinned": True, "writing": True}
     try:
-        entry = _adopt(owners, name, pack(value), about)
+        packed = pack(value)
+    except Exception as error:
+        error.add_note(f"So {name!r} cannot be resident: what is kept must be pickled.")
+        raise
+    try:
+        entry = _adopt_surely(owners, name, packed, about)
     except ResidentFull:
         if durable is None:
             raise
@@ -130,12 +142,40 @@ def put(
         behind.begin(durable, lambda: copies.write(durable, value, kind), note)
         return made
     if durable is not None:
-        copies.write(durable, value, kind)
+        try:
+            copies.write(durable, value, kind)
+        except Exception as error:
+            raise DurableFailed(copies.unwritten(durable, error)) from error
     written = time.perf_counter()
+    if durable is not None and entry is not None:
+        there = owners.ask(owners.of(owners.here), "written", name, entry["put_at"], {"durable": durable})
+        # It may have made room meanwhile.
+        entry = entry | {"durable": durable} if there else None
     if entry is None:
         about |= {"keep_for_s": keep_for, "pinned": pinned, "durable": durable, "bytes": 0, "writing": False}
         entry = owners.ask(owners.of(owners.here), "adopt", name, [], about)
     return Entry(**entry, memory_s=round(adopted - began, 4), durable_s=round(written - adopted, 4))
+
+
+def check(name: str, keep_for: float | None) -> None:
+    """Check what a value is to be kept under, and for how long.
+
+    Raises:
+        ValueError: if it is no name, or no time.
+    """
+    if not isinstance(name, str) or not name or any(ord(one) < 32 or ord(one) == 127 for one in name):
+        raise ValueError(f"A resident value has a name: text without control characters, and not {name!r}.")
+    check_time("keep_for", keep_for)
+
+
+def check_time(what: str, keep_for: object) -> None:
+    """Check for how long a value is to be kept.
+
+    Raises:
+        ValueError: if it is no time.
+    """
+    if keep_for is not None and (not isinstance(keep_for, int | float) or not keep_for > 0):
+        raise ValueError(f"{what} is a number of seconds above 0, or None, and not {keep_for!r}.")
 
 
 def note_written(entry: Entry, durable_s: float, *, keep_for_s: float | None, pinned: bool, durable: str = "") -> None:
@@ -186,13 +226,14 @@ def get(name: str, durable: str | None = None) -> Any:
         raise ResidentMissing(
             f"Resident value {name!r} {why}, and no durable copy of it is known: put it again, or name one."
         )
+    behind.wait_for(durable)
     try:
-        behind.wait_for(durable)
         value = copies.read(durable)
-    except OSError as error:
+    except Exception as error:
+        # Each storage has errors of its own, and each format.
         _count(ReadFrom.MISSING)
         raise ResidentMissing(
-            f"Resident value {name!r} {why}, and its durable copy {durable} cannot be read: {error}"
+            f"Resident value {name!r} {why}, and its durable copy {durable} cannot be read: {copies.said_by(error)}"
         ) from error
     _count(ReadFrom.DURABLE)
     if owners is not None:
@@ -265,6 +306,21 @@ def _find(owners: Owners, name: str) -> tuple[dict[str, Any], builtins.list[Any]
     answers = [answer for answer in owners.result(asked) if answer is not None]
     newest = max(answers, key=lambda answer: answer[0]["put_at"], default=None)
     return newest[:2] if newest is not None else None
+
+
+def _adopt_surely(owners: Owners, name: str, packed: Packed, about: dict[str, Any]) -> dict[str, Any]:
+    """Do what `_adopt` does, again with another owner where one has died: the value is here, and nothing is lost."""
+    import ray
+
+    until = time.monotonic() + REPLACED_S
+    while True:
+        try:
+            return _adopt(owners, name, packed, about)
+        except ray.exceptions.RayActorError:
+            # Its name is free only once Ray knows that it is dead.
+            if time.monotonic() > until:
+                raise
+            time.sleep(PAUSE_S)
 
 
 def _adopt(owners: Owners, name: str, packed: Packed, about: dict[str, Any]) -> dict[str, Any]:

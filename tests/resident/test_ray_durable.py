@@ -13,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import ray
 
 from pool import resident
 from pool.client.residency import copies_written
@@ -20,7 +21,7 @@ from pool.resident import durable
 from pool.wire.leases import ClusterAccess
 from tests.serving import environment
 
-from .conftest import MB, Job, kill, owners, ray_data, real_ray
+from .conftest import MB, Job, kill, owners, ray_data, real_ray, until
 
 pytestmark = [*real_ray, pytest.mark.usefixtures("nothing_left")]
 
@@ -47,8 +48,13 @@ def test_a_durable_copy_answers_for_what_is_not_in_memory(job: Job, tmp_path: Pa
     assert resident.get("table", durable=urls["table"]).equals(values["table"])
     assert resident.get("polars", durable=urls["polars"]).equals(values["polars"])
     assert resident.get("model", durable=urls["model"]) == values["model"]
-    with job(), pytest.raises(resident.ResidentMissing, match=r"durable copy .*nowhere cannot be read"):
-        resident.get("other", durable=str(tmp_path / "nowhere"))
+    (tmp_path / "else").write_bytes(b"neither a pickle nor Parquet")
+    for url in (str(tmp_path / "nowhere"), str(tmp_path / "else"), "no-storage://bucket/key"):
+        with (
+            job(),
+            pytest.raises(resident.ResidentMissing, match=f"'other' is not .* copy {url} cannot be read: [^\n]+$"),
+        ):
+            resident.get("other", durable=url)
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -79,6 +85,44 @@ def test_a_copy_is_written_behind_while_the_value_stays_whatever_else_comes(
         resident.put("other", np.zeros(60 * MB, np.uint8))
         # Dropped for room by now, and not lost.
         assert len(resident.get("array")) == 60 * MB
+
+
+def test_a_copy_that_cannot_be_written_is_one_error_and_not_told_to_be_there(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    inside = str(tmp_path / "file" / "copy")
+    with job():
+        with pytest.raises(resident.DurableFailed, match=r"copy no-storage://bucket/key could not be written: [^\n]+$"):
+            resident.put("array", np.arange(3), durable="no-storage://bucket/key")
+        assert resident.list() == []
+        with pytest.raises(resident.DurableFailed, match=f"The durable copy {inside} could not be written: "):
+            resident.put("array", np.arange(3), durable=inside)
+        [entry] = resident.list()
+        assert (entry.resident, entry.durable) == (True, "")
+        assert resident.get("array")[2] == 2
+
+
+def test_a_value_that_makes_room_while_its_copy_is_written_is_had_from_the_copy(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = durable.write
+
+    def beside(*arguments: Any) -> None:
+        resident.put("other", np.zeros(60 * MB, np.uint8))
+        write(*arguments)
+
+    monkeypatch.setattr(durable, "write", beside)
+    with job():
+        entry = resident.put("array", np.zeros(60 * MB, np.uint8), durable=str(tmp_path / "copy"))
+        assert (entry.resident, entry.durable) == (False, str(tmp_path / "copy"))
+        resident.drop("other")
+        assert len(resident.get("array")) == 60 * MB
+
+
+def test_how_long_a_value_is_kept_counts_from_when_its_copy_behind_is_written(job: Job, tmp_path: Path) -> None:
+    with job():
+        resident.put("brief", np.zeros(3), durable=str(tmp_path / "copy"), write_behind=True, keep_for=0.3)
+        assert copies_written() is None
+        until(lambda: not resident.list()[0].resident)
 
 
 WRITTEN_BEHIND = """
@@ -131,10 +175,70 @@ print("as it should be")
 """
 
 
-def test_flytes_copy_of_a_frame_is_the_same_when_it_is_written_behind(access: ClusterAccess) -> None:
-    # As a task has it: flytekit and Ray in a process where nothing else was before.
+WRITTEN_BEHIND_2 = """
+import os
+import flyte
+import numpy as np
+import pandas as pd
+from flyteplugins.ray import RayJobConfig, WorkerNodeConfig
+from pool.client.residency import copies_written
+from pool.flyte import Pooled, Resident
+from pool.flyte.connect import connected
+from pool import resident
+from pool.resident import behind
+from pool.wire.leases import ClusterAccess
+Pooled(RayJobConfig(worker_node_config=[WorkerNodeConfig("w", 1)]))
+
+env = flyte.TaskEnvironment("env")
+frame = pd.DataFrame({"a": np.arange(1000), "b": ["x", "y"] * 500})
+begun = []
+begin = behind.begin
+behind.begin = lambda *arguments: begun.append(arguments[0]) or begin(*arguments)
+
+@env.task
+async def make(later: bool) -> Resident[pd.DataFrame]:
+    return Resident(frame, write_behind=later)
+
+@env.task
+async def use(given: Resident[pd.DataFrame]) -> str:
+    pd.testing.assert_frame_equal(given.get(), frame)
+    return given.source
+
+@env.task
+async def number() -> Resident[int]:
+    return Resident(1, write_behind=True)
+
+@env.task
+async def chain(later: bool) -> list[str]:
+    made = await make(later)
+    source = await use(made)
+    assert copies_written() is None
+    [entry] = resident.list()
+    assert (entry.durable_s > 0, entry.writing) == (later, False)
+    resident.drop()
+    return [source, await use(made)]
+
+flyte.init()
+with connected(ClusterAccess(id="c-1", address=os.environ["ADDRESS"], token="secret"), None, local=True):
+    for later in (False, True):
+        assert flyte.run(chain, later=later).outputs().o0 == ["memory", "durable"]
+        resident.drop()
+    assert len(begun) == 1
+    try:
+        flyte.run(number)
+    except Exception as error:
+        assert "write_behind is for frames" in str(error), error
+    else:
+        raise AssertionError("a number was written behind")
+print("as it should be")
+"""
+
+
+@pytest.mark.parametrize("program", [WRITTEN_BEHIND, WRITTEN_BEHIND_2], ids=["flyte1", "flyte2"])
+def test_flytes_copy_of_a_frame_is_the_same_when_it_is_written_behind(access: ClusterAccess, program: str) -> None:
+    # As a task has it: Flyte's SDK and Ray in a process where nothing else was before.
     done = subprocess.run(
-        [sys.executable, "-c", WRITTEN_BEHIND],
+        [sys.executable, "-c", program],
         env=environment() | {"ADDRESS": access.address},
         capture_output=True,
         text=True,
@@ -165,6 +269,12 @@ def test_data_whose_owner_died_is_read_from_its_durable_copy(job: Job, tmp_path:
             kill(owner)
         with pytest.raises(resident.ResidentMissing, match=r"'other' (was lost|is not on this cluster)"):
             resident.get("other")
+        # Whoever puts a value does not hear of it either.
+        resident.put("another", np.arange(20))
+        for owner in owners():
+            ray.kill(owner)
+        resident.put("another", np.arange(30))
+        assert len(resident.get("another")) == 30
         assert resident.get("array", durable=url)[9] == 9
         # Another owner has it now.
         resident.put("next", 1)

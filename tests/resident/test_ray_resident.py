@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -168,9 +169,22 @@ def test_objects_that_a_value_refers_to_live_on_with_it(job: Job) -> None:
         assert ray.get(tree["right"][1]) == "leaf"
 
 
-def test_a_missing_name_is_one_clear_error(job: Job) -> None:
+def test_a_missing_name_is_one_clear_error_and_so_is_what_is_none(job: Job) -> None:
     with job(), pytest.raises(resident.ResidentMissing, match=r"'nothing' is not on this cluster, .* put it again"):
         resident.get("nothing")
+    with job():
+        for name in ("", "two\nlines", None):
+            with pytest.raises(ValueError, match="A resident value has a name"):
+                resident.put(name, 1)  # type: ignore[arg-type]
+        for keep_for in (0, -1, float("nan"), "5m"):
+            with pytest.raises(ValueError, match="keep_for is a number of seconds above 0"):
+                resident.put("brief", 1, keep_for=keep_for)  # type: ignore[arg-type]
+        with pytest.raises(TypeError) as refused:
+            resident.put("lock", threading.Lock())
+        assert refused.value.__notes__ == ["So 'lock' cannot be resident: what is kept must be pickled."]
+        assert resident.list() == []
+    with pytest.raises(ValueError, match="keep_for_s is a number"):
+        Resident(1, keep_for_s=0)
     with pytest.raises(resident.NotConnected):
         resident.get("nothing")
     with pytest.raises(resident.NotConnected):
