@@ -27,7 +27,7 @@ from pool.cli.demand import (
 )
 from pool.cli.errors import tell
 from pool.cli.replaying import CURRENT, configuration, play_config, progress
-from pool.cli.show import span
+from pool.cli.show import hours, span
 
 if TYPE_CHECKING:
     from pool.config import Config
@@ -193,6 +193,17 @@ def _sections(config: Config) -> list[dict[str, Any]]:
     return sections
 
 
+def _short(setting: Any, shown: Any) -> Any:
+    """Return a setting as somebody would write it: without the options that are as if nothing was said."""
+    from pydantic import BaseModel
+
+    if not isinstance(setting, BaseModel) or not isinstance(shown, dict):
+        return shown
+    said = setting.model_dump(exclude_defaults=True)
+    options = {name: value for name, value in shown.items() if name == "type" or name in said}
+    return options["type"] if options.keys() == {"type"} else options
+
+
 def _yaml(
     advice: Sequence[Advice],
     was: Figures,
@@ -217,10 +228,13 @@ def _yaml(
     ]
     by_pool = {one.pool: one for one in advice}
     out = [*(f"# {line}" for line in lines), "pools:"]
-    for section in _sections(proposed):
-        one = by_pool.get(section["name"])
+    for pool, full in zip(proposed.pools, _sections(proposed), strict=True):
+        one = by_pool.get(pool.name)
+        section = {name: _short(getattr(pool, name), value) for name, value in full.items()}
         out += [f"# {line}" for line in _evidence(one, worth)]
-        out.append(yaml.safe_dump([section], sort_keys=False, allow_unicode=True).rstrip())
+        out.append(
+            yaml.safe_dump([section], default_flow_style=None, sort_keys=False, allow_unicode=True, width=110).rstrip()
+        )
     return "\n".join(out) + "\n"
 
 
@@ -240,7 +254,7 @@ def _evidence(one: Advice | None, worth: Callable[[Figures], float]) -> list[str
 
 
 def _say(one: Figures, worth: Callable[[Figures], float]) -> str:
-    return f"{one.hit_rate:.1%} hits, {one.idle_s / 3600:,.1f} idle hours, cost {worth(one):,.2f}"
+    return f"{one.hit_rate:.1%} hits, {hours(one.idle_s)} idle hours, cost {worth(one):,.2f}"
 
 
 def _json(advice: Sequence[Advice], was: Figures, then: Figures, proposed: Config) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from pool.cli.errors import tell
 from pool.cli.replaying import CURRENT, configuration, play_config, progress
-from pool.cli.show import span, table
+from pool.cli.show import hours, span, table
 
 if TYPE_CHECKING:
     from pool.core.key import ClusterKey
@@ -104,7 +104,7 @@ def _show(
             one.digest, names[one.digest], keys[one.digest].image, keys[one.digest].tenant, one.after.leases,
             f"{one.before.hit_rate:.0%} to {one.after.hit_rate:.0%}",
             f"{span(one.before.waited_s)} to {span(one.after.waited_s)}",
-            f"{one.before.idle_s / 3600:,.1f} to {one.after.idle_s / 3600:,.1f}",
+            f"{hours(one.before.idle_s)} to {hours(one.after.idle_s)}",
             f"{one.worth(priced):+,.2f}",
         )
         for one in found[:MOST]
@@ -117,7 +117,7 @@ def _show(
 
 def _rows(priced: bool) -> list[tuple[str, Any]]:
     def cost(one: Figures) -> str:
-        return f"{one.cost:,.2f}" if priced else f"{one.objective_s / 3600:,.1f}"
+        return f"{one.cost:,.2f}" if priced else hours(one.objective_s)
 
     return [
         ("leases", lambda one: f"{one.leases:,}"),
@@ -125,7 +125,7 @@ def _rows(priced: bool) -> list[tuple[str, Any]]:
         ("waited, together", lambda one: span(one.waited_s)),
         ("wait p95", lambda one: span(one.wait_p95_s)),
         ("clusters started", lambda one: f"{one.starts:,}"),
-        ("idle hours", lambda one: f"{one.idle_s / 3600:,.1f}"),
+        ("idle hours", lambda one: hours(one.idle_s)),
         ("cost" if priced else "cluster hours, idle and for misses", cost),
     ]
 
@@ -155,6 +155,7 @@ def _plot(
     figures = [(what, f"{say(sides[0].total)} → {say(sides[1].total)}") for what, say in _rows(priced)]
     picture = Picture(
         title=f"{Path(candidate).name} against {against}",
+        of=Path(candidate).name,
         spells=ledger.spells if isinstance(ledger, Timeline) else (),
         fixed=(),
         points=[point(Path(candidate).name, ledger.total()), point(against, before.ledger.total())],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pool.cli.errors import tell
 from pool.cli.plan import Plan, reclaim_policy, rules_of
 from pool.cli.replaying import play, progress
-from pool.cli.show import span, table
+from pool.cli.show import hours, span, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,8 +62,8 @@ def show(outcome: Report, plan: Plan, keys: dict[str, ClusterKey]) -> None:
         (
             digest, *_name(plan, keys[digest]).values(), keys[digest].image, describe(keys[digest].shape),
             keys[digest].tenant, f"{one.leases:,}", f"{one.hit_rate:.1%}", span(one.wait_p50_s), span(one.wait_p95_s),
-            span(one.wait_p99_s), f"{one.idle_s / 3600:,.1f}", f"{one.cluster_s / 3600:,.1f}",
-            *([f"{one.cost:,.2f}"] if priced else []), f"{one.objective / 3600:,.1f}", _ratio(one),
+            span(one.wait_p99_s), hours(one.idle_s), hours(one.cluster_s),
+            *([f"{one.cost:,.2f}"] if priced else []), hours(one.objective), _ratio(one),
         )
         for digest, one in shown[:MOST]
     ]  # fmt: skip
@@ -114,7 +114,7 @@ def rows(outcome: Report, plan: Plan, priced: bool) -> list[tuple[str, str]]:
 
 
 def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} h"
+    return f"{hours(seconds)} h"
 
 
 def picture(

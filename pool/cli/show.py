@@ -52,3 +52,9 @@ def span(seconds: float | None) -> str:
         if count:
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2])
+
+
+def hours(seconds: float) -> str:
+    """Return a number of hours, with two digits at least where there are few: ``1,204.3``, ``12.5``, ``0.073``."""
+    found = seconds / 3600
+    return f"{found:,.1f}" if found >= 1 or found < 0.0005 else f"{found:.2g}"

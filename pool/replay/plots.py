@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from pool.core.errors import PoolError
@@ -28,6 +29,14 @@ ROWS = 40
 """So many clusters at once are shown one by one."""
 
 BINS = 400
+
+MARKS = 7
+"""So many times are written below a picture, at most."""
+
+DAY_S, YEAR_S = 86_400.0, 31_536_000.0
+_STEPS = (1.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 10_800.0, 21_600.0,
+          43_200.0, DAY_S, 2 * DAY_S, 3 * DAY_S, 7 * DAY_S)  # fmt: skip
+"""Seconds from one of these times to the next."""
 
 SHOWN: Mapping[str, tuple[tuple[ClusterState, ...], str]] = {
     "leased": ((ClusterState.LEASED,), "#1b6ca8"),
@@ -72,6 +81,7 @@ class Picture:
         changes: of the pools that gain or lose most; may be empty.
         unit: of these changes.
         figures: of the page's table, name and value.
+        of: whose clusters they are, where the title names several.
     """
 
     title: str
@@ -81,6 +91,7 @@ class Picture:
     changes: Sequence[Change] = ()
     unit: str = ""
     figures: Sequence[tuple[str, str]] = ()
+    of: str = ""
 
 
 def draw(picture: Picture, path: Path) -> None:
@@ -115,8 +126,9 @@ def _svg(picture: Picture) -> str:
         figure = Figure(figsize=(10.5, sum(heights) + 0.9 * len(heights)), layout="constrained")
         figure.suptitle(picture.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
         axes = figure.subplots(len(heights), 1, height_ratios=heights)
-        _stacked(axes[0], picture.spells)
-        _clusters(axes[1], picture.spells)
+        whose = f" with {picture.of}" if picture.of else ""
+        _stacked(axes[0], picture.spells, whose)
+        _clusters(axes[1], picture.spells, whose)
         _frontier(axes[2], picture)
         if picture.changes:
             _changes(axes[3], picture)
@@ -125,11 +137,11 @@ def _svg(picture: Picture) -> str:
     return out.getvalue()
 
 
-def _stacked(axes: Axes, spells: Sequence[Spell]) -> None:
+def _stacked(axes: Axes, spells: Sequence[Spell], whose: str) -> None:
     """Draw how many clusters did what, on average over each of many short times."""
     import numpy as np
 
-    axes.set_title("Clusters, by what they did")
+    axes.set_title(f"Clusters{whose}, by what they did")
     begins, ends = _span(spells)
     edges = np.linspace(begins, ends, BINS + 1)
     layers = [_mean_count([s for s in spells if s.state in states], edges) for states, _ in SHOWN.values()]
@@ -155,11 +167,11 @@ def _mean_count(spells: Sequence[Spell], edges: Any) -> Any:
     return np.diff(np.interp(edges, at, spent)) / np.diff(edges)
 
 
-def _clusters(axes: Axes, spells: Sequence[Spell]) -> None:
+def _clusters(axes: Axes, spells: Sequence[Spell], whose: str) -> None:
     """Draw what each cluster did, on the first row that is free while it lives."""
     rows, left_out = _rows(spells)
     of_all = f" ({left_out:,} of {left_out + len(rows):,} find no room here)" if left_out else ""
-    axes.set_title(f"Each cluster and its leases{of_all}")
+    axes.set_title(f"Each cluster{whose} and its leases{of_all}")
     for states, colour in SHOWN.values():
         here = [spell for spell in spells if spell.cluster in rows and spell.state in states]
         axes.barh(
@@ -194,26 +206,39 @@ def _rows(spells: Sequence[Spell]) -> tuple[dict[str, int], int]:
 
 def _frontier(axes: Axes, picture: Picture) -> None:
     axes.set_title("Idle time against waiting: down and left is better")
-    # What is far from every policy would leave no room for what lies between them.
-    most_s = 2 * max(shown.idle_s for shown in picture.points)
+    most_s = _reach([shown.idle_s for shown in picture.points])
     fixed = [shown for shown in picture.fixed if shown.idle_s <= most_s]
     if fixed:
-        hours = [shown.idle_s / 3600 for shown in fixed]
-        axes.plot([shown.waited_s for shown in fixed], hours, "-o", color="#9a9a9a", ms=3, lw=1, label="a fixed time")
+        idle = [shown.idle_s / 3600 for shown in fixed]
+        axes.plot([shown.waited_s for shown in fixed], idle, "-o", color="#9a9a9a", ms=3, lw=1, label="a fixed time")
     for shown in fixed[1:]:
         where = shown.waited_s, shown.idle_s / 3600
         axes.annotate(shown.name, where, (5, 3), textcoords="offset points", color="#6f6f6f", fontsize=7)
     for n, shown in enumerate(picture.points):
-        said = f"{shown.name}: {shown.hit_rate:.1%} hits, {shown.idle_s / 3600:,.1f} h idle"
+        said = f"{shown.name}: {shown.hit_rate:.1%} hits, {_hours(shown.idle_s)} idle"
+        said += ", above the picture" if shown.idle_s > most_s else ""
         colour, marker = _POINTS[n % len(_POINTS)]
-        axes.plot([shown.waited_s], [shown.idle_s / 3600], marker, color=colour, ms=9, label=said, clip_on=False)
+        height = min(shown.idle_s, 1.1 * most_s) / 3600
+        axes.plot([shown.waited_s], [height], marker, color=colour, ms=9, label=said, clip_on=False)
     axes.set_xlabel("what a lease waited on average, in seconds")
     axes.set_ylabel("idle cluster hours")
     every = [*fixed, *picture.points]
     axes.set_xlim(0, 1.1 * max(shown.waited_s for shown in every) or 1)
-    axes.set_ylim(0, 1.1 * max(shown.idle_s for shown in every) / 3600 or 1)
+    axes.set_ylim(0, 1.1 * most_s / 3600 or 1)
     axes.legend(loc="best", framealpha=0.8, edgecolor="none", fontsize=8)
     axes.grid(alpha=0.25)
+
+
+def _reach(idle_s: Sequence[float]) -> float:
+    """Return up to where idle time is drawn: what lies far above the rest would leave no room for what lies between."""
+    first, *others = idle_s
+    near = max(6 * first, 2 * median(idle_s))
+    return max((seconds for seconds in idle_s if seconds <= near), default=first) if others else 2 * first
+
+
+def _hours(seconds: float) -> str:
+    found = seconds / 3600
+    return f"{found:,.1f} h" if found >= 1 or not found else f"{found:.2g} h"
 
 
 _POINTS = (("#c8553d", "D"), ("#1b6ca8", "s"), ("#2a7f62", "^"), ("#7a4f9a", "v"), ("#111111", "*"))
@@ -237,11 +262,22 @@ def _span(spells: Sequence[Spell]) -> tuple[float, float]:
 
 
 def _in_time(axes: Axes, begins: float, ends: float) -> None:
-    """Write the times of a span below it: clock and date, as far as they differ."""
+    """Write the times of a span below it, in UTC: round ones, clock and date as far as they differ."""
     axes.set_xlim(begins, ends)
-    marks = [begins + (ends - begins) * n / 6 for n in range(7)]
-    form = "%H:%M:%S" if ends - begins < 900 else "%H:%M" if ends - begins < 86_400 else "%m-%d %H:%M"
-    axes.set_xticks(marks, [datetime.fromtimestamp(at, UTC).strftime(form) for at in marks])
+    step = next((step for step in _STEPS if (ends - begins) / step <= MARKS), _STEPS[-1])
+    step *= max(1, math.ceil((ends - begins) / step / MARKS))
+    first = math.ceil(begins / step)
+    marks = [n * step for n in range(first, first + MARKS + 1) if n * step <= ends]
+    axes.set_xticks(marks, [_moment(at, begins, step) for at in marks])
+
+
+def _moment(at: float, begins: float, step: float) -> str:
+    moment = datetime.fromtimestamp(at, UTC)
+    clock = "" if step >= DAY_S else f"{moment:%H:%M:%S}" if step < 60 else f"{moment:%H:%M}"
+    if begins < YEAR_S:
+        # A trace whose clock begins at 0 has no dates.
+        return f"day {int(at // DAY_S - begins // DAY_S) + 1} {clock}".strip()
+    return f"{moment:%m-%d} {clock}".strip() if step >= 3600 else clock
 
 
 def _page(picture: Picture, svg: str) -> str:

@@ -53,6 +53,10 @@ def test_what_is_proposed_is_pasted_and_accepted(files: tuple[Path, Path], tmp_p
         assert {name: getattr(after, name) for name in kept} == {name: getattr(before, name) for name in kept}
     assert "# Nobody asked for it: left as it is.\n- name: pinned" in out
     assert "# As it is: 8 leases, 100.0% hits" not in out
+    # Nothing is said that would be so anyway.
+    assert "  idle_cost_per_hour: {cpu: 1.0}\n" in out
+    assert "half_life" not in out
+    assert "workers_ttl" not in out
     alone = tmp_path / "alone.yaml"
     alone.write_text(out)
     assert run("config", "check", alone)[0] == 0

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from policies.ski_rental import BreakEven
 from pool.core.errors import PoolError
 from pool.core.model import ClusterState
 from pool.replay.frontier import Point, best, fixed_times, point
-from pool.replay.plots import ROWS, Change, Picture, _rows, draw
+from pool.replay.plots import ROWS, Change, Picture, _in_time, _reach, _rows, draw
 from pool.replay.timeline import Spell, Timeline
 from pool.replay.workflows import Demand, generate
 from tests.replay.test_compare import TIMES, replayed
@@ -53,6 +54,33 @@ def test_clusters_that_live_one_after_the_other_share_a_row() -> None:
     assert (set(rows.values()), left_out) == ({0, 1}, 0)
     many = [Spell(f"c-{n}", "p", ClusterState.IDLE, 0.0, 1.0) for n in range(ROWS + 5)]
     assert _rows(many)[1] == 5
+
+
+def test_what_is_far_above_the_rest_does_not_flatten_it() -> None:
+    assert _reach([0.3, 0.1, 0.1, 12.1, 0.0]) == 0.3
+    assert _reach([12.1, 0.1, 0.2]) == 12.1, "what was asked about is always in the picture"
+    assert _reach([3.0, 5.0, 10.0]) == 10.0
+    assert _reach([4.0]) == 8.0
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "said"),
+    [
+        (1_795_767_408.0, 1_795_767_728.0, ["08:17", "08:18", "08:19", "08:20", "08:21", "08:22"]),
+        (1_795_767_408.0, 1_795_767_428.0, ["08:16:50", "08:16:55", "08:17:00", "08:17:05"]),
+        (
+            1_795_767_408.0,
+            1_795_900_000.0,
+            ["11-27 12:00", "11-27 18:00", "11-28 00:00", "11-28 06:00", "11-28 12:00", "11-28 18:00"],
+        ),
+        (604_800.0, 604_800.0 + 4 * 86_400.0, [f"day {n}" for n in range(1, 6)]),
+        (0.0, 400 * 86_400.0, ["day 1", "day 64", "day 127", "day 190", "day 253", "day 316", "day 379"]),
+    ],
+)
+def test_times_below_a_picture_are_round(begins: float, ends: float, said: list[str]) -> None:
+    axes = Figure().subplots()
+    _in_time(axes, begins, ends)
+    assert [label.get_text() for label in axes.get_xticklabels()] == said
 
 
 def test_an_empty_replay_is_drawn_too(tmp_path: Path) -> None:
