@@ -42,7 +42,10 @@ def started(turn: Turn, event: Started) -> Reply:
     if cluster.state is ClusterState.GROWING:
         warm_heads.grown(turn, cluster)
         return None
-    turn.state.index[cluster.pool].start_s.add(turn.now - cluster.created_at)
+    index = turn.state.index[cluster.pool]
+    index.start_s.add(turn.now - cluster.created_at)
+    if event.took_s is not None:
+        index.charged_s.add(event.took_s)
     turn.move(
         cluster,
         ClusterMove.READY,

@@ -151,6 +151,10 @@ class Started(NamedTuple):
     """A cluster is ready, or has its workers back.
 
     A job can be submitted, a driver can connect, all its nodes are alive, a call without its token is refused.
+
+    Attributes:
+        took_s: how long the start took, where the clock did not see it: in a replay in which starts take no time,
+            a learned idle time goes by what they would have taken.
     """
 
     cluster_id: str
@@ -159,6 +163,7 @@ class Started(NamedTuple):
     client_address: str = ""
     dashboard_url: str = ""
     ray_version: str = ""
+    took_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ class PoolIndex:
         self.usage = Footprint()
         self.grants = 0
         self.start_s = Typical()
+        self.charged_s = Typical()
         self.grow_s = Typical()
         self.lease_s = Typical()
         self.last_asked_at = 0.0
@@ -118,6 +119,12 @@ class PoolIndex:
         self.uses = Uses()
         self.expected = Expected()
         self.reserve: int | None = None
+
+    @property
+    def weighed_s(self) -> float | None:
+        """What a start takes typically, to weigh idle time against: what it is charged, where starts take no time."""
+        charged_s = self.charged_s.value_s
+        return self.start_s.value_s if charged_s is None else charged_s
 
     @property
     def live(self) -> int:

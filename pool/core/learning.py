@@ -104,7 +104,7 @@ def answered(state: State, lease: Lease) -> None:
     reclaim = state.settings(lease.pool).reclaim
     if reclaim.learns() and cast("Learner", reclaim).aims():
         waited_s, aim = lease.granted_at - lease.asked_at, state.aims.of(lease.pool)
-        hit, start_s = lease.outcome is Outcome.HIT, state.index[lease.pool].start_s.value_s
+        hit, start_s = lease.outcome is Outcome.HIT, state.index[lease.pool].weighed_s
         state.aims.take(lease.pool, cast("Learner", reclaim).aim(aim, hit, waited_s, start_s))
 
 
@@ -147,7 +147,7 @@ def _look(state: State, digest: str, release: Release | None, kind: Kind, now: f
     if release is None:
         return
     learner, gaps = cast("Learner", state.settings(digest).reclaim), state.gaps
-    start_s = state.index[digest].start_s.value_s
+    start_s = state.index[digest].weighed_s
     situation = gaps.situation(digest, kind, start_s, now, state.aims.of(digest))
     gaps.watch(release, situation, learner.choose(situation, gaps.curves, now), learner.half_life_s, now)
     if release.cluster in state.evictable:

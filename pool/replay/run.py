@@ -218,10 +218,11 @@ class Replay:
         if isinstance(effect, (Start, Grow)):
             id_ = effect.cluster.id
             start_s = times.draw(self._rng)
+            took_s = None
             if times.charged:
-                self._charged_s[id_] = start_s
+                self._charged_s[id_] = took_s = start_s
                 start_s = 0.0
-            self._later(now + start_s, Started(id_, f"boot-{id_}", f"{id_}.invalid:6379"))
+            self._later(now + start_s, Started(id_, f"boot-{id_}", f"{id_}.invalid:6379", took_s=took_s))
         elif isinstance(effect, Reset):
             self._later(now + times.reset_s, ResetDone(effect.cluster.id, effect.epoch, True, full=effect.full))
         elif isinstance(effect, Stop):

@@ -2,7 +2,7 @@
 
 It is the core with other settings, told of the same leases as they are granted and as they end. Its clusters exist in
 memory alone: they start, are reset and stop in no time, and no ceiling binds them. So it says what a policy keeps and
-what it lets go, and not how starts and ceilings change what is asked.
+what it lets go, and not how starts and ceilings change what is asked. What a start takes, it knows from the live side.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pool.core.decide import Due, decide, due_events
 from pool.core.decisions import Answer, Decision, Granted, Grow, Reset, Shrink, Start, Stop
 from pool.core.events import Acquire, Event, Reconfigure, Release, ResetDone, Revoke, Shrunk, Started, Stopped
 from pool.core.key import ClusterKey
+from pool.core.learning import SUPPOSED_START_S
 from pool.core.model import IDLE, SHRINKING, WARM_HEAD, Cluster, Lease, LeaseState, Mode, Outcome
 from pool.core.reasons import Reason
 from pool.core.recover import restore
@@ -179,6 +180,12 @@ class Shadow:
                 ShadowDifference(at=now, lease=lease.id, pool=lease.pool, live=lease.outcome, shadow=mine.outcome)
             )
 
+    def _start_s(self, digest: str) -> float:
+        """Return what a start takes as the live side sees it: the candidate is to weigh idle time against that."""
+        index = self._live().index.get(digest)
+        seen_s = index.weighed_s if index is not None else None
+        return SUPPOSED_START_S if seen_s is None else seen_s
+
     def _end(self, lease: Lease, now: float) -> None:
         epoch = self._epochs.pop(lease.id)
         given_back = lease.end_reason in _GIVEN_BACK
@@ -210,7 +217,8 @@ class Shadow:
                         granted.append(effect.reply.lease)
                 elif isinstance(effect, Start | Grow):
                     id_ = effect.cluster.id
-                    coming.append(Started(id_, f"boot-{id_}", f"{id_}.invalid:6379"))
+                    took_s = self._start_s(effect.cluster.pool)
+                    coming.append(Started(id_, f"boot-{id_}", f"{id_}.invalid:6379", took_s=took_s))
                 elif isinstance(effect, Reset):
                     coming.append(ResetDone(effect.cluster.id, effect.epoch, True, full=effect.full))
                 elif isinstance(effect, Shrink):

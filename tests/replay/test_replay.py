@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.auto import Auto
 from policies.learned import Learned
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.ski_rental import BreakEven, RandomisedSkiRental
@@ -77,6 +78,14 @@ def test_the_same_seed_gives_the_same_bytes(live: bool) -> None:
     times = Times(charged=not live, reset_s=0.5, stop_s=3.0)
     one, two = (play(jobs, FixedTTL(300.0), times=times)[0].figures() for _ in range(2))
     assert repr(one) == repr(two)
+
+
+def test_a_policy_goes_by_what_a_charged_start_would_have_taken() -> None:
+    # Where it is not said what a start is worth, `auto` takes thirty times what starts take: here 3,000 s.
+    jobs = [Job(n * 1_000.0, 10.0, KEYS[0]) for n in range(20)]
+    found, replay, _ = play(jobs, Auto(), times=Times((100.0,)))
+    assert replay.state.index[KEYS[0].digest].weighed_s == 100.0
+    assert (found.hits, found.misses) == (19, 1)
 
 
 def test_a_start_that_is_charged_is_a_wait_and_moves_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from policies.auto import Auto
 from policies.learned import Learned
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.ski_rental import BreakEven
@@ -110,3 +111,12 @@ def test_it_begins_with_what_is_known_of_the_recent_past_and_counts_from_then_on
     assert answer.total.leases == 0
     idle = sum(cluster.state.value == "idle" for cluster in state.clusters.values())
     assert answer.total.live_idle_s == pytest.approx(30.0 * idle)
+
+
+def test_a_candidate_knows_from_the_live_side_what_a_start_takes() -> None:
+    jobs = [Job(WEEK_S + n * 120.0, 10.0, KEY) for n in range(20)]
+    followed = Followed(NeverKeep(), Auto(), jobs)
+    # With starts of 5 s, 150 s of idle time are worth one.
+    assert followed.answer.total.shadow_only == 19
+    assert followed.shadow is not None
+    assert {index.weighed_s for index in followed.shadow._state.index.values()} == {5.0}
