@@ -41,6 +41,7 @@ access:
     namespaces:
     - {{match: "{prefix}-{{project}}-{{domain}}"}}
 pools:
+- {{name: hasty, match: {{image: "*/hasty:*"}}, breaker_failures: 1, start_timeout: 6s}}
 - {{name: all, breaker_failures: 1, workers_idle_ttl: 1s}}
 """
 VALUE = {"weights": bytes(range(256)) * 10_000, "name": "model"}
@@ -299,3 +300,17 @@ async def test_a_failed_start_is_told_to_the_waiter_and_leaves_its_last_words_in
     said = await explained(served, cluster_id)
     assert "ended with code 2" in said
     assert "No such option" in said
+
+
+async def test_a_start_that_takes_too_long_is_told_with_how_far_it_was(place: Place) -> None:
+    served = place.served
+    assert served is not None
+    image = "warmpool.invalid/hasty:2.60.0"
+    head = {**SMALL, "pod": {**SMALL["pod"], "spec": {"nodeSelector": {"there-is": "none"}}}}
+    cluster_id = f"c-{small(workers=0, tenant=VISION, image=image, **head).digest}-1"
+    async with client_of(served) as client:
+        with pytest.raises(AcquireRefused, match=r"Not ready after \d+ s, last phase: scheduling: .* finds no node"):
+            await client.acquire(ask("first", image=image, shape={"head": head}, tenant=VISION))
+    await becomes(served, cluster_id, "")
+    assert cluster_id not in await made(place, VISION)
+    assert "Not ready after" in await explained(served, cluster_id)
