@@ -265,6 +265,11 @@ class Gaps:
             ago = tuple(now - asked[-n] if len(asked) >= n else math.inf for n in ASKS)
         return Situation(pool, kind, ago, start_s, aim)
 
+    def is_settled(self, release: Release, now: float) -> bool:
+        """Tell whether nothing is to be learned any more of the situation in which a release was until now."""
+        episode = release.episode
+        return episode is None or episode.learned or episode.at <= now - LONGEST_S
+
     def watch(self, release: Release, situation: Situation, chosen: Choice, half_life_s: float, now: float) -> None:
         """Begin a release's next situation, which tells what the one before led to."""
         while self._open and (self._open[0].at <= now - LONGEST_S or len(self._open) >= OPEN):

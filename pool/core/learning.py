@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from pool.core import ahead
-from pool.core.gaps import Kind, Release
+from pool.core.gaps import Choice, Kind, Release
 from pool.core.larger import larger_of, smaller_of
 from pool.core.load import Load
 from pool.core.model import Cluster, Lease, Outcome, Waiter
@@ -149,6 +149,11 @@ def _look(state: State, digest: str, release: Release | None, kind: Kind, now: f
     learner, gaps = cast("Learner", state.settings(digest).reclaim), state.gaps
     start_s = state.index[digest].weighed_s
     situation = gaps.situation(digest, kind, start_s, now, state.aims.of(digest))
-    gaps.watch(release, situation, learner.choose(situation, gaps.curves, now), learner.half_life_s, now)
+    if release.cluster not in state.clusters and gaps.is_settled(release, now):
+        # There is nothing to keep, and nothing that what is expected now would be learned for.
+        chosen = Choice(learner.classes(situation), 0.0, 0.0)
+    else:
+        chosen = learner.choose(situation, gaps.curves, now)
+    gaps.watch(release, situation, chosen, learner.half_life_s, now)
     if release.cluster in state.evictable:
         state.timers.arm(Due.KEEP, release.cluster, release.until)

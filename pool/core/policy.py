@@ -241,6 +241,9 @@ class Learner(Reclaim, Protocol):
             start_s: what a start of the pool takes typically, None if none was seen.
         """
 
+    def classes(self, situation: Situation) -> Sequence[Class]:
+        """Return what a situation is like; `choose` returns the same with what it chose."""
+
     def choose(self, situation: Situation, curves: Mapping[Class, Curve], now: float) -> Choice:
         """Return what to do in a situation, given what was seen of others."""
 

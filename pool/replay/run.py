@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any
 
 from pool.core.decide import Due, decide, due_events
-from pool.core.decisions import Answer, Effect, Granted, Grow, Rejected, Reset, Shrink, Start, Stop
+from pool.core.decisions import Answer, Change, Effect, Granted, Grow, Rejected, Reset, Shrink, Start, Stop
 from pool.core.events import Acquire, Event, Reconfigure, Release, ResetDone, Shrunk, Started, Stopped
 from pool.core.key import ClusterKey
 from pool.core.model import Mode
@@ -80,6 +80,7 @@ class Replay:
         self.refused = 0
         self.state = State(self._rules)
         self._coming: list[tuple[float, int, Event]] = []
+        self._changes: list[Change] = []
         self._order = count()
         self._jobs: dict[str, Job] = {}
         self._ends_s = 0.0
@@ -148,6 +149,7 @@ class Replay:
             while state.timers.next_due() <= now:
                 self._decide(due_events(state, now), now)
                 self._settle(now)
+            self._commit()
         self.ledger.close(state.clusters, now)
         tell(next_job)
 
@@ -168,13 +170,10 @@ class Replay:
             self._decide(events, now)
 
     def _decide(self, events: Sequence[Event | Due], now: float) -> None:
-        """Decide, commit once, and only then act, as the daemon does."""
+        """Decide, and have happen what follows. What changed is committed before time goes on (`_commit`)."""
         decisions = [decide(self.state, event, now) for event in events]
-        # Mostly it is one, which need not be copied.
-        some = [decision.changes for decision in decisions if decision.changes]
-        changes = some[0] if len(some) == 1 else [change for changes in some for change in changes]
-        if changes:
-            _now(self._store.commit(changes))
+        for decision in decisions:
+            self._changes += decision.changes
         for decision in decisions:
             self.ledger.observe(decision)
             reply = decision.reply
@@ -190,6 +189,12 @@ class Replay:
                         self._refused(effect.lease_id, now)
                 else:
                     self._act(effect, now)
+
+    def _commit(self) -> None:
+        """Commit what happened at one time, as the daemon does with all that has queued up."""
+        if self._changes:
+            _now(self._store.commit(self._changes))
+            self._changes = []
 
     def _holds(self, granted: Granted, now: float) -> None:
         lease = granted.lease
