@@ -5,7 +5,7 @@ reset done. Half of the clusters are leased at any time, over pools of 1,000 clu
 nothing but the core is measured.
 
 `learning_us` is the same for a pool that does all that can be learned: `auto`, `newsvendor` and `just_in_time`, under
-workflows of four steps, with the starts and stops that they cause.
+workflows of four steps, with the starts and stops that they cause. Garbage is collected as in the daemon.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from pool.core.key import ClusterKey, key_from
 from pool.core.model import Lease, Mode
 from pool.core.settings import PoolSettings, Rules
 from pool.core.state import State
+from pool.interpreter import long_lived_objects
 
 SIZES = (100, 1_000, 10_000, 100_000)
 POOL_SIZE = 1_000
@@ -156,7 +157,8 @@ class Learning:
 
 def measure_learning() -> float:
     """Return microseconds per decision of a pool that learns: the least of several runs."""
-    world, least = Learning(), math.inf
+    with long_lived_objects():
+        world, least = Learning(), math.inf
     for _ in range(ROUNDS):
         world.round()
     for _ in range(REPEATS // 4):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -117,7 +117,7 @@ class Place:
         alone: how often the group had no lease any more when it asked, as a share.
     """
 
-    __slots__ = ("alone", "as_of", "paused", "steps", "taken")
+    __slots__ = ("_likely", "alone", "as_of", "paused", "steps", "taken")
 
     def __init__(self) -> None:
         self.as_of = 0.0
@@ -125,9 +125,12 @@ class Place:
         self.taken = Delay()
         self.paused = Delay()
         self.alone = 1.0
+        # Asked for several times for each step that is learned.
+        self._likely: dict[str, list[float]] | None = None
 
     def add(self, step: Step, taken_s: float, paused_s: float | None) -> None:
         """Learn that a step followed (none, if the group was over), so long after; None if it still had leases."""
+        self._likely = None
         for known in self.steps:
             self.steps[known] *= 1.0 - 1.0 / REMEMBERED
         if step not in self.steps and len(self.steps) >= FOLLOWERS:
@@ -145,7 +148,9 @@ class Place:
         return {pool for step in self.steps for pool, _ in step}
 
     def likely(self) -> dict[str, list[float]]:
-        """Return by pool how likely it is that at least 1, 2, ... of it are asked for next."""
+        """Return by pool how likely it is that at least 1, 2, ... of it are asked for next; for reading."""
+        if self._likely is not None:
+            return self._likely
         whole = sum(self.steps.values())
         out: dict[str, list[float]] = {}
         for step, weight in self.steps.items():
@@ -154,6 +159,7 @@ class Place:
                 found += [0.0] * (min(number, WIDEST) - len(found))
                 for rank in range(min(number, WIDEST)):
                     found[rank] += weight / whole
+        self._likely = out
         return out
 
     def likeliest(self) -> tuple[Step, float]:
@@ -203,7 +209,10 @@ class Run:
 
     def counts(self) -> dict[str, int]:
         """Return how many leases of each pool it has, or waits for."""
-        return Counter(self.leases.values())
+        found: dict[str, int] = {}
+        for pool in self.leases.values():
+            found[pool] = found.get(pool, 0) + 1
+        return found
 
     @property
     def step(self) -> Step:
