@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pool.backends.base import News
 from pool.backends.kuberay.backend import KuberayBackend
 from pool.backends.kuberay.options import KuberayOptions
 from pool.kube.api import CORE, Api
+from tests.kube.callers import Callers
 from tests.kube.kit import accounted
 from tests.kube.place import place as place
 from tests.kube.release import Release
@@ -31,9 +33,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def may_take_s(item: pytest.Item) -> float:
-    """Return how long a test of Kubernetes may take; 0 for others, which keep their order."""
+    """Return how long a test of Kubernetes may take; 0 for others, which keep their order, and less for the last."""
+    if item.get_closest_marker("last"):
+        return -1.0
     mark = item.get_closest_marker("timeout")
     return float(mark.args[0]) if mark is not None and item.get_closest_marker("kube") else 0.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def early(request: pytest.FixtureRequest) -> Iterator[tuple[Callers, str] | None]:
+    """A token of the account ``early`` that is made as the tests begin, if one of them is to see it expire."""
+    if not os.environ.get("KUBECONFIG") or not any(item.get_closest_marker("last") for item in request.session.items):
+        yield None
+        return
+
+    async def made() -> tuple[Callers, str]:
+        callers = Callers(await Api.connect(), f"warmpool-test-{uuid.uuid4().hex[:6]}")
+        token = await callers.token(callers.vision, "early")
+        await callers.api.close()
+        return callers, token
+
+    async def clear(callers: Callers) -> None:
+        callers.api = await Api.connect()
+        await callers.clear()
+        await callers.api.close()
+
+    callers, token = asyncio.run(made())
+    yield callers, token
+    asyncio.run(clear(callers))
 
 
 @pytest.fixture
