@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -67,11 +69,23 @@ async def drain() -> None:
     for task in rest:
         task.cancel()
     await asyncio.gather(*rest, return_exceptions=True)
-    # A renewal may have connected while the server went down: nobody else knows of that connection.
+    await hang_up()
+
+
+async def hang_up() -> None:
+    """End all connections of this loop, after a server of it went down.
+
+    Somebody may have connected meanwhile, and nobody else knows of that connection. Where asyncio was just about to
+    accept it, not even the loop does: what it has made by then is left to the garbage (Python 3.11), and whoever
+    connected waits until that is collected.
+    """
     for transport in list(asyncio.get_running_loop()._transports.values()):
         transport.abort()
     for _ in range(3):  # transports close in the turns after they were told to
         await asyncio.sleep(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class FakeDaemon:
@@ -134,6 +148,7 @@ class FakeDaemon:
     async def _stop(self) -> None:
         if self._runner:
             await self._runner.cleanup()
+            await hang_up()
             self._runner = None
 
     async def _answer(self, request: web.Request) -> web.Response:
