@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pool.backends.kuberay.spec import CLIENT_SERVERS
 from pool.wire.leases import ClusterAccess
 from tests.serving import environment
 
@@ -37,7 +38,7 @@ def head(name: str) -> Iterator[Callable[[], Json]]:
     """Start a head of two cpus with a token of its own; nothing of it is left afterwards."""
     temp = tempfile.mkdtemp(prefix="wpf-", dir="/tmp")
     token = secrets.token_hex(16)
-    env = environment()
+    env = environment() | {one["name"]: one["value"] for one in CLIENT_SERVERS}
     options = ("port", "ray-client-server-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
                "runtime-env-agent-port", "node-manager-port", "object-manager-port", "metrics-export-port")  # fmt: skip
     ports = dict(zip(options, _free_ports(len(options)), strict=True))

@@ -27,13 +27,15 @@ log = logging.getLogger("warmpool.flyte")
 _VARIABLES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 _TRIES = 3
-# What Ray Client says of a head that did not start the connection's process, or not in time. A runtime_env that cannot
-# be made is told otherwise, and would fail again.
+# What Ray Client says where the process that serves the connection did not start, was not there in time, or ended
+# before it answered: then the head forgets the connection before it tells of it, and cannot find it again.
 _NOT_SERVED = (
-    "Starting Ray client server failed",
-    "Proxy failed to Connect to backend",
+    "Initialization failure from server",
     "ray client connection timeout",
+    "Ray client has already been disconnected",
 )
+# What would fail again.
+_FOR_GOOD = ("Failed to create runtime_env",)
 
 # What Flyte's Ray plugins leave out of the working_dir that they upload.
 _EXCLUDES = ("script_mode.tar.gz", "fast*.tar.gz", ".python_history", ".code-server")
@@ -85,7 +87,7 @@ def _connect(ray: Any, access: ClusterAccess, arguments: dict[str, Any]) -> None
         try:
             ray.init(**arguments)
         except ConnectionError as error:
-            if not left or not any(said in str(error) for said in _NOT_SERVED):
+            if not left or not _may_pass(str(error)):
                 raise
             log.warning(
                 "connecting to %s again: its head did not serve the connection: %s", access.id, _last_line(error)
@@ -94,6 +96,11 @@ def _connect(ray: Any, access: ClusterAccess, arguments: dict[str, Any]) -> None
                 ray.shutdown()
         else:
             return
+
+
+def _may_pass(told: str) -> bool:
+    """Tell whether a connection that failed so may succeed when it is tried again."""
+    return any(said in told for said in _NOT_SERVED) and not any(said in told for said in _FOR_GOOD)
 
 
 def _last_line(error: BaseException) -> str:

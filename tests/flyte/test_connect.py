@@ -52,6 +52,12 @@ def test_a_connection_that_fails_leaves_nothing_behind(monkeypatch: pytest.Monke
 SERVERS = (
     "Initialization failure from server:\nRuntimeError: Starting Ray client server failed. See ray_client_server_1"
 )
+CENSUS = "Initialization failure from server:\npsutil.NoSuchProcess: process no longer exists (pid=1)"
+ENDED = (
+    "Request can't be sent because the Ray client has already been disconnected due to an error. Last exception: "
+    "<_MultiThreadedRendezvous of RPC that terminated with:\n\tstatus = StatusCode.NOT_FOUND\n"
+    '\tdetails = "Attempted to reconnect a session that has already been cleaned up"\n>'
+)
 RUNTIME_ENV = "Initialization failure from server:\nRuntimeError: Failed to create runtime_env for Ray client server"
 
 
@@ -60,6 +66,7 @@ RUNTIME_ENV = "Initialization failure from server:\nRuntimeError: Failed to crea
     [
         ([SERVERS, SERVERS], 3, None),
         (["ray client connection timeout"], 2, None),
+        ([CENSUS, ENDED], 3, None),
         ([SERVERS] * 3, 3, "Starting Ray client server failed"),
         ([RUNTIME_ENV], 1, "Failed to create runtime_env"),
     ],

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -164,6 +169,44 @@ def test_remotely_the_working_directory_is_uploaded(
 
     with connected(access(real_clusters[0]), None, local=False):
         assert ray.get(uses_it.remote(), timeout=60) == 42
+
+
+def test_a_connection_whose_server_process_ends_before_it_answers_is_made_again(
+    real_clusters: list[dict[str, Any]],
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # How long Ray's head waits before it gives a broken connection up.
+    monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "1")
+    monkeypatch.chdir(project)
+    port = real_clusters[0]["address"].rpartition(":")[2]
+    killer = threading.Thread(target=kill_once_connected, args=(port,), daemon=True)
+    killer.start()
+    elsewhere = access({**real_clusters[0], "address": "192.0.2.1:6379"})
+    with connected(elsewhere, None, local=False):
+        assert ray.get(where_am_i.remote(), timeout=60).endswith(f":{port}")
+    assert not killer.is_alive()
+    assert "its head did not serve the connection" in caplog.text
+
+
+def kill_once_connected(head_port: str) -> None:
+    """Kill the process that serves the next connection to a head, before it has answered."""
+    head = re.compile(rf"--address=\S+:{head_port}")
+    while True:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                command = process.cmdline()
+                if "--mode=specific-server" not in command or not any(map(head.fullmatch, command)):
+                    continue
+                port = next(int(part[len("--port=") :]) for part in command if part.startswith("--port="))
+                open_ = [c for c in process.net_connections() if c.status == psutil.CONN_ESTABLISHED]
+                reached = any(c.laddr.port == port for c in open_)
+                # It connects to the cluster as it is asked to: now the head waits for its answer.
+                if reached and any(c.raddr.port == int(head_port) for c in open_):
+                    process.kill()
+                    return
+        time.sleep(0.002)
 
 
 def test_pyflyte_run_chains_and_maps_tasks_over_leases(
