@@ -98,21 +98,36 @@ def decide(state: State, event: Event | Due, now: float) -> Decision:
 
 
 def due_events(state: State, now: float, limit: int = 1_000) -> list[Due]:
-    """Return what is due, each to be decided as an event of its own, at most `limit`."""
+    """Return what is due, each to be decided as an event of its own, after at most `limit` looks.
+
+    What a look was promised for may be over, or later by now: of these promises most are of that kind, and they are
+    no events. A lease that was renewed is looked at again when it expires.
+    """
     out: list[Due] = []
-    while len(out) < limit:
+    for _ in range(limit):
         due = state.timers.pop(now)
         if due is None:
             break
-        states = _MATTERS_IN.get(due[0])
-        if states is not None:
-            cluster = state.clusters.get(due[1])
-            if cluster is None or cluster.state not in states:
-                # What it was armed for is over: most of these promises to look are.
+        kind, id_ = due
+        if kind is Kind.LEASE:
+            lease = state.leases.get(id_)
+            if lease is None:
                 continue
-        out.append(Due(*due))
+            if now < lease.expires_at:
+                state.timers.arm(kind, id_, lease.expires_at)
+                continue
+        elif kind in _OF_WAITERS:
+            if id_ not in state.waiters:
+                continue
+        elif kind in _MATTERS_IN:
+            cluster = state.clusters.get(id_)
+            if cluster is None or cluster.state not in _MATTERS_IN[kind]:
+                continue
+        out.append(Due(kind, id_))
     return out
 
+
+_OF_WAITERS = (Kind.DEADLINE, Kind.SEEN, Kind.LOCAL)
 
 _MATTERS_IN: dict[Kind, tuple[ClusterState, ...]] = {
     Kind.START: COMING_UP,

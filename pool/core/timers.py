@@ -1,4 +1,4 @@
-"""What is due when: a heap that holds each thing once and is corrected lazily.
+"""What is due when: heaps that hold each thing once and are corrected lazily.
 
 A lease renewed ten times a minute must not cost ten heap entries: an entry is only a promise to look again, and
 whoever looks finds the true time in the record.
@@ -32,12 +32,23 @@ class Kind(StrEnum):
     POOL = "pool"
 
 
+SPAN_S = 1.0
+"""What is due within so many seconds of each other stands in one heap."""
+
+
 class Timers:
-    """A set of (kind, id), each with the time at which to look at it."""
+    """A set of (kind, id), each with the time at which to look at it.
+
+    Every lease and cluster has a few. One heap of them all would be deep, and each look at it would go through memory
+    that was not touched for long: so there is a heap for each span of time, which is none before its time has come.
+    """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, Kind, str]] = []
         self._armed: dict[tuple[Kind, str], float] = {}
+        self._within: dict[int, list[tuple[float, Kind, str]]] = {}
+        # The spans in which something is due, a heap; and those of them that are heaps already.
+        self._spans: list[int] = []
+        self._heaps: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._armed)
@@ -45,23 +56,41 @@ class Timers:
     def arm(self, kind: Kind, id_: str, due: float) -> None:
         """Look at it at `due` at the latest (infinity is never); an earlier promise stands."""
         what = (kind, id_)
-        if due < self._armed.get(what, math.inf):
-            self._armed[what] = due
-            heapq.heappush(self._heap, (due, kind, id_))
+        if due >= self._armed.get(what, math.inf):
+            return
+        self._armed[what] = due
+        span = int(due / SPAN_S)
+        within = self._within.get(span)
+        if within is None:
+            self._within[span] = [(due, kind, id_)]
+            heapq.heappush(self._spans, span)
+        elif span in self._heaps:
+            heapq.heappush(within, (due, kind, id_))
+        else:
+            within.append((due, kind, id_))
 
     def next_due(self) -> float:
         """Return when something is due next, infinity for never."""
-        while self._heap:
-            due, kind, id_ = self._heap[0]
-            if self._armed.get((kind, id_)) == due:
-                return due
-            heapq.heappop(self._heap)
+        while self._spans:
+            span = self._spans[0]
+            within = self._within[span]
+            if span not in self._heaps:
+                heapq.heapify(within)
+                self._heaps.add(span)
+            while within:
+                due, kind, id_ = within[0]
+                if self._armed.get((kind, id_)) == due:
+                    return due
+                heapq.heappop(within)
+            heapq.heappop(self._spans)
+            self._heaps.discard(span)
+            del self._within[span]
         return math.inf
 
     def pop(self, now: float) -> tuple[Kind, str] | None:
         """Return something due, which is then no longer armed, or None."""
         if self.next_due() > now:
             return None
-        _, kind, id_ = heapq.heappop(self._heap)
+        _, kind, id_ = heapq.heappop(self._within[self._spans[0]])
         del self._armed[kind, id_]
         return kind, id_

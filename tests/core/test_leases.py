@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from policies.reclaim import NeverKeep
+from pool.core.decide import due_events
 from pool.core.decisions import Ended, Granted, Queued, Rejected, Renewed, Reset, Stop
 from pool.core.errors import TransitionError
 from pool.core.events import Cancel, Paused, Release, Renew, ResetDone, Revoke, Undelivered
 from pool.core.lifecycle import LeaseMove, lease_after
 from pool.core.model import ClusterState, LeaseState, Mode, Outcome
 from pool.core.reasons import Reason
+from pool.core.timers import Kind
 from tests.kit import T0, Core
 
 
@@ -127,6 +129,20 @@ def test_a_pause_does_not_lengthen_a_lease_beyond_its_max_lease() -> None:
     core.now += 90
     core.tell(Paused(90))
     assert core.state.leases[lease.id].expires_at == T0 + 100
+
+
+def test_a_lease_that_was_renewed_or_is_over_is_nothing_to_decide_when_it_was_to_be_looked_at() -> None:
+    core = Core(pickup_s=15, lease_ttl_s=60)
+    gone, renewed = core.lease(), core.lease()
+    core.release(gone)
+    core.now += 10
+    core.tell(Renew(renewed.id, renewed.epoch))
+    core.now += 10
+    assert [due.id for due in due_events(core.state, core.now) if due.kind is Kind.LEASE] == []
+    core.go(49)
+    assert renewed.id in core.state.leases
+    core.go(1)
+    assert core.state.ended[renewed.id].end_reason is Reason.EXPIRED
 
 
 def test_a_max_lease_shorter_than_the_pickup_ends_the_lease_in_time() -> None:
