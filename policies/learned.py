@@ -130,8 +130,9 @@ class Learned(BreakEven):
         """Return for how long to keep a cluster from now on, in a situation, and what that is expected to cost."""
         break_even_s = self.break_even_in(situation)
         classes = _classes(situation, break_even_s)
-        keep_s, cost, ended = _best(self._parts(classes, curves, break_even_s, now), break_even_s)
-        own = curves.get(classes[1])
+        known = [*map(curves.get, classes)]
+        keep_s, cost, ended = _best(self._parts(known, break_even_s, now), break_even_s)
+        own = known[1]
         seen = own.weight / own.scale(now) if own is not None else 0.0
         return Choice(classes, keep_s, cost, ended, seen)
 
@@ -143,23 +144,19 @@ class Learned(BreakEven):
             f"{self.break_even_in(situation):.0f} s of idle time"
         )
 
-    def _parts(
-        self, classes: tuple[Class, ...], curves: Mapping[Class, Curve], break_even_s: float, now: float
-    ) -> list[_Part]:
+    def _parts(self, known: list[Curve | None], break_even_s: float, now: float) -> list[_Part]:
         """Return what to mix: the mean of what both narrow classes say, each with what it borrows."""
         half_life_s = self.half_life_s
         since = epoch(now, half_life_s)
         grown = scale(now, since, half_life_s)
         shares: dict[int, float] = {}
-        found: dict[int, Curve] = {}
         supposed = 0.0
         for chain in _CHAINS:
             left = 0.5
             for at, borrowed in chain:
-                curve = found.get(at) or curves.get(classes[at])
+                curve = known[at]
                 if curve is None:
                     continue
-                found[at] = curve
                 same = curve.since == since and curve.half_life_s == half_life_s
                 borrows = borrowed * (grown if same else curve.scale(now))
                 share = left / (curve.weight + borrows)
@@ -168,7 +165,7 @@ class Learned(BreakEven):
                 if left < ENOUGH:
                     break
             supposed += left
-        parts = [(share, (curve := found[at]).ended, curve.led) for at, share in shares.items()]
+        parts = [(share, curve.ended, curve.led) for at, share in shares.items() if (curve := known[at]) is not None]
         parts.append((supposed, _supposed(break_even_s), _NONE))
         return parts
 

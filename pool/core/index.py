@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from itertools import count
-from statistics import median
 
 from pool.core import by_bytes
 from pool.core.by_bytes import ByBytes
@@ -33,26 +32,33 @@ from pool.core.uses import Uses
 
 Ids = OrderedDict[str, None]
 
+_LAST = 25
+"""Of so many observations a typical one is taken."""
+
 
 class Typical:
-    """The typical length (median) of the last times seen. An estimate: it lives in memory and is not undone."""
+    """The typical length (median) of the last times seen. An estimate: it lives in memory and is not undone.
+
+    They are kept in order, since every miss asks for a few medians, and adds to as many.
+
+    Attributes:
+        value_s: the median, None if nothing was seen.
+    """
 
     def __init__(self) -> None:
-        self._seen: deque[float] = deque(maxlen=25)
-        self._median: float | None = None
-
-    @property
-    def value_s(self) -> float | None:
-        """The median, None if nothing was seen."""
-        # Taken when it is asked for: most observations are followed by another one.
-        if self._median is None and self._seen:
-            self._median = median(self._seen)
-        return self._median
+        self.value_s: float | None = None
+        self._seen: deque[float] = deque()
+        self._sorted: list[float] = []
 
     def add(self, seconds: float) -> None:
         """Take one more observation."""
-        self._seen.append(seconds)
-        self._median = None
+        seen, ordered = self._seen, self._sorted
+        if len(seen) == _LAST:
+            del ordered[bisect_left(ordered, seen.popleft())]
+        seen.append(seconds)
+        insort(ordered, seconds)
+        middle = len(ordered) // 2
+        self.value_s = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 class PoolIndex:
@@ -205,8 +211,10 @@ class PoolIndex:
         elif state is STARTING or state is GROWING:
             del self.starting[id_]
         elif state is LEASED or state is RESETTING:
-            self.roomy.pop(id_, None)
-            self.slow.pop(id_, None)
+            if self.roomy:
+                self.roomy.pop(id_, None)
+            if cluster.slow:
+                del self.slow[id_]
             if cluster.group:
                 by_bytes.pop(self.busy_by_group, cluster.group, id_)
 

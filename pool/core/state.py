@@ -313,7 +313,8 @@ class State:
                 if len(self.ended) > ENDED_KEPT:
                     _, oldest = self.ended.popitem(last=False)
                     self.requests.pop((oldest.caller, oldest.request_id), None)
-            self.requests[new.caller, new.request_id] = new.id
+            if old is None:
+                self.requests[new.caller, new.request_id] = new.id
 
     def _replace_waiter(self, old: Waiter | None, new: Waiter | None) -> None:
         if old is not None and new is not None:

@@ -49,6 +49,8 @@ class Timers:
         # The spans in which something is due, a heap; and those of them that are heaps already.
         self._spans: list[int] = []
         self._heaps: set[int] = set()
+        # When something is due next, None where that was not looked for.
+        self._next_due: float | None = math.inf
 
     def __len__(self) -> int:
         return len(self._armed)
@@ -59,6 +61,8 @@ class Timers:
         if due >= self._armed.get(what, math.inf):
             return
         self._armed[what] = due
+        if self._next_due is not None and due < self._next_due:
+            self._next_due = due
         span = int(due / SPAN_S)
         within = self._within.get(span)
         if within is None:
@@ -71,6 +75,22 @@ class Timers:
 
     def next_due(self) -> float:
         """Return when something is due next, infinity for never."""
+        if self._next_due is None:
+            self._next_due = self._first()
+        return self._next_due
+
+    def pop(self, now: float) -> tuple[Kind, str] | None:
+        """Return something due, which is then no longer armed, or None."""
+        if self.next_due() > now:
+            return None
+        self._first()
+        _, kind, id_ = heapq.heappop(self._within[self._spans[0]])
+        del self._armed[kind, id_]
+        self._next_due = None
+        return kind, id_
+
+    def _first(self) -> float:
+        """Have what is due next stand first in the first heap, and return when that is."""
         while self._spans:
             span = self._spans[0]
             within = self._within[span]
@@ -86,11 +106,3 @@ class Timers:
             self._heaps.discard(span)
             del self._within[span]
         return math.inf
-
-    def pop(self, now: float) -> tuple[Kind, str] | None:
-        """Return something due, which is then no longer armed, or None."""
-        if self.next_due() > now:
-            return None
-        _, kind, id_ = heapq.heappop(self._within[self._spans[0]])
-        del self._armed[kind, id_]
-        return kind, id_

@@ -38,7 +38,8 @@ class Turn:
         self.state = state
         self.settings = state.settings
         self.now = now
-        self.decision = Decision(event, now)
+        # All its fields, since what is left out is looked up first.
+        self.decision = Decision(event, now, None, [], [], {})
         self.touched: dict[str, None] = {}
         self.freed = False
         self.idled: list[str] = []

@@ -42,6 +42,9 @@ WEEK_S = 604_800.0
 
 _MODE = Mode.WAIT_OR_CREATE
 
+CHANGES = 1_000
+"""After so many changes there is a commit: a daemon that is never idle commits hundreds of events at once."""
+
 TELL_EVERY = 1_000
 """Progress is told after so many jobs."""
 
@@ -51,7 +54,7 @@ class Replay:
 
     Args:
         rules: settings and policies. Holders never vanish here: leases that need no renewal save a third of the work.
-        store: takes what the decisions change, one commit for all that happens at one time.
+        store: takes what the decisions change, many of them with one commit, as of a daemon that is never idle.
         times: how long clusters take.
         seed: of the times that are drawn.
         ledger: makes what counts; given, by cluster id, what starts are charged.
@@ -79,7 +82,10 @@ class Replay:
         self.ledger = ledger(self._charged_s)
         self.refused = 0
         self.state = State(self._rules)
+        # What clusters and holders will do, by when, and what they do at once.
         self._coming: list[tuple[float, int, Event]] = []
+        self._at_once: list[Event] = []
+        self._now = 0.0
         self._changes: list[Change] = []
         self._order = count()
         self._jobs: dict[str, Job] = {}
@@ -132,7 +138,7 @@ class Replay:
             over = next_job == len(jobs) and (not state.clusters or then > self._ends_s + AFTER_S)
             if over and not self._after and not any(type(event) is Acquire for *_, event in coming):
                 break
-            now = max(now, then)
+            self._now = now = max(now, then)
             # What clusters and holders do comes before who arrives at the same time, and that before what is due: a
             # job that comes as a cluster's time ends still finds it.
             self._settle(now)
@@ -149,7 +155,9 @@ class Replay:
             while state.timers.next_due() <= now:
                 self._decide(due_events(state, now), now)
                 self._settle(now)
-            self._commit()
+            if len(self._changes) >= CHANGES:
+                self._commit()
+        self._commit()
         self.ledger.close(state.clusters, now)
         tell(next_job)
 
@@ -163,35 +171,35 @@ class Replay:
     def _settle(self, now: float) -> None:
         """Let happen what clusters and holders do now, and what follows from it at once."""
         coming = self._coming
-        while coming and coming[0][0] <= now:
+        while self._at_once or (coming and coming[0][0] <= now):
             events: list[Event | Due] = []
             while coming and coming[0][0] <= now:
                 events.append(heapq.heappop(coming)[2])
+            events += self._at_once
+            self._at_once.clear()
             self._decide(events, now)
 
     def _decide(self, events: Sequence[Event | Due], now: float) -> None:
-        """Decide, and have happen what follows. What changed is committed before time goes on (`_commit`)."""
-        decisions = [decide(self.state, event, now) for event in events]
-        for decision in decisions:
+        """Decide, and have happen what follows. What changed is committed later (`_commit`)."""
+        state = self.state
+        for decision in [decide(state, event, now) for event in events]:
             self._changes += decision.changes
-        for decision in decisions:
             self.ledger.observe(decision)
             reply = decision.reply
-            if isinstance(reply, Granted):
+            if type(reply) is Granted:
                 self._holds(reply, now)
-            elif isinstance(reply, Rejected) and isinstance(decision.event, Acquire):
+            elif type(reply) is Rejected and isinstance(decision.event, Acquire):
                 self._refused(decision.event.lease_id, now)
             for effect in decision.effects:
-                if isinstance(effect, Answer):
-                    if reply is not effect.reply and isinstance(effect.reply, Granted):
-                        self._holds(effect.reply, now)
-                    elif isinstance(effect.reply, Rejected):
-                        self._refused(effect.lease_id, now)
-                else:
+                if type(effect) is not Answer:
                     self._act(effect, now)
+                elif type(effect.reply) is Rejected:
+                    self._refused(effect.lease_id, now)
+                elif reply is not effect.reply:
+                    self._holds(effect.reply, now)
 
     def _commit(self) -> None:
-        """Commit what happened at one time, as the daemon does with all that has queued up."""
+        """Commit what has queued up, as the daemon does."""
         if self._changes:
             _now(self._store.commit(self._changes))
             self._changes = []
@@ -236,7 +244,11 @@ class Replay:
             self._later(now + times.stop_s, Shrunk(effect.cluster.id))
 
     def _later(self, at: float, event: Event) -> None:
-        heapq.heappush(self._coming, (at, next(self._order), event))
+        if at <= self._now:
+            # After all that was to come at this time: most starts, resets and stops take no time.
+            self._at_once.append(event)
+        else:
+            heapq.heappush(self._coming, (at, next(self._order), event))
 
 
 def undisturbed(
