@@ -193,7 +193,7 @@ class Replay:
             for effect in decision.effects:
                 if type(effect) is not Answer:
                     self._act(effect, now)
-                elif type(effect.reply) is Rejected:
+                elif isinstance(effect.reply, Rejected):
                     self._refused(effect.lease_id, now)
                 elif reply is not effect.reply:
                     self._holds(effect.reply, now)
