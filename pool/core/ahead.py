@@ -84,7 +84,7 @@ def look_at_rhythm(state: State, digest: str, now: float) -> None:
     if prewarm is None or not index.uses.last_at or now < index.uses.last_at:
         return
     uses, start_s = index.uses, index.start_s.value_s
-    span = prewarm.span(uses.seen, uses.last_at, now, start_s)
+    span = prewarm.span(uses.seen, uses.last_at, now, index.weighed_s)
     if span is not None and uses.last_at + span.until_s > now:
         from_s = max(now, uses.last_at + span.from_s - (start_s or 0.0))
         index.expected.want(RHYTHM, 0, 1, from_s, uses.last_at + span.until_s, from_s + (start_s or 0.0))
@@ -137,12 +137,13 @@ def _want(
         if digest not in state.index or (policy := state.settings(digest).look_ahead) is None:
             continue
         index = state.index[digest]
-        start_s = index.start_s.value_s
+        # A start is begun as long before as it takes by the clock, also where it is charged.
+        start_s, weighed_s = index.start_s.value_s, index.weighed_s
         spans: dict[float, Span | None] = {}
         has = own.get(digest, 0) + (_held(state, digest, who[1]) if wanted is run.wanted else 0)
         for each in likely[has:]:
             if each not in spans:
-                spans[each] = policy.span(chance * each, delay, start_s)
+                spans[each] = policy.span(chance * each, delay, weighed_s)
             span = spans[each]
             if span is None or since + span.until_s <= now:
                 break

@@ -154,7 +154,7 @@ class Started(NamedTuple):
 
     Attributes:
         took_s: how long the start took, where the clock did not see it: in a replay in which starts take no time,
-            a learned idle time goes by what they would have taken.
+            policies go by what they would have taken.
     """
 
     cluster_id: str

@@ -19,7 +19,7 @@ def value(state: State, cluster: Cluster, ceiling: Ceiling) -> float:
     eviction, index = state.rules.eviction, state.index[cluster.pool]
     if eviction is None:
         return cluster.idle_since
-    start_s = index.start_s.value_s or SUPPOSED_START_S
+    start_s = index.weighed_s or SUPPOSED_START_S
     return eviction.value(
         cluster, Worth(state.ages.of(cluster.id), index.grants, start_s, size(ceiling, cluster.footprint))
     )

@@ -153,7 +153,7 @@ def _demand(state: State, pool: Pool) -> Demand:
         pool.min_idle,
         counts[WARM_HEAD],
         index.creators,
-        index.start_s.value_s,
+        index.weighed_s,
         index.load,
     )
 

@@ -57,11 +57,11 @@ def asked(state: State, digest: str, lease_id: str, group: str, now: float) -> N
         if index.load is None:
             index.load = Load(settings.sizing.half_life_s, now, state.habits)
             _recount(state, digest, index.load, now)
-        index.load.asked(now, index.start_s.value_s or SUPPOSED_START_S, group=group, foreseen=foreseen)
+        index.load.asked(now, index.weighed_s or SUPPOSED_START_S, group=group, foreseen=foreseen)
         for smaller in smaller_of(state, digest):
             other = state.index[smaller]
             if other.load is not None:
-                start_s = other.start_s.value_s or SUPPOSED_START_S
+                start_s = other.weighed_s or SUPPOSED_START_S
                 other.load.asked(now, start_s, group=group, foreseen=foreseen, larger=True)
     if settings.reclaim.counts():
         state.idle_times.asked(digest, now, cast("Counter", settings.reclaim).half_life_s)

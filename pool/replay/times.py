@@ -21,7 +21,7 @@ class Times:
         stop_s: of every stop.
         charged: starts are *charged*, and take no time in the replay: a trace's jobs ran when the trace says, so their
             gaps stay those that the optimum is made of. The start that a lease waited for counts as its wait, and
-            learned idle times go by what it would have taken. False has starts take their time: who waits for one may
+            policies go by what it would have taken. False has starts take their time: who waits for one may
             be served by a release, and jobs end later.
     """
 

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from policies.auto import Auto
 from policies.learned import Learned
+from policies.look_ahead import JustInTime
+from policies.newsvendor import Newsvendor
+from policies.next_use import NextUse
 from policies.reclaim import FixedTTL, NeverKeep
 from policies.ski_rental import BreakEven, RandomisedSkiRental
 from pool.core.key import ClusterKey, Node, Shape
@@ -86,6 +89,22 @@ def test_a_policy_goes_by_what_a_charged_start_would_have_taken() -> None:
     found, replay, _ = play(jobs, Auto(), times=Times((100.0,)))
     assert replay.state.index[KEYS[0].digest].weighed_s == 100.0
     assert (found.hits, found.misses) == (19, 1)
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [{"sizing": Newsvendor()}, {"prewarm": NextUse()}, {"look_ahead": JustInTime()}],
+    ids=lambda one: next(iter(one)),
+)
+def test_what_is_started_ahead_is_weighed_by_what_a_charged_start_would_have_taken(ahead: dict[str, object]) -> None:
+    # Every 20 minutes a group asks, and again 2 to 18 minutes later: a start is worth 3,000 s of idle time.
+    seconds = (120.0 + 960.0 * (n * 0.618 % 1.0) for n in range(60))
+    jobs = [
+        Job(1_200.0 * n + at_s, 10.0, KEYS[0], f"g-{n}") for n, after_s in enumerate(seconds) for at_s in (0.0, after_s)
+    ]
+    found, _, _ = play(jobs, NeverKeep(), times=Times((100.0,)), **ahead)
+    cheap, _, _ = play(jobs, NeverKeep(), times=Times((0.0,)), **ahead)
+    assert found.hits > cheap.hits + 20
 
 
 def test_a_start_that_is_charged_is_a_wait_and_moves_nothing() -> None:
