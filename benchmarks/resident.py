@@ -2,7 +2,9 @@
 
 Each hand-over is what the two jobs do about it: the producer's `put` (or write) and the consumer's `get` (or read),
 and nothing else. Producer and consumer are two connections one after the other to one real cluster, so that nothing
-of the first is there for the second. A frame is ten columns of random floats, the worst case for compression.
+of the first is there for the second. Each runs a task on Ray before, as jobs on a Ray cluster do; meanwhile its way to
+the resident data is opened. ``at_once`` is the same without: data is the first that the job asks its cluster for. A
+frame is ten columns of random floats, the worst case for compression.
 
 ``speedup_100mb``, ``speedup_1gb``  Parquet's time over the resident one's, medians
 ``over_ray_get``                    `get` over Ray's own `ray.get` of the same frame in the same job, medians, at 1 GB
@@ -63,13 +65,25 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - begun, result
 
 
-def by_memory(access: ClusterAccess, frame: Any) -> dict[str, float]:
-    """Hand a frame over as resident data, and time Ray's own get of one beside it."""
+def by_memory(access: ClusterAccess, frame: Any, *, at_once: bool = False) -> dict[str, float]:
+    """Hand a frame over as resident data, and time Ray's own get of one beside it.
+
+    Args:
+        access: of the cluster.
+        frame: what is handed over.
+        at_once: without a task before.
+    """
     import ray
 
+    def begin() -> None:
+        if not at_once:
+            ray.get(ray.remote(lambda: None).remote())
+
     with connected(access, None, local=True):
+        begin()
         put_s, _ = timed(lambda: resident.put("frame", frame))
     with connected(access, None, local=True):
+        begin()
         first_get_s, got = timed(lambda: resident.get("frame"))
         if not got.iloc[-1].equals(frame.iloc[-1]):
             fail("what came back is not what was put")
@@ -148,11 +162,12 @@ def main() -> None:
         with by_init(home, cpus=2, store_bytes=STORE_BYTES) as access:
             for name, size_bytes in SIZES.items():
                 frame = frame_of(size_bytes)
-                memory, parquet, pickled = [], [], []
+                memory, parquet, pickled, at_once = [], [], [], []
                 flyte: dict[str, list[dict[str, float]]] = {kind: [] for kind in FLYTE}
                 # The first one touches the store's memory; it is told apart below.
                 for number in range(ROUNDS[name] + 1):
                     memory.append(by_memory(access, frame))
+                    at_once.append(by_memory(access, frame, at_once=True))
                     parquet.append(by_file(frame.to_parquet, pandas.read_parquet, home / "f"))
                     pickled.append(by_file(partial(pickle_to, frame), unpickled, home / "f"))
                     for kind in FLYTE if number < FLYTE_ROUNDS[name] else ():
@@ -169,6 +184,7 @@ def main() -> None:
                     "bytes": size_bytes,
                     "rounds": ROUNDS[name],
                     "resident": {part: _median([run[part] for run in rest]) for part in first},
+                    "at_once": {part: _median([run[part] for run in at_once[1:]]) for part in ("put_s", "first_get_s")},
                     "resident_first_of_the_cluster": {part: round(took_s, 4) for part, took_s in first.items()},
                     "parquet": {part: _median([run[part] for run in parquet[1:]]) for part in parquet[0]},
                     "pickle": {part: _median([run[part] for run in pickled[1:]]) for part in pickled[0]},

@@ -55,7 +55,7 @@ class ResidentOwner:
         self._version = Version()
         self._kept: dict[str, dict[str, Any]] = {}
         self._changed = threading.Condition()
-        self._raylet = ""
+        self._stats: Any = None
         threading.Thread(target=self._expire_forever, name="keep_for", daemon=True).start()
 
     # --- what drivers ask ---
@@ -84,7 +84,7 @@ class ResidentOwner:
                 if total + size_bytes <= budget:
                     break
                 total -= self._evict(key)
-        while (missing := self._missing(need, most)) > 0:
+        while (missing := self._missing(used_bytes, need, most)) > 0:
             # It is in use, and by nothing that goes by itself.
             with self._changed:
                 oldest = self._oldest_first(name)
@@ -95,15 +95,23 @@ class ResidentOwner:
                     if freed >= missing:
                         break
                     freed += self._evict(key)
+            used_bytes = self._store()[1]
         return None
 
-    def _missing(self, need: int, most: int) -> int:
-        """Return how much room is missing in the store, once what is on its way out had time to go; 0 for none."""
+    def _missing(self, used_bytes: int, need: int, most: int) -> int:
+        """Return how much room is missing in the store, once what is on its way out had time to go; 0 for none.
+
+        Args:
+            used_bytes: of the store, just now.
+            need: how much is wanted, bytes.
+            most: how much may be in use, bytes.
+        """
         end = time.monotonic() + FREED_S
-        while (missing := self._store()[1] + need - most) > 0:
+        while (missing := used_bytes + need - most) > 0:
             if time.monotonic() > end:
                 return missing
             time.sleep(PAUSE_S)
+            used_bytes = self._store()[1]
         return 0
 
     def adopt(self, name: str, given: list[Any], about: dict[str, Any]) -> dict[str, Any]:
@@ -271,21 +279,28 @@ class ResidentOwner:
 
     def _store(self) -> tuple[int, int]:
         """Return the size of the node's object store and how much of it is in use, bytes."""
+        messages = import_module("ray.core.generated.node_manager_pb2")
+        if self._stats is None:
+            # Opened once: to open a channel takes longer than all else that a `put` asks for.
+            self._stats = self._raylet().GetNodeStats
+        asked = messages.GetNodeStatsRequest(include_memory_info=False)
+        stats = self._stats(asked, timeout=TIMEOUT_S).store_stats
+        return int(stats.object_store_bytes_avail), int(stats.object_store_bytes_used)
+
+    def _raylet(self) -> Any:
+        """Return what asks the node's raylet, whose end is this process's too."""
         import ray
         from ray._private.grpc_utils import init_grpc_channel
 
-        messages = import_module("ray.core.generated.node_manager_pb2")
         services = import_module("ray.core.generated.node_manager_pb2_grpc")
-        if not self._raylet:
-            node_id = ray.get_runtime_context().get_node_id()
-            every: Any = ray.nodes
-            [node] = [node for node in every() if node["NodeID"] == node_id]
-            self._raylet = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+        node_id = ray.get_runtime_context().get_node_id()
+        every: Any = ray.nodes
+        [node] = [node for node in every() if node["NodeID"] == node_id]
         # A proxy is for the world, not for the cluster.
-        with init_grpc_channel(self._raylet, options=[("grpc.enable_http_proxy", 0)]) as opened:
-            asked = messages.GetNodeStatsRequest(include_memory_info=False)
-            stats = services.NodeManagerServiceStub(opened).GetNodeStats(asked, timeout=TIMEOUT_S).store_stats
-        return int(stats.object_store_bytes_avail), int(stats.object_store_bytes_used)
+        channel = init_grpc_channel(
+            f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}", options=[("grpc.enable_http_proxy", 0)]
+        )
+        return services.NodeManagerServiceStub(channel)
 
 
 class Version:

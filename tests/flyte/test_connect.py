@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 
 from pool.flyte.connect import connected, user_paths
+from pool.inside import owner
 from pool.wire.leases import ClusterAccess
 
 ACCESS = ClusterAccess(id="c-1", address="127.0.0.1:6379", client_address="ray://10.0.0.1:10001", token="secret")
@@ -145,3 +148,42 @@ def test_packages_and_python_itself_are_no_user_paths(tmp_path: Path, monkeypatc
     paths = user_paths()
     assert str(tmp_path.resolve()) in paths
     assert not [path for path in paths if "site-packages" in path or path.endswith("python3.11")]
+
+
+def connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Ray say that it is connected, on node n1, once it was asked to connect."""
+    asked = iter([False])
+    monkeypatch.setattr(ray, "is_initialized", lambda: next(asked, True))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n1"))
+
+
+def test_the_way_to_the_nodes_resident_data_is_opened_beside_the_body(
+    inits: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, said = threading.Event(), []
+
+    def get_actor(name: str, namespace: str) -> SimpleNamespace:
+        # The body is not kept waiting for it.
+        assert body.wait(60)
+        said.append((name, namespace))
+        return SimpleNamespace(used=SimpleNamespace(remote=said.append))
+
+    connects(monkeypatch)
+    monkeypatch.setattr(ray, "get_actor", get_actor)
+    monkeypatch.setattr(ray, "shutdown", lambda: said.append("shutdown"))
+    with connected(ACCESS, None, local=True):
+        body.set()
+    assert said == [("resident-n1", owner.NAMESPACE), [], "shutdown"]
+
+
+def test_a_cluster_without_resident_data_is_asked_for_nothing_more(
+    inits: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def get_actor(name: str, namespace: str) -> None:
+        raise ValueError(f"no actor {name}")
+
+    connects(monkeypatch)
+    monkeypatch.setattr(ray, "get_actor", get_actor)
+    with connected(ACCESS, None, local=True):
+        pass
+    assert capfd.readouterr() == ("", "")
