@@ -41,28 +41,35 @@ _NEXT_S = (*_MIDDLES_S[1:], TIMES_S[-1])
 """What a gap that is longer than each of `TIMES_S` costs at least, if it is kept for any longer."""
 
 
-@lru_cache(maxsize=1024)
-def _supposed(break_even_s: float) -> list[float]:
-    """Return what is supposed before anything was seen: how much ended when, of a curve of weight 1.
+_Row = tuple[float, float, float, float, float]
+"""Of one of `TIMES_S`: itself, what ends in its bin costs, what ends later costs at least, what is stopped then costs,
+and how much is supposed to end in its bin."""
 
-    Somebody comes within the break-even time just often enough to be waited for, and not later: so a cluster is kept
-    for the break-even time until gaps say otherwise, which costs at most twice the optimum.
+
+@lru_cache(maxsize=1024)
+def _rows(break_even_s: float) -> tuple[_Row, ...]:
+    """Return what of each of `TIMES_S` depends on the break-even time alone.
+
+    Before anything was seen, somebody is supposed to come within the break-even time just often enough to be waited
+    for, and not later: so a cluster is kept for the break-even time until gaps say otherwise, which costs at most twice
+    the optimum. That is a curve of weight 1, which led to nothing.
     """
     left = [1.0]
     left += [math.exp(-SUPPOSED_RATE * min(1.0, t / break_even_s)) if break_even_s else 1.0 for t in TIMES_S]
-    left.append(0.0)
-    return [one - other for one, other in pairwise(left)]
+    supposed = [one - other for one, other in pairwise(left)]
+    stopped_s = [time_s + break_even_s for time_s in TIMES_S]
+    return tuple(zip(TIMES_S, _MIDDLES_S, _NEXT_S, stopped_s, supposed, strict=True))
 
 
-_FEW = 4
-"""Of so many curves, or fewer, most mixtures are made, what is supposed among them."""
+_Part = tuple[float, float, list[float], list[float]]
+"""A share, and of a curve its weight, how much ended when, and what it led to."""
 
-_Part = tuple[float, list[float], list[float]]
-"""A share, and of a curve how much ended when, and what it led to."""
+_FEW = 3
+"""Of so many curves, or fewer, most mixtures are made, beside what is supposed."""
 
 _NONE = [0.0] * BINS
 
-_NO_PARTS: list[_Part] = [(0.0, _NONE, _NONE)] * _FEW
+_NO_PARTS: list[_Part] = [(0.0, 0.0, _NONE, _NONE)] * _FEW
 
 
 def _classes(situation: Situation, break_even_s: float) -> tuple[Class, ...]:
@@ -131,7 +138,7 @@ class Learned(BreakEven):
         break_even_s = self.break_even_in(situation)
         classes = _classes(situation, break_even_s)
         known = [*map(curves.get, classes)]
-        keep_s, cost, ended = _best(self._parts(known, break_even_s, now), break_even_s)
+        keep_s, cost, ended = _best(*self._parts(known, now), break_even_s)
         own = known[1]
         seen = own.weight / own.scale(now) if own is not None else 0.0
         return Choice(classes, keep_s, cost, ended, seen)
@@ -144,8 +151,8 @@ class Learned(BreakEven):
             f"{self.break_even_in(situation):.0f} s of idle time"
         )
 
-    def _parts(self, known: list[Curve | None], break_even_s: float, now: float) -> list[_Part]:
-        """Return what to mix: the mean of what both narrow classes say, each with what it borrows."""
+    def _parts(self, known: list[Curve | None], now: float) -> tuple[list[_Part], float]:
+        """Return what to mix, the mean of what both narrow classes say, each with what it borrows, and what is left."""
         half_life_s = self.half_life_s
         since = epoch(now, half_life_s)
         grown = scale(now, since, half_life_s)
@@ -165,30 +172,38 @@ class Learned(BreakEven):
                 if left < ENOUGH:
                     break
             supposed += left
-        parts = [(share, curve.ended, curve.led) for at, share in shares.items() if (curve := known[at]) is not None]
-        parts.append((supposed, _supposed(break_even_s), _NONE))
-        return parts
+        parts = [
+            (share, curve.weight, curve.ended, curve.led)
+            for at, share in shares.items()
+            if (curve := known[at]) is not None
+        ]
+        return parts, supposed
 
 
-def _best(parts: list[_Part], break_even_s: float) -> tuple[float, float, float]:
+def _best(parts: list[_Part], supposed: float, break_even_s: float) -> tuple[float, float, float]:
     """Return the time t, of `TIMES_S`, with the least expected ``idle + T* P(stopped too early)`` in a mixture.
+
+    Args:
+        parts: what was learned.
+        supposed: the share of what is supposed.
+        break_even_s: T*.
 
     Returns:
         t, what is expected as a share of T*, and the share of gaps that end by then.
     """
-    while len(parts) > _FEW:
-        parts = [*parts[_FEW:], (1.0, *_mixture(parts[:_FEW]))]
-    (a, q, q_led), (b, r, r_led), (c, s, s_led), (d, t, t_led) = [*parts, *_NO_PARTS[len(parts) :]]
-    whole = a * sum(q) + b * sum(r) + c * sum(s) + d * sum(t)
-    left, spent, best, best_s, ended = whole, 0.0, math.inf, 0.0, 0.0
+    if len(parts) > _FEW:
+        parts = [*parts[_FEW + 1 :], _mixture(parts[: _FEW + 1])]
+    (a, q_all, q, q_led), (b, r_all, r, r_led), (c, s_all, s, s_led) = [*parts, *_NO_PARTS[len(parts) :]]
+    left = whole = a * q_all + b * r_all + c * s_all + supposed
+    spent, best, best_s, ended = 0.0, math.inf, 0.0, 0.0
     # Mixed as it is looked at: most times are longer than any that could be best.
-    for time_s, middle_s, next_s, q1, r1, s1, t1, q2, r2, s2, t2 in zip(
-        TIMES_S, _MIDDLES_S, _NEXT_S, q, r, s, t, q_led, r_led, s_led, t_led, strict=False
+    for (time_s, middle_s, next_s, stopped_s, usual), q1, r1, s1, q2, r2, s2 in zip(
+        _rows(break_even_s), q, r, s, q_led, r_led, s_led, strict=False
     ):
-        weight = a * q1 + b * r1 + c * s1 + d * t1
+        weight = a * q1 + b * r1 + c * s1 + supposed * usual
         left -= weight
-        spent += weight * middle_s + (a * q2 + b * r2 + c * s2 + d * t2) * break_even_s
-        cost = spent + left * (time_s + break_even_s)
+        spent += weight * middle_s + (a * q2 + b * r2 + c * s2) * break_even_s
+        cost = spent + left * stopped_s
         if cost < best:
             best, best_s, ended = cost, time_s, whole - left
         elif spent + left * next_s >= best:
@@ -198,10 +213,12 @@ def _best(parts: list[_Part], break_even_s: float) -> tuple[float, float, float]
     return best_s, min(1.0, best / worth) if worth else 0.0, ended / whole
 
 
-def _mixture(parts: list[_Part]) -> tuple[list[float], list[float]]:
-    """Return a curve that is mixed of `_FEW` others: how much ended when, and what it led to."""
-    (a, q, q_led), (b, r, r_led), (c, s, s_led), (d, t, t_led) = parts
+def _mixture(parts: list[_Part]) -> _Part:
+    """Return a curve that is mixed of `_FEW` others and one."""
+    (a, q_all, q, q_led), (b, r_all, r, r_led), (c, s_all, s, s_led), (d, t_all, t, t_led) = parts
     return (
+        1.0,
+        a * q_all + b * r_all + c * s_all + d * t_all,
         [a * w + b * x + c * y + d * z for w, x, y, z in zip(q, r, s, t, strict=True)],
         [a * w + b * x + c * y + d * z for w, x, y, z in zip(q_led, r_led, s_led, t_led, strict=True)],
     )
