@@ -11,7 +11,7 @@ from itertools import islice
 
 from pool.core import eviction, fairness, idling, standing
 from pool.core.key import NOTHING, ClusterKey, Footprint, footprint_of
-from pool.core.larger import smaller_of
+from pool.core.larger import by_choice, smaller_of
 from pool.core.model import IDLE, QUARANTINED, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.reasons import Reason
 from pool.core.settings import NO_CEILING, Ceiling
@@ -197,9 +197,11 @@ def plan(turn: Turn, digest: str) -> None:
     if pool.cordoned:
         # What it started could not be granted, and would be missed again at every look.
         state.blocked.pop(digest, None)
-        if state.index[digest].reserve:
-            state.index[digest].reserve = 0
+        index = state.index[digest]
+        if index.reserve or index.counted_on:
+            index.reserve = index.counted_on = 0
             _tell_smaller(turn, digest)
+            _tell_rivals(turn, digest)
         return
     settings = state.settings(digest)
     if settings.standing is not None:
@@ -217,13 +219,15 @@ def plan(turn: Turn, digest: str) -> None:
             for _ in range(needed):
                 if not _bring_one(turn, digest, Reason.MISS):
                     return
-    if index.reserve == 0 and idling.wants_nothing(state, pool, settings, index):
+    if index.reserve == 0 and not index.counted_on and idling.wants_nothing(state, pool, settings, index):
         state.blocked.pop(digest, None)
         return
-    before = index.reserve
+    before = index.reserve, index.counted_on
     wanted = idling.wanted(state, pool, now)
-    if index.reserve != before:
+    if index.reserve != before[0]:
         _tell_smaller(turn, digest)
+    if index.counted_on != before[1]:
+        _tell_rivals(turn, digest)
     if index.expected.wishes:
         state.timers.arm(Kind.POOL, digest, index.expected.next_change())
     if index.load is not None:
@@ -236,6 +240,14 @@ def _tell_smaller(turn: Turn, digest: str) -> None:
     """See to it that pools are looked at which count on what this one wants."""
     for smaller in smaller_of(turn.state, digest):
         turn.touch(smaller)
+
+
+def _tell_rivals(turn: Turn, digest: str) -> None:
+    """See to it that pools are looked at which may have counted on what this one counts on now: it comes first."""
+    kin = by_choice(turn.state, digest)
+    for other in kin[kin.index(digest) + 1 :]:
+        if idling.counts_on_larger(turn.state, other):
+            turn.touch(other)
 
 
 def _bring_spare(turn: Turn, pool: Pool, target: int, missing: int) -> bool:

@@ -4,6 +4,10 @@ Where a pool's sizing looks at demand and larger pools may serve it (`serve_larg
 what is wanted is reckoned for the demand of the pool and of the larger ones together, and what they want themselves is
 subtracted. So a pool has those in addition that larger ones do not need at the same time, each of the smallest shape
 that will do.
+
+Each cluster that a pool has to spare beyond that is counted on once. Who has the fewest other pools that would do comes
+first, since who has more may find one elsewhere; then the largest, whose own start would take most. Each counts on the
+smallest that will do.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import math
 from typing import NamedTuple
 
 from pool.core.index import PoolIndex
-from pool.core.larger import in_common, larger_of, smaller_of
+from pool.core.larger import by_choice, in_common, larger_of, smaller_of
 from pool.core.model import GROWING, IDLE, LEASED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.policy import Demand
 from pool.core.reasons import Reason
@@ -44,17 +48,14 @@ NOTHING = Wanted(0, 0)
 def wanted(state: State, pool: Pool, now: float) -> Wanted:
     """Return what is wanted of a pool that is not cordoned; what its sizing wants is what smaller pools count on."""
     index = state.index[pool.digest]
-    alone = _alone(state, pool, now)
-    index.reserve = reserve = _beside(state, pool, alone, now)
+    index.reserve = reserve = _sized(state, pool, now)
     target = reserve + _expected(index, now)
+    index.counted_on = 0
     if not target:
         return NOTHING
-    own = _stock(index)
-    if not larger_of(state, pool.digest):
-        return Wanted(target, target - own)
-    # What no larger pool may have is wanted here: what an operator set, or a sizing that does not look at demand.
-    least = min(reserve, _own_least(state, pool)) if state.settings(pool.digest).sizing.half_life_s else reserve
-    return Wanted(target, max(least - own, target - own - _spare(state, pool, now)))
+    if larger_of(state, pool.digest) and _open(state, pool, now) > 0:
+        index.counted_on = _shares(state, pool.digest, now)[0].get(pool.digest, 0)
+    return Wanted(target, target - _stock(index) - index.counted_on)
 
 
 def wants_nothing(state: State, pool: Pool, settings: PoolSettings, index: PoolIndex) -> bool:
@@ -69,7 +70,7 @@ def idle_target(state: State, pool: Pool, now: float) -> int:
     """Return how many idle clusters are wanted now: by the pool's sizing, and for what is expected."""
     if pool.cordoned:
         return 0
-    return _beside(state, pool, _alone(state, pool, now), now) + _expected(state.index[pool.digest], now)
+    return _sized(state, pool, now) + _expected(state.index[pool.digest], now)
 
 
 def counts_on_larger(state: State, digest: str) -> bool:
@@ -94,8 +95,9 @@ def _own_least(state: State, pool: Pool) -> int:
     return max(state.rules.floors.get(pool.name, 0), pool.min_idle or 0)
 
 
-def _beside(state: State, pool: Pool, alone: int, now: float) -> int:
-    """Return how many a pool's sizing wants beside what larger pools want, if it would want so many alone."""
+def _sized(state: State, pool: Pool, now: float) -> int:
+    """Return how many idle clusters a pool's sizing wants beside what larger pools want."""
+    alone = _alone(state, pool, now)
     if not alone or not (larger := in_common(state, pool.digest)):
         return alone
     there = sum(_reserve(state, digest, now) for digest in larger)
@@ -108,7 +110,7 @@ def _reserve(state: State, digest: str, now: float) -> int:
     if not _counts(state, pool):
         return 0
     if index.reserve is None:
-        index.reserve = _beside(state, pool, _alone(state, pool, now), now)
+        index.reserve = _sized(state, pool, now)
     return index.reserve
 
 
@@ -117,15 +119,42 @@ def _counts(state: State, larger: Pool) -> bool:
     return not larger.cordoned and state.settings(larger.digest).standing is None
 
 
-def _spare(state: State, pool: Pool, now: float) -> int:
-    """Return how many idle clusters of larger pools these do not want themselves."""
-    spare = 0
-    for digest in reversed(larger_of(state, pool.digest)):
-        if _counts(state, state.pools[digest]):
-            index = state.index[digest]
-            # What a larger one is short of, others have for it that are larger still; else it starts that itself.
-            spare = max(0, spare + _stock(index) - _reserve(state, digest, now) - _expected(index, now))
-    return spare
+def _open(state: State, pool: Pool, now: float) -> int:
+    """Return how many idle clusters a pool is short of that may as well be larger ones; less than 0 if it has more.
+
+    What an operator set must be its own, and so must what a sizing wants that does not look at demand.
+    """
+    index, reserve = state.index[pool.digest], _reserve(state, pool.digest, now)
+    least = min(reserve, _own_least(state, pool)) if state.settings(pool.digest).sizing.half_life_s else reserve
+    return reserve + _expected(index, now) - max(_stock(index), least)
+
+
+def _shares(state: State, digest: str, now: float) -> tuple[dict[str, int], dict[str, int]]:
+    """Return how many idle clusters of larger pools each pool of a kin counts on, and how many of each are counted on.
+
+    Args:
+        state: for looking at it.
+        digest: of one of them.
+        now: seconds since the epoch.
+    """
+    spare: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    counted: dict[str, int] = {}
+    for one in by_choice(state, digest):
+        pool = state.pools[one]
+        if not _counts(state, pool):
+            continue
+        short = _open(state, pool, now)
+        if short < 0:
+            spare[one] = -short
+        elif short and spare:
+            for larger in larger_of(state, one):
+                if taken := min(short, spare.get(larger, 0)):
+                    short -= taken
+                    spare[larger] -= taken
+                    counts[one] = counts.get(one, 0) + taken
+                    counted[larger] = counted.get(larger, 0) + taken
+    return counts, counted
 
 
 def _alone(state: State, pool: Pool, now: float) -> int:
@@ -197,18 +226,12 @@ def floor_needs(state: State, cluster: Cluster, now: float) -> bool:
     index = state.index[cluster.pool]
     if cluster.state is not IDLE or not cluster.grantable:
         return False
-    if len(index.free) + len(index.resting) <= idle_target(state, state.pools[cluster.pool], now):
+    ready, target = len(index.free) + len(index.resting), idle_target(state, state.pools[cluster.pool], now)
+    if ready <= target:
         return True
-    return any(_needs_spare(state, digest, now) for digest in smaller_of(state, cluster.pool))
-
-
-def _needs_spare(state: State, digest: str, now: float) -> bool:
-    """Tell whether a pool would be short of an idle cluster if larger ones had one less to spare."""
-    pool, index = state.pools[digest], state.index[digest]
-    if pool.cordoned or not counts_on_larger(state, digest):
+    if not any(counts_on_larger(state, digest) for digest in smaller_of(state, cluster.pool)):
         return False
-    short = (index.reserve or 0) + _expected(index, now) - _stock(index)
-    return short > 0 and 0 < _spare(state, pool, now) <= short
+    return ready <= target + _shares(state, cluster.pool, now)[1].get(cluster.pool, 0)
 
 
 def look_again_s(cluster: Cluster, now: float) -> float:

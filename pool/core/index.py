@@ -88,6 +88,7 @@ class PoolIndex:
         uses: when it was used, where it is prewarmed by that.
         expected: what idle clusters are wanted for, beside those that its sizing wants.
         reserve: idle clusters that its sizing wanted at the last look, beside those of larger pools; None before.
+        counted_on: idle clusters of larger pools that it counted on at the last look.
         grants: so far, of all its clusters that live.
     """
 
@@ -125,6 +126,7 @@ class PoolIndex:
         self.uses = Uses()
         self.expected = Expected()
         self.reserve: int | None = None
+        self.counted_on = 0
 
     @property
     def weighed_s(self) -> float | None:

@@ -31,14 +31,16 @@ class Sizes:
     Attributes:
         larger: the pools whose clusters may serve a pool, by its digest.
         in_common: those of them that have their reserve in common with it.
+        by_choice: all pools of one kin, those first for which the fewest larger ones will do.
         smaller: the pools that the clusters of a pool may serve.
     """
 
-    __slots__ = ("_any_image", "_kin", "_served", "in_common", "larger", "smaller")
+    __slots__ = ("_any_image", "_kin", "_served", "by_choice", "in_common", "larger", "smaller")
 
     def __init__(self) -> None:
         self.larger: dict[str, tuple[str, ...]] = {}
         self.in_common: dict[str, tuple[str, ...]] = {}
+        self.by_choice: dict[_Kin, tuple[str, ...]] = {}
         self.smaller: dict[str, tuple[str, ...]] = {}
         self._kin: dict[_Kin, dict[str, None]] = {}
         # Those of them that larger ones may serve.
@@ -66,6 +68,11 @@ class Sizes:
         """Forget all pools."""
         for known in (self.larger, self.in_common, self.smaller, self._kin, self._served, self._any_image):
             known.clear()
+        self.by_choice.clear()
+
+    def kin_of(self, pool: Pool) -> Iterable[str]:
+        """Return all pools of its kin, and itself."""
+        return self._kin[_kin(pool)]
 
     def may_be_larger(self, pool: Pool) -> Iterable[str]:
         """Return the pools among which are those whose clusters may serve a pool."""
@@ -87,7 +94,9 @@ class Sizes:
         if pool.digest in self._any_image.get(kin[:2], ()):
             for found in (self.larger, self.in_common, self.smaller):
                 found.clear()
+            self.by_choice.clear()
             return
+        self.by_choice.pop(kin, None)
         served = self._served.get(kin, {})
         for digest in (pool.digest, *served):
             self.larger.pop(digest, None)
@@ -130,6 +139,21 @@ def smaller_of(state: State, digest: str) -> tuple[str, ...]:
         others = (state.pools[one] for one in state.sizes.may_be_smaller(pool) if one != digest)
         found = _by_size(one for one in others if serves(state, pool, one))[::-1]
         state.sizes.smaller[digest] = found
+    return found
+
+
+def by_choice(state: State, digest: str) -> tuple[str, ...]:
+    """Return a pool and all of its kin, those first for which the fewest larger ones will do; then the largest.
+
+    So a pool comes after all that may serve it.
+    """
+    sizes, pool = state.sizes, state.pools[digest]
+    kin = _kin(pool)
+    found = sizes.by_choice.get(kin)
+    if found is None:
+        pools = [state.pools[one] for one in sizes.kin_of(pool)]
+        largest = _by_size(pools)[::-1]
+        found = sizes.by_choice[kin] = tuple(sorted(largest, key=lambda one: len(larger_of(state, one))))
     return found
 
 

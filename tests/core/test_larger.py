@@ -16,7 +16,7 @@ from pool.core.decisions import Change, Granted, Queued, Start
 from pool.core.events import Cordon, Reconfigure, Resize
 from pool.core.expected import RHYTHM
 from pool.core.key import ClusterKey
-from pool.core.larger import in_common, larger_of, serves, smaller_of
+from pool.core.larger import by_choice, in_common, larger_of, serves, smaller_of
 from pool.core.model import ClusterState, Pool
 from pool.core.policy import Demand
 from pool.core.rhythm import DAY_S
@@ -123,6 +123,10 @@ def test_a_pool_that_is_cordoned_or_not_any_more_changes_what_smaller_ones_have(
     assert idle(core, MIDDLE) == 0
 
 
+def kin(pool: Pool) -> tuple[str, str]:
+    return pool.key.image, pool.key.tenant
+
+
 STEPS = st.lists(
     st.tuples(st.sampled_from(["put", "drop", "settings"]), st.integers(0, 11), st.booleans()), max_size=30
 )
@@ -158,6 +162,9 @@ def test_what_is_known_of_larger_pools_is_right_whatever_comes_and_goes(steps: l
             assert sorted(larger_of(state, pool.digest)) == sorted(may)
             assert sorted(in_common(state, pool.digest)) == sorted(may)
             assert sorted(smaller_of(state, pool.digest)) == sorted(for_whom)
+            order = by_choice(state, pool.digest)
+            assert sorted(order) == sorted(one.digest for one in pools if (one.key.image, one.key.tenant) == kin(pool))
+            assert all(order.index(one) < order.index(pool.digest) for one in may if one in order)
 
 
 def test_where_no_pool_is_served_by_larger_ones_none_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,6 +245,67 @@ def test_who_counted_on_a_larger_cluster_has_another_when_it_is_taken() -> None:
     began = len(core.all(Start))
     core.lease(LARGE)
     assert [effect.cluster.pool for effect in core.all(Start)[began:]] == [SMALL.digest]
+
+
+WIDE, DEEP, BOTH = (
+    make_key(cpu=4),
+    make_key(cpu=1, workers=[{"name": "w", "cpu": 1, "replicas": 1}]),
+    make_key(cpu=8, workers=[{"name": "w", "cpu": 1, "replicas": 1}]),
+)
+"""Of the first two neither may serve the other; the third may serve both."""
+
+
+def rivals() -> Core:
+    """Return a core with pools of two shapes that do not serve each other, and one that may serve both."""
+    reclaim = FixedTTL(ttl_s=0.0, jitter=0.0)
+    settings = make_settings(sizing=Wants(number=0), serve_larger=True, reclaim=reclaim)
+    core = Core(Rules(settings_for=lambda key: settings, max_starting=100))
+    use(core, WIDE, DEEP, BOTH)
+    assert larger_of(core.state, WIDE.digest) == larger_of(core.state, DEEP.digest) == (BOTH.digest,)
+    return core
+
+
+def expect(core: Core, key: ClusterKey, *, for_s: float = 300.0) -> None:
+    """Have one idle cluster of a key expected from now on."""
+    core.state.index[key.digest].expected.want(RHYTHM, 0, 1, core.now, core.now + for_s, core.now)
+
+
+def test_on_one_larger_cluster_to_spare_only_one_pool_counts() -> None:
+    core = rivals()
+    busy = core.lease(BOTH)
+    expect(core, WIDE)
+    expect(core, DEEP)
+    began = len(core.all(Start))
+    core.release(busy)
+    core.go(1.0)
+    # The larger shape comes first; for the other one a cluster is started.
+    assert [effect.cluster.pool for effect in core.all(Start)[began:]] == [DEEP.digest]
+    assert idle(core, BOTH) == 1
+
+
+def test_who_comes_first_takes_what_another_counted_on_and_that_one_has_its_own() -> None:
+    core = rivals()
+    busy = core.lease(BOTH)
+    expect(core, DEEP)
+    core.release(busy)
+    core.go(1.0)
+    began = len(core.all(Start))
+    assert idle(core, BOTH) == 1
+    expect(core, WIDE)
+    core.tell(Resize(WIDE.digest, min_idle=None, max_clusters=None))
+    assert [effect.cluster.pool for effect in core.all(Start)[began:]] == [DEEP.digest]
+
+
+def test_larger_clusters_are_kept_for_all_that_count_on_them() -> None:
+    core = rivals()
+    for lease in [core.lease(BOTH) for _ in range(3)]:
+        core.release(lease)
+    expect(core, WIDE)
+    expect(core, DEEP)
+    core.go(200.0)
+    assert idle(core, BOTH) == 2
+    core.go(1_000.0)
+    assert idle(core, BOTH) == 0
 
 
 def test_demand_for_larger_clusters_is_also_that_of_the_pools_that_they_may_serve() -> None:
