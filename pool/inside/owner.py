@@ -1,8 +1,11 @@
 """The owner of a node's resident data: an actor, sent into the cluster by value, whose objects outlive every job.
 
 Ray frees an object when the process that put it ends. So the owner puts each value again, inside itself, and keeps
-the reference. Of a value it sees the pickle and the buffers alone: it needs none of the holder's code. It imports the
-standard library and, inside functions, Ray.
+the reference. Until it has, it looks at the memory of the first copy: the store frees nothing that a process looks at,
+also when who put it has ended. So nobody waits for the second copy but who asks for the value before it is made.
+
+Of a value it sees the pickle and the buffers alone: it needs none of the holder's code. It imports the standard library
+and, inside functions, Ray.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ FREED_S = 1.5
 """Ray frees what nobody refers to any more within a second."""
 PAUSE_S = 0.05
 TIMEOUT_S = 5.0
+
+AT_ONCE_BYTES = 1_000_000
+"""What is smaller is copied while the process that put it waits: to begin a thread would take longer."""
 
 MARK_BYTES = 16
 """At the beginning of what a `Version` shows: which owner's it is."""
@@ -126,14 +132,18 @@ class ResidentOwner:
         """
         import ray
 
-        refs = list(given)
-        if refs:
-            # The buffers stay where they are in shared memory: they are copied once, into the object that is put.
-            pickled, views = ray.get(refs[0])
-            refs[0] = ray.put([PickleBuffer(pickled), [PickleBuffer(view) for view in views]])
         now = time.time()
         node = ray.get_runtime_context().get_node_id()
-        entry = about | {"name": name, "node": node, "put_at": now, "used_at": now, "refs": refs}
+        entry = about | {"name": name, "node": node, "put_at": now, "used_at": now, "refs": list(given)}
+        if given:
+            entry |= {"seen": ray.get(given[0]), "copying": threading.Lock()}
+            if entry["bytes"] < AT_ONCE_BYTES:
+                self._copy(entry)
+            else:
+                # Not before who put it has the answer: it would wait for the second copy after all.
+                later = threading.Timer(PAUSE_S, self._copy, (entry,))
+                later.daemon = True
+                later.start()
         with self._changed:
             before = self._kept.pop(name, None)
             self._kept[name] = entry
@@ -142,6 +152,21 @@ class ResidentOwner:
         if before is not None:
             self._drop_parts(before)
         return _told(entry)
+
+    def _copy(self, entry: dict[str, Any]) -> None:
+        """Put the value that an entry has seen, unless that was done: afterwards its references are this process's."""
+        import ray
+
+        with entry["copying"]:
+            if "seen" not in entry:
+                return
+            # The buffers stay where they are in shared memory: they are copied once, into the object that is put.
+            pickled, views = entry["seen"]
+            own = ray.put([PickleBuffer(pickled), [PickleBuffer(view) for view in views]])
+            with self._changed:
+                if entry["refs"]:
+                    entry["refs"] = [own, *entry["refs"][1:]]
+                del entry["seen"]
 
     def own(self, refs: list[Any]) -> list[Any]:
         """Put again what the references refer to, and return the new ones."""
@@ -191,6 +216,9 @@ class ResidentOwner:
                 if entry is None:
                     return None
             entry["used_at"] = time.time()
+        if "copying" in entry:
+            self._copy(entry)
+        with self._changed:
             return _told(entry), entry["refs"], self._version.told()
 
     def used(self, names: list[str]) -> None:
@@ -246,7 +274,7 @@ class ResidentOwner:
         self._version.rise()
         if entry["durable"]:
             # Whoever asks is told where it can be read.
-            self._kept[name] = entry | {"refs": [], "bytes": 0, "parts": {}}
+            self._kept[name] = _about(entry) | {"refs": [], "bytes": 0, "parts": {}}
         else:
             del self._kept[name]
         self._drop_parts(entry)
@@ -360,6 +388,10 @@ def _stays(entry: dict[str, Any]) -> bool:
     return bool(entry.get("pinned") or entry.get("part"))
 
 
+def _about(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what an entry says of its value, without what it holds of it."""
+    return {name: value for name, value in entry.items() if name not in ("refs", "parts", "seen", "copying")}
+
+
 def _told(entry: dict[str, Any]) -> dict[str, Any]:
-    said = {name: value for name, value in entry.items() if name not in ("refs", "parts")}
-    return said | {"resident": bool(entry["refs"])}
+    return _about(entry) | {"resident": bool(entry["refs"])}

@@ -19,6 +19,7 @@ import ray
 
 from pool import resident
 from pool.flyte.handle import Resident, expect, given, keep
+from pool.inside import owner
 from pool.inside.owner import SHARE_VARIABLE, ResidentOwner
 from pool.resident.owners import Owners
 from pool.resident.remembered import remembered
@@ -94,6 +95,39 @@ def test_what_keeps_values_is_started_for_a_task_that_will_return_one(job: Job) 
         assert remembered.count == 1
     # A reference that is dropped after the disconnect ends the process.
     assert remembered.count == 0
+
+
+def test_a_value_that_is_still_to_be_copied_outlives_the_job_that_put_it(
+    job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gate = tmp_path / "open"
+
+    class Late(ResidentOwner):
+        def _copy(self, entry: dict[str, Any]) -> None:
+            while not gate.exists():
+                time.sleep(0.01)
+            super()._copy(entry)
+
+    monkeypatch.setattr(owner, "ResidentOwner", Late)
+    array = np.random.default_rng(1).integers(0, 255, 30 * MB, np.uint8)
+    with job():
+        for one in owners():
+            kill(one)
+        assert resident.put("array", array).resident
+    with job():
+        # What is put now takes the room of what was freed.
+        for _ in range(10):
+            ray.put(np.full(30 * MB, 7, np.uint8))
+        assert [entry.name for entry in resident.list()] == ["array"]
+        asked = ray.remote(num_cpus=0)(lambda: resident.get("array")).remote()
+        assert ray.wait([asked], timeout=1)[1] == [asked]
+        gate.touch()
+        assert (ray.get(asked) == array).all()
+        assert (resident.get("array") == array).all()
+    with job():
+        assert (resident.get("array") == array).all()
+        for one in owners():
+            kill(one)
 
 
 def test_what_was_asked_for_is_remembered_until_another_process_changes_it(
