@@ -33,6 +33,13 @@ ENOUGH = 0.01
 SUPPOSED_RATE = 1.2
 """How often somebody is supposed to come in a break-even time: more than once, as else nothing would be kept."""
 
+DOUBT = 0.03
+"""To keep a cluster is to be expected to cost less than not to, by this share.
+
+What not keeping costs is known, and what keeping costs is estimated, for many times: the least of them is more likely
+one that is taken for too little (Smith, Winkler, *The optimizer's curse*, Management Science 52, 2006).
+"""
+
 LONGEST_AGO_S = 1e6
 _LONGEST_AGO = int(LONGEST_AGO_S).bit_length()
 
@@ -183,6 +190,8 @@ class Learned(BreakEven):
 def _best(parts: list[_Part], supposed: float, break_even_s: float) -> tuple[float, float, float]:
     """Return the time t, of `TIMES_S`, with the least expected ``idle + T* P(stopped too early)`` in a mixture.
 
+    That is 0 unless another one is better by `DOUBT`.
+
     Args:
         parts: what was learned.
         supposed: the share of what is supposed.
@@ -195,7 +204,7 @@ def _best(parts: list[_Part], supposed: float, break_even_s: float) -> tuple[flo
         parts = [*parts[_FEW + 1 :], _mixture(parts[: _FEW + 1])]
     (a, q_all, q, q_led), (b, r_all, r, r_led), (c, s_all, s, s_led) = [*parts, *_NO_PARTS[len(parts) :]]
     left = whole = a * q_all + b * r_all + c * s_all + supposed
-    spent, best, best_s, ended = 0.0, math.inf, 0.0, 0.0
+    spent, best, best_s, ended, at_once = 0.0, math.inf, 0.0, 0.0, 0.0
     # Mixed as it is looked at: most times are longer than any that could be best.
     for (time_s, middle_s, next_s, stopped_s, usual), q1, r1, s1, q2, r2, s2 in zip(
         _rows(break_even_s), q, r, s, q_led, r_led, s_led, strict=False
@@ -206,11 +215,13 @@ def _best(parts: list[_Part], supposed: float, break_even_s: float) -> tuple[flo
         cost = spent + left * stopped_s
         if cost < best:
             best, best_s, ended = cost, time_s, whole - left
+            if not time_s:
+                at_once, best = cost, cost * (1.0 - DOUBT)
         elif spent + left * next_s >= best:
             # What is left costs at least that, whether it ends or is stopped later.
             break
-    worth = whole * break_even_s
-    return best_s, min(1.0, best / worth) if worth else 0.0, ended / whole
+    worth, expected = whole * break_even_s, best if best_s else at_once
+    return best_s, min(1.0, expected / worth) if worth else 0.0, ended / whole
 
 
 def _mixture(parts: list[_Part]) -> _Part:

@@ -81,9 +81,10 @@ class Timers:
 
     def pop(self, now: float) -> tuple[Kind, str] | None:
         """Return something due, which is then no longer armed, or None."""
-        if self.next_due() > now:
+        if self._next_due is None or self._next_due <= now:
+            self._next_due = self._first()
+        if self._next_due > now:
             return None
-        self._first()
         _, kind, id_ = heapq.heappop(self._within[self._spans[0]])
         del self._armed[kind, id_]
         self._next_due = None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.auto import Auto
-from policies.learned import Learned
+from policies.learned import DOUBT, Learned
 from policies.reclaim import NeverKeep
 from policies.ski_rental import BreakEven
 from pool.core.events import Prewarm
@@ -51,7 +51,7 @@ def test_much_evidence_gives_the_idle_time_that_would_have_cost_least(seen: list
     def cost(time_s: float) -> float:
         return sum(min(_middle(gap_s), time_s) + break_even_s * (gap_s > time_s) for gap_s in seen) / len(seen)
 
-    assert cost(kept_s) <= min(map(cost, TIMES_S)) * 1.001 + 0.1
+    assert cost(kept_s) <= min(map(cost, TIMES_S)) * (1.001 if kept_s else 1.001 / (1 - DOUBT)) + 0.1
 
 
 def _middle(gap_s: float) -> float:
@@ -89,8 +89,10 @@ def test_it_finds_the_least_of_all_times_in_what_its_classes_say_together(
         + sum(mixed[n + 1 : BINS]) * (time_s + break_even_s)
         for n, time_s in enumerate(TIMES_S)
     ]
-    assert costs[TIMES_S.index(found.keep_s)] == pytest.approx(min(costs))
-    assert found.cost * break_even_s == pytest.approx(min(break_even_s, *costs))
+    least = min((1 - DOUBT) * costs[0], *costs[1:])
+    chosen = costs[TIMES_S.index(found.keep_s)]
+    assert chosen * (1.0 if found.keep_s else 1 - DOUBT) == pytest.approx(least)
+    assert found.cost * break_even_s == pytest.approx(min(break_even_s, chosen))
 
 
 def supposed(break_even_s: float) -> list[float]:
@@ -122,6 +124,15 @@ def test_a_class_of_which_little_is_known_follows_the_wider_one() -> None:
 def test_with_nothing_seen_it_keeps_for_about_the_break_even_time(break_even_s: float) -> None:
     kept_s = Learned(break_even_s).choose(SITUATION, {}, 0.0).keep_s
     assert break_even_s / 1.9 <= kept_s <= break_even_s
+
+
+@pytest.mark.parametrize(("come", "kept"), [(26, False), (32, True)])
+def test_nothing_is_kept_for_what_may_be_chance(come: int, kept: bool) -> None:
+    # To wait for a quarter of all saves next to nothing: 1.5 % of what not keeping costs, and for a third 8 %.
+    policy = Learned(600.0)
+    seen = curve_of([100.0] * come + [10_000.0] * (100 - come), 100)
+    found = policy.choose(SITUATION, curves_of(policy, seen), 0.0)
+    assert (found.keep_s > 0) is kept
 
 
 def test_where_a_start_is_worth_nothing_nothing_is_kept() -> None:
