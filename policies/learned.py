@@ -19,7 +19,7 @@ from itertools import pairwise
 
 from policies.ski_rental import BreakEven, checked_half_life
 from pool.core.aims import Aim
-from pool.core.gaps import BINS, TIMES_S, Choice, Class, Curve, Situation, epoch, scale
+from pool.core.gaps import BINS, TIMES_S, Choice, Class, Curve, Situation, weighed
 
 BORROWED = (10.0, 10.0, 5.0, 5.0)
 """How many gaps each class borrows from the next one, and the widest from what is supposed."""
@@ -161,8 +161,7 @@ class Learned(BreakEven):
     def _parts(self, known: list[Curve | None], now: float) -> tuple[list[_Part], float]:
         """Return what to mix, the mean of what both narrow classes say, each with what it borrows, and what is left."""
         half_life_s = self.half_life_s
-        since = epoch(now, half_life_s)
-        grown = scale(now, since, half_life_s)
+        since, grown = weighed(now, half_life_s)
         shares: dict[int, float] = {}
         supposed = 0.0
         for chain in _CHAINS:

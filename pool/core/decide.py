@@ -156,13 +156,15 @@ def _settle(turn: Turn) -> None:
         touched, turn.touched = turn.touched, {}
         follow: dict[str, None] = {}
         for digest in touched:
-            if digest in state.index:
+            index = state.index.get(digest)
+            if index is not None:
                 if state.waiting_pools:
                     if state.blocked:
                         capacity.give_way(turn, digest)
                     grant.serve(turn, digest)
                     grant.serve_smaller(turn, digest)
-                capacity.plan_in_turn(turn, digest)
+                # Most pools have neither waiters nor smaller ones.
+                (capacity.plan_in_turn if index.queue else capacity.plan)(turn, digest)
                 for smaller in smaller_of(state, digest):
                     # It may count on what this one had to spare.
                     if idling.counts_on_larger(state, smaller):

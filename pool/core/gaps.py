@@ -79,6 +79,12 @@ def epoch(now: float, half_life_s: float) -> float:
     return now - now % (EPOCH * half_life_s)
 
 
+def weighed(now: float, half_life_s: float) -> tuple[float, float]:
+    """Return the `epoch` of now, and the weight of an episode that ends now (`scale`)."""
+    since = now - now % (EPOCH * half_life_s)
+    return since, float(2.0 ** ((now - since) / half_life_s))
+
+
 def scale(now: float, since: float, half_life_s: float) -> float:
     """Return the weight of an episode that ends now, in a curve whose weights grow since then."""
     return float(2.0 ** ((now - since) / half_life_s))
@@ -290,8 +296,7 @@ class Gaps:
         bin_ = bisect_left(TIMES_S, ended_at - episode.at)
         # One that nobody ended is known as such since it became too long.
         known_at, half_life_s = min(ended_at, episode.at + LONGEST_S), episode.half_life_s
-        since = epoch(known_at, half_life_s)
-        weight = scale(known_at, since, half_life_s)
+        since, weight = weighed(known_at, half_life_s)
         cost, curves, unsaved = weight * after, self.curves, self.unsaved
         for class_ in episode.classes:
             curve = curves.get(class_)

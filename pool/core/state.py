@@ -124,7 +124,8 @@ class State:
         self._settings = _Settings(self)
         # Of a known pool, by its digest. Not a method: it is called more often than any.
         self.settings: Callable[[str], PoolSettings] = self._settings.__getitem__
-        self._replace: dict[type, Callable[[Any, Any], None]] = {
+        # How a record of each type takes the place of another: what `apply` does, for those who have no change yet.
+        self.replace: dict[type, Callable[[Any, Any], None]] = {
             Cluster: self._replace_cluster,
             Lease: self._replace_lease,
             Waiter: self._replace_waiter,
@@ -213,7 +214,7 @@ class State:
     def apply(self, change: Change) -> None:
         """Put one change into effect."""
         old, new, _ = change
-        self._replace[type(old if new is None else new)](old, new)
+        self.replace[type(old if new is None else new)](old, new)
 
     def revert(self, changes: Iterable[Change]) -> None:
         """Take changes back, the last one first."""

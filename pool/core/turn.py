@@ -15,6 +15,9 @@ from pool.core.reasons import Reason
 from pool.core.state import COMING_UP, UNUSED, State
 from pool.core.timers import Kind
 
+_new = tuple.__new__
+"""Makes a named tuple of its values, in a third of the time: every decision makes a dozen."""
+
 
 def jitter(text: str) -> float:
     """Return a number in [0, 1) that is fixed for `text` and spread evenly: jitter without randomness."""
@@ -48,9 +51,8 @@ class Turn:
 
     def change(self, old: Record | None, new: Record | None, *, durable: bool = True) -> None:
         """Apply and note one change."""
-        change = Change(old, new, durable)
-        self.state.apply(change)
-        self.decision.changes.append(change)
+        self.state.replace[type(old if new is None else new)](old, new)
+        self.decision.changes.append(_new(Change, (old, new, durable)))
 
     def update(self, old: R, *, durable: bool = True, **fields: Any) -> R:
         """Replace fields of a record and return the new one."""
@@ -61,8 +63,9 @@ class Turn:
         places, values = PLACES[type(old)], list(old)
         for name, value in fields.items():
             values[places[name]] = value
-        new = tuple.__new__(type(old), values)
-        self.change(old, new, durable=durable)
+        new = _new(type(old), values)
+        self.state.replace[type(new)](old, new)
+        self.decision.changes.append(_new(Change, (old, new, durable)))
         return new
 
     def effect(self, effect: Effect) -> None:
