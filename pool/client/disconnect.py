@@ -8,6 +8,7 @@ import sys
 from typing import Any
 from urllib.parse import urlsplit
 
+from pool.client.greeting import greeted
 from pool.wire.leases import ClusterAccess
 
 log = logging.getLogger("warmpool.client")
@@ -35,7 +36,11 @@ def disconnect_ray(cluster: ClusterAccess) -> bool:
 
 
 def let_go() -> None:
-    """Have nobody hold references any more: one that a thread drops after the disconnect ends the whole process."""
+    """Have nobody hold references any more: one that a thread drops after the disconnect ends the whole process.
+
+    Nor is a thread to be asking Ray for something then.
+    """
+    greeted()
     remembered = sys.modules.get("pool.resident.remembered")
     if remembered is not None:
         remembered.remembered.forget()

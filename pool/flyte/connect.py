@@ -11,7 +11,6 @@ import os
 import site
 import sys
 import sysconfig
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pool.client.disconnect import let_go
-from pool.inside import owner
+from pool.client.greeting import greet
 
 if TYPE_CHECKING:
     from pool.wire.leases import ClusterAccess
@@ -38,9 +37,6 @@ _NOT_SERVED = (
 )
 # What would fail again.
 _FOR_GOOD = ("Failed to create runtime_env",)
-
-_GREETING_S = 5.0
-"""So long a lookup that was begun with the connection may take before the connection is closed nevertheless."""
 
 # What Flyte's Ray plugins leave out of the working_dir that they upload.
 _EXCLUDES = ("script_mode.tar.gz", "fast*.tar.gz", ".python_history", ".code-server")
@@ -67,20 +63,17 @@ def connected(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, *, l
             "This process is connected to another Ray cluster already. Call ray.shutdown() before a pooled task runs."
         )
     before = {name: os.environ.get(name) for name in _VARIABLES}
-    greeting = None
     try:
         # Set for the whole time: a process that the body starts may want to reach the cluster too.
         _set_environment({"RAY_ADDRESS": access.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": access.token})
         with _quiet():
             _connect(ray, access, _init_arguments(access, runtime_env, local))
-        greeting = _greet(ray)
+        greet()
         yield
     finally:
         try:
             with suppress(Exception):
                 # The cluster may be gone; the lease must still be released.
-                if greeting is not None:
-                    greeting.join(_GREETING_S)
                 let_go()
                 ray.shutdown()
         finally:
@@ -105,26 +98,6 @@ def _connect(ray: Any, access: ClusterAccess, arguments: dict[str, Any]) -> None
                 ray.shutdown()
         else:
             return
-
-
-def _greet(ray: Any) -> threading.Thread:
-    """Begin to open the way to the owner of this node's resident data, if there is one, and return what does so.
-
-    To find an actor and to reach it takes a new connection 10 ms, as long as a copy of 100 MB: it is done beside what
-    the task does first. The thread is to be joined before Ray is left.
-    """
-
-    def look() -> None:
-        # Whoever needs it looks again, and is told what is wrong. Asked while it is not connected, Ray would connect.
-        with suppress(Exception):
-            if not ray.is_initialized():
-                return
-            name = owner.PREFIX + ray.get_runtime_context().get_node_id()
-            ray.get_actor(name, owner.NAMESPACE).used.remote([])
-
-    thread = threading.Thread(target=look, name="warmpool-greet", daemon=True)
-    thread.start()
-    return thread
 
 
 def _may_pass(told: str) -> bool:

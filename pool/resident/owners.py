@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from pool.client.greeting import greeted
 from pool.inside import owner
 from pool.inside.place import RESIDENCY
 from pool.resident.errors import NotConnected
@@ -79,6 +80,7 @@ class Owners:
         """Return the owner of a node, None if there is none."""
         name = owner.PREFIX + node
         if name not in _known:
+            greeted()
             try:
                 _known[name] = self._ray.get_actor(name, owner.NAMESPACE)
             except ValueError:
