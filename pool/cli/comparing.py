@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pool.cli.errors import tell
+from pool.cli.outcome import said_of
 from pool.cli.replaying import CURRENT, configuration, play_config, progress
 from pool.cli.show import hours, span, table
 
@@ -34,6 +35,7 @@ def compare(
     seed: int,
     json: bool,
     plot: Path | None,
+    warm_up_s: float = 0.0,
 ) -> None:
     """Replay demand under two configurations, and show what differs. Prices are those of the candidate, for both."""
     from pool.config import build_rules
@@ -47,8 +49,8 @@ def compare(
         return rules.settings_for(key).prices
 
     with progress(len(jobs), 2) as told:
-        before = play_config(old, jobs, times, seed=seed, told=told)
-        after = play_config(new, jobs, times, seed=seed, told=told, timeline=plot is not None)
+        before = play_config(old, jobs, times, seed=seed, told=told, warm_up_s=warm_up_s)
+        after = play_config(new, jobs, times, seed=seed, told=told, warm_up_s=warm_up_s, timeline=plot is not None)
     sides = tuple(side(r.ledger.pools, keys, prices, break_even_s, r.refused) for r in (before, after))
     priced = any(found.cost for one in sides for found in one.pools.values())
     found = differences(sides[0], sides[1], priced)
@@ -56,7 +58,7 @@ def compare(
     if plot is not None:
         _plot(plot, candidate, against, (before, after), found, names, keys, priced, sides)
     if json:
-        _json(sides, found, names, keys, priced)
+        _json(sides, found, names, keys, priced, warm_up_s)
     else:
         _show(candidate, against, sides, found, names, keys, priced)
 
@@ -67,6 +69,7 @@ def _json(
     names: dict[str, str],
     keys: dict[str, ClusterKey],
     priced: bool,
+    warm_up_s: float,
 ) -> None:
     pools = [
         {
@@ -76,7 +79,7 @@ def _json(
         }
         for one in found[:MOST]
     ]  # fmt: skip
-    print(json_.dumps({"unit": "cost" if priced else "cluster_hours", "pools": pools}))
+    print(json_.dumps({"unit": "cost" if priced else "cluster_hours", **said_of(warm_up_s), "pools": pools}))
     last = {name: one.total.plain() | {"refused": one.refused} for name, one in zip(_SIDES, sides, strict=True)}
     print(json_.dumps(last))
 

@@ -23,7 +23,12 @@ MOST = 10
 """So many pools are shown, the most used ones."""
 
 
-def as_lines(outcome: Report, plan: Plan, keys: dict[str, ClusterKey], took_s: float) -> None:
+def said_of(warm_up_s: float) -> dict[str, float]:
+    """Return what JSON says of a warm-up: nothing where there is none."""
+    return {"warm_up_s": warm_up_s} if warm_up_s else {}
+
+
+def as_lines(outcome: Report, plan: Plan, keys: dict[str, ClusterKey], took_s: float, warm_up_s: float = 0.0) -> None:
     """Write two lines of JSON: everything with every pool, then the figures that programs look at."""
     from pool.core.key import describe
 
@@ -34,7 +39,7 @@ def as_lines(outcome: Report, plan: Plan, keys: dict[str, ClusterKey], took_s: f
          "shape": describe(keys[digest].shape), **one.figures()}
         for digest, one in _most_used(outcome)
     ]  # fmt: skip
-    print(json_.dumps({"policy": plan.name, "ceiling": plan.clusters, **first, "pools": pools}))
+    print(json_.dumps({"policy": plan.name, "ceiling": plan.clusters, **said_of(warm_up_s), **first, "pools": pools}))
     print(json_.dumps({**{name: figures[name] for name in LAST}, "seconds": took_s}))
 
 
@@ -124,13 +129,15 @@ def picture(
     plan: Plan,
     jobs: Sequence[Job],
     times: Times,
+    warm_up_s: float = 0.0,
 ) -> None:
-    """Draw a replay, and where it stands among other policies of the same demand."""
+    """Draw a replay, and where it stands among other policies of the same demand; all that counts of it."""
+    from pool.replay.demand import counted_from
     from pool.replay.frontier import best, fixed_times, point
     from pool.replay.plots import Picture, draw
     from pool.replay.timeline import Timeline
 
-    break_even_s = outcome.break_even_s
+    break_even_s, since_s = outcome.break_even_s, counted_from(jobs, warm_up_s)
     # Under a ceiling, or where starts take their time, gaps alone do not say what a fixed idle time costs.
     free = plan.rules.daemon.clusters is None and times.charged
     others = [name for name in ("break_even", "auto", "never_keep") if name != plan.name]
@@ -138,14 +145,15 @@ def picture(
     with progress(len(jobs), len(others)) as told:
         for name in others:
             rules = rules_of(reclaim_policy(name, break_even_s), plan.clusters)
-            points.append(point(name, play(rules, (), jobs, times, told=told).ledger.total()))
+            other = play(rules, (), jobs, times, told=told, warm_up_s=warm_up_s)
+            points.append(point(name, other.ledger.total()))
     if free:
-        points.append(best(jobs, break_even_s, times))
+        points.append(best(jobs, break_even_s, times, since_s))
     keys = {job.key.digest: job.key for job in jobs}
     drawn = Picture(
         title=f"{plan.name}, a miss is {span(break_even_s)} idle",
         spells=replay.ledger.spells if isinstance(replay.ledger, Timeline) else (),
-        fixed=fixed_times(jobs, times) if free else (),
+        fixed=fixed_times(jobs, times, since_s) if free else (),
         points=points,
         figures=rows(outcome, plan, _priced(plan, keys)),
     )

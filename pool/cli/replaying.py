@@ -48,6 +48,7 @@ def play(
     *,
     seed: int = 0,
     timeline: bool = False,
+    warm_up_s: float = 0.0,
     told: Callable[[int], None] = lambda done: None,
 ) -> Replay:
     """Return a replay that has run.
@@ -59,6 +60,7 @@ def play(
         times: how long clusters take.
         seed: of what is drawn.
         timeline: whether its ledger is to be a `Timeline`.
+        warm_up_s: so much from the beginning is replayed and not counted.
         told: called with how many jobs have arrived.
     """
     from pool.replay import Replay
@@ -72,7 +74,8 @@ def play(
     # The times of a trace that begins at 0 are no times of the day.
     scheduled = list(windows) if begins_s >= WEEK_S else []
     rules = replace(rules, floors=open_floors(scheduled, begins_s))
-    replay = Replay(rules, MemoryStore(keeps_books=False), times, seed=seed, ledger=Timeline if timeline else Ledger)
+    ledger = Timeline if timeline else Ledger
+    replay = Replay(rules, MemoryStore(keeps_books=False), times, seed=seed, ledger=ledger, warm_up_s=warm_up_s)
     at = next_change(scheduled, begins_s)
     while at is not None and at < ends_s:
         replay.want(open_floors(scheduled, at), at)
@@ -88,13 +91,15 @@ def play_config(
     *,
     seed: int = 0,
     timeline: bool = False,
+    warm_up_s: float = 0.0,
     told: Callable[[int], None] = lambda done: None,
 ) -> Replay:
     """Return a replay of a configuration that has run."""
     from pool.config import build_rules, windows_of
 
     rules = build_rules(config, {})
-    return play(rules, windows_of(config), jobs, times, seed=seed, timeline=timeline, told=told)
+    windows = windows_of(config)
+    return play(rules, windows, jobs, times, seed=seed, timeline=timeline, warm_up_s=warm_up_s, told=told)
 
 
 @contextmanager

@@ -22,10 +22,11 @@ from pool.cli.demand import (
     seconds_of,
     times_of,
 )
-from pool.cli.errors import CommandError
+from pool.cli.errors import CommandError, tell
 from pool.cli.outcome import as_lines, picture, show
 from pool.cli.plan import of_configuration, of_policy
 from pool.cli.replaying import CURRENT, configuration, play, progress
+from pool.cli.show import span
 
 
 def simulate(
@@ -60,6 +61,10 @@ def simulate(
     waiting_cost: Annotated[
         float | None, typer.Option("--waiting-cost-per-hour", min=0, help="What an hour of somebody's waiting costs.")
     ] = None,
+    warm_up: Annotated[
+        str,
+        typer.Option("--warm-up", help="So much from the beginning policies only learn from: 7d. It counts nowhere."),
+    ] = "0",
     seed: Seed = 0,
     plot: Plot = None,
     json: JSON = False,
@@ -78,12 +83,14 @@ def simulate(
     A configuration is tried as a whole, with all its pools, ceilings and schedules, `current` is the daemon's; with
     --against it stands beside another one.
     --format workflows needs no file: executions are drawn from published parameters, others by each --seed.
+    With --warm-up 7d the first week is replayed, so that what learns has learned as in production, and not counted: no
+    lease that came in it, and of leased and idle clusters, and the optimum's, only the time after it.
 
     \b
     Examples:
       warmpool simulate --trace demand.csv --format requests --policy break_even --break-even 10m
       warmpool simulate --history last-7d --policy learned --break-even 10m
-      warmpool simulate --history last-7d --policy current
+      warmpool simulate --history last-14d --warm-up 7d --policy current
       warmpool simulate --history last-7d --policy candidate.yaml --against current --plot whatif.html
       warmpool simulate -f workflows --seed 4 --live-starts --start 52s -p ahead.yaml --against fixed.yaml
       warmpool simulate -t philly_jobs.csv -f philly -p '{type: fixed_ttl, ttl: 5m}' --json
@@ -110,19 +117,34 @@ def simulate(
         require()
     asked = demand(ctx, trace, format_, history, seed=seed)
     jobs, times = asked.jobs, times_of(asked, start, reset=reset, live_starts=live_starts)
+    warm_up_s = seconds_of(warm_up, "--warm-up")
+    lasts_s = jobs[-1].arrival_s - jobs[0].arrival_s
+    if warm_up_s > lasts_s:
+        raise CommandError(
+            f"--warm-up {warm_up}: the demand's last job comes {span(lasts_s)} after its first.",
+            remedy="Say a shorter time.",
+        )
+    if warm_up_s and not json:
+        tell(f"The first {span(warm_up_s)} are not counted.")
     if plan is None:
         compare(
-            ctx, policy, against or CURRENT, jobs, times, break_even_s=break_even_s, seed=seed, json=json, plot=plot
-        )
+            ctx, policy, against or CURRENT, jobs, times,
+            break_even_s=break_even_s, seed=seed, json=json, plot=plot, warm_up_s=warm_up_s,
+        )  # fmt: skip
         return
     with progress(len(jobs)) as told:
-        replay = play(plan.rules, plan.windows, jobs, times, seed=seed, told=told, timeline=plot is not None)
-    outcome = report(replay.ledger, jobs, break_even_s, times, clusters=plan.clusters, prices=plan.prices)
+        replay = play(
+            plan.rules, plan.windows, jobs, times,
+            seed=seed, told=told, timeline=plot is not None, warm_up_s=warm_up_s,
+        )  # fmt: skip
+    outcome = report(
+        replay.ledger, jobs, break_even_s, times, clusters=plan.clusters, prices=plan.prices, warm_up_s=warm_up_s
+    )
     took_s = time.perf_counter() - began
     if plot is not None:
-        picture(plot, replay, outcome, plan, jobs, times)
+        picture(plot, replay, outcome, plan, jobs, times, warm_up_s)
     keys = {job.key.digest: job.key for job in jobs}
     if json:
-        as_lines(outcome, plan, keys, round(took_s, 3))
+        as_lines(outcome, plan, keys, round(took_s, 3), warm_up_s)
     else:
         show(outcome, plan, keys)

@@ -12,6 +12,7 @@ Jobs run when the trace says, also where more run at once than the ceiling allow
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,7 +39,9 @@ class Arrival(NamedTuple):
     ends_s: float
 
 
-def least(arrivals: Sequence[Arrival], jobs: Sequence[Job], miss_s: float, clusters: int) -> dict[str, float]:
+def least(
+    arrivals: Sequence[Arrival], jobs: Sequence[Job], miss_s: float, clusters: int, *, since_s: float = -math.inf
+) -> dict[str, float]:
     """Return the least cost of all pools together, as each pool's part of it, in cluster seconds.
 
     Args:
@@ -46,6 +49,7 @@ def least(arrivals: Sequence[Arrival], jobs: Sequence[Job], miss_s: float, clust
         jobs: whose clusters are leased from arrival to end.
         miss_s: what it costs if a cluster is not there; at most, what it costs that it is.
         clusters: that may exist at once.
+        since_s: what clusters stand there for before that costs nothing, though it takes room.
 
     Raises:
         PoolError: scipy is not installed.
@@ -55,10 +59,11 @@ def least(arrivals: Sequence[Arrival], jobs: Sequence[Job], miss_s: float, clust
 
     begins = np.array([arrival.begins_s for arrival in arrivals])
     ends = np.array([arrival.ends_s for arrival in arrivals])
-    kept = _kept(begins, ends, miss_s - (ends - begins), jobs, clusters)
+    spent = ends - np.where(begins > -math.inf, np.maximum(begins, since_s), begins)
+    kept = _kept(begins, ends, miss_s - spent, jobs, clusters)
     costs: defaultdict[str, float] = defaultdict(float)
-    for arrival, keeps in zip(arrivals, kept.tolist(), strict=True):
-        costs[arrival.pool] += arrival.ends_s - arrival.begins_s if keeps else miss_s
+    for arrival, keeps, kept_s in zip(arrivals, kept.tolist(), spent.tolist(), strict=True):
+        costs[arrival.pool] += kept_s if keeps else miss_s
     return dict(costs)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pool.core.key import ClusterKey
@@ -21,3 +23,8 @@ class Job(NamedTuple):
     duration_s: float
     key: ClusterKey
     group: str = ""
+
+
+def counted_from(jobs: Sequence[Job], warm_up_s: float) -> float:
+    """Return from when on a replay of jobs counts; minus infinity where it has no warm-up."""
+    return jobs[0].arrival_s + warm_up_s if warm_up_s else -math.inf

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pool.core.decisions import Decision
@@ -70,22 +71,35 @@ class Ledger:
 
     Args:
         charged_s: by cluster id, what its start is charged where starts take no time.
+
+    Attributes:
+        pools: what was counted, by digest.
+        since_s: nothing before that is counted.
+        left_out: leases that are not counted, by id.
     """
 
     def __init__(self, charged_s: Mapping[str, float]) -> None:
         self.pools: defaultdict[str, PoolFigures] = defaultdict(PoolFigures)
+        self.since_s = -math.inf
+        self.left_out: Collection[str] = frozenset()
         self._charged_s = charged_s
+
+    def leave_out(self, until_s: float, leases: Collection[str]) -> None:
+        """Count no lease of those, and of clusters only what they do, and which are started, from then on."""
+        self.since_s, self.left_out = until_s, leases
 
     def observe(self, decision: Decision) -> None:
         """Count one decision."""
         now = decision.now
         for old, new, _ in decision.changes:
             if type(new) is Cluster:
+                if now < self.since_s:
+                    continue
                 if type(old) is not Cluster:
                     self.pools[new.pool].started += 1
                 elif old.state is not new.state:
-                    self.pools[new.pool].state_s[old.state] += now - old.changed_at
-            elif type(new) is Lease and old is None:
+                    self.pools[new.pool].state_s[old.state] += now - max(old.changed_at, self.since_s)
+            elif type(new) is Lease and old is None and new.id not in self.left_out:
                 self._granted(new)
 
     def _granted(self, lease: Lease) -> None:
@@ -101,7 +115,7 @@ class Ledger:
     def close(self, clusters: Mapping[str, Cluster], now: float) -> None:
         """Count the clusters that are still there at the end."""
         for cluster in clusters.values():
-            self.pools[cluster.pool].state_s[cluster.state] += now - cluster.changed_at
+            self.pools[cluster.pool].state_s[cluster.state] += now - max(cluster.changed_at, self.since_s)
 
     def total(self) -> PoolFigures:
         """Return the figures of all pools together."""

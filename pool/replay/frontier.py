@@ -6,6 +6,7 @@ replay to that); of any other policy they are replayed.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -44,18 +45,30 @@ def point(name: str, figures: PoolFigures) -> Point:
     return Point(name, figures.idle_s, waited_s, 1.0 - figures.misses / max(1, figures.leases))
 
 
-def fixed_times(jobs: Sequence[Job], times: Times) -> list[Point]:
-    """Return the points of fixed idle times, the shortest first; as if no job had a group to prefer a cluster for."""
-    seen = demand(jobs)
+def fixed_times(jobs: Sequence[Job], times: Times, since_s: float = -math.inf) -> list[Point]:
+    """Return the points of fixed idle times, the shortest first; as if no job had a group to prefer a cluster for.
+
+    Args:
+        jobs: that each get their cluster at once.
+        times: of the clusters.
+        since_s: from when on it counts.
+    """
+    seen = demand(jobs, since_s)
+    count = _counted(jobs, since_s)
+    free = [since_s - gap.begins_s for gap in seen.gaps if gap.begins_s < since_s]
     gaps = sorted(gap.seconds for gap in seen.gaps)
     kept = [0.0, *accumulate(gaps)]
     start_s = fmean(times.starts_s)
     points = []
     for idle_s in IDLE_TIMES_S:
         hits = bisect_right(gaps, idle_s)
-        idle = kept[hits] + idle_s * (len(gaps) - hits)
-        points.append(Point(_short(idle_s), idle, start_s * (1 - hits / len(jobs)), hits / len(jobs)))
+        idle = kept[hits] + idle_s * (len(gaps) - hits) - sum(min(free_s, idle_s) for free_s in free)
+        points.append(Point(_short(idle_s), idle, start_s * (1 - hits / count), hits / count))
     return points
+
+
+def _counted(jobs: Sequence[Job], since_s: float) -> int:
+    return sum(job.arrival_s >= since_s for job in jobs)
 
 
 def _short(seconds: float) -> str:
@@ -65,9 +78,10 @@ def _short(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-def best(jobs: Sequence[Job], break_even_s: float, times: Times) -> Point:
+def best(jobs: Sequence[Job], break_even_s: float, times: Times, since_s: float = -math.inf) -> Point:
     """Return the point of who knows all that comes, and starts nothing before it is asked for."""
-    seen = demand(jobs)
-    kept = [gap.seconds for gap in seen.gaps if gap.seconds <= break_even_s]
-    share = len(kept) / len(jobs)
+    seen = demand(jobs, since_s)
+    counted = [gap.counted_s(since_s) for gap in seen.gaps]
+    kept = [seconds for seconds in counted if seconds <= break_even_s]
+    share = len(kept) / _counted(jobs, since_s)
     return Point("the optimum", sum(kept), fmean(times.starts_s) * (1 - share), share)

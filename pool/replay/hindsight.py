@@ -42,6 +42,10 @@ class Gap(NamedTuple):
         """How long it is; infinity if nobody came."""
         return self.ends_s - self.begins_s
 
+    def counted_s(self, since_s: float) -> float:
+        """Return how much of it comes after a time from which on it counts."""
+        return self.ends_s - max(self.begins_s, since_s)
+
 
 class First(NamedTuple):
     """An arrival that had nothing to wait for it, whatever was kept."""
@@ -51,14 +55,27 @@ class First(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """The gaps of a trace, and the arrivals that come after none."""
+    """The gaps of a trace, and the arrivals that come after none.
+
+    Attributes:
+        gaps: those whose arrival counts, or that nobody ends.
+        firsts: those that count.
+        since_s: what comes earlier is not counted.
+    """
 
     gaps: tuple[Gap, ...]
     firsts: tuple[First, ...]
+    since_s: float = -math.inf
 
 
-def demand(jobs: Iterable[Job]) -> Demand:
-    """Return the gaps of jobs that each get their cluster at once."""
+def demand(jobs: Iterable[Job], since_s: float = -math.inf) -> Demand:
+    """Return the gaps of jobs that each get their cluster at once.
+
+    Args:
+        jobs: in any order.
+        since_s: from when on a replay counts. An arrival before it costs nothing, whatever was there; of a gap over it
+            what comes later costs idle time.
+    """
     moments: list[tuple[float, bool, int, str]] = []
     for n, job in enumerate(jobs):
         moments.append((job.arrival_s, True, n, job.key.digest))
@@ -79,7 +96,11 @@ def demand(jobs: Iterable[Job]) -> Demand:
             firsts.append(First(pool, at))
     for pool, stack in idle.items():
         gaps += [Gap(pool, depth, at, math.inf) for depth, at in enumerate(stack)]
-    return Demand(tuple(gaps), tuple(firsts))
+    return Demand(
+        tuple(gap for gap in gaps if gap.ends_s >= since_s),
+        tuple(first for first in firsts if first.at_s >= since_s),
+        since_s,
+    )
 
 
 class Hindsight(NamedTuple):
@@ -101,7 +122,12 @@ class Hindsight(NamedTuple):
 
 
 def hindsight(
-    jobs: Sequence[Job], break_even_s: float, start_s: float, *, clusters: int | None = None
+    jobs: Sequence[Job],
+    break_even_s: float,
+    start_s: float,
+    *,
+    clusters: int | None = None,
+    since_s: float = -math.inf,
 ) -> dict[str, Hindsight]:
     """Return what could have been had, by pool; what pools have under a common ceiling is best for all together.
 
@@ -110,11 +136,12 @@ def hindsight(
         break_even_s: T*, the idle seconds that cost as much as one miss.
         start_s: what a start takes.
         clusters: the ceiling: so many may exist at once; None for no limit.
+        since_s: from when on it counts.
 
     Raises:
         PoolError: there is a ceiling, and scipy is not installed.
     """
-    seen = demand(jobs)
+    seen = demand(jobs, since_s)
     pools: dict[str, Demand] = {}
     gaps: defaultdict[str, list[Gap]] = defaultdict(list)
     firsts: defaultdict[str, list[First]] = defaultdict(list)
@@ -122,7 +149,8 @@ def hindsight(
         gaps[gap.pool].append(gap)
     for first in seen.firsts:
         firsts[first.pool].append(first)
-    pools = {pool: Demand(tuple(gaps[pool]), tuple(firsts[pool])) for pool in dict.fromkeys([*gaps, *firsts])}
+    # Each pool has its last gap at least, which nobody ends.
+    pools = {pool: Demand(tuple(gaps[pool]), tuple(firsts[pool]), since_s) for pool in dict.fromkeys([*gaps, *firsts])}
     free = {pool: optimum(its, break_even_s) for pool, its in pools.items()}
     ahead = {pool: optimum_prewarming(its, start_s) for pool, its in pools.items()}
     bounded = free
@@ -130,14 +158,14 @@ def hindsight(
         bounded = optimum_under(seen, jobs, break_even_s, clusters)
         ahead = optimum_prewarming_under(seen, jobs, break_even_s, start_s, clusters)
     return {
-        pool: Hindsight(bounded[pool], free[pool], ahead[pool], best_static(its, break_even_s))
+        pool: Hindsight(bounded.get(pool, 0.0), free[pool], ahead.get(pool, 0.0), best_static(its, break_even_s))
         for pool, its in pools.items()
     }
 
 
 def optimum(seen: Demand, break_even_s: float) -> float:
     """Return the least possible ``idle + T* x misses`` without a ceiling and without starts before demand."""
-    kept = sum(min(gap.seconds, break_even_s) for gap in seen.gaps if gap.seconds < math.inf)
+    kept = sum(min(gap.counted_s(seen.since_s), break_even_s) for gap in seen.gaps if gap.ends_s < math.inf)
     return kept + break_even_s * len(seen.firsts)
 
 
@@ -145,13 +173,14 @@ def optimum_under(seen: Demand, jobs: Sequence[Job], break_even_s: float, cluste
     """Return the least possible ``idle + T* x misses`` under a ceiling, as each pool's part of it."""
     arrivals = [Arrival(gap.pool, gap.begins_s, gap.ends_s) for gap in seen.gaps if gap.ends_s < math.inf]
     arrivals += [Arrival(first.pool, -math.inf, first.at_s) for first in seen.firsts]
-    return least(arrivals, jobs, break_even_s, clusters)
+    return least(arrivals, jobs, break_even_s, clusters, since_s=seen.since_s)
 
 
 def optimum_prewarming(seen: Demand, start_s: float) -> float:
     """Return the cluster seconds of who also starts clusters just in time: nobody waits, each start takes its time."""
-    kept = sum(min(gap.seconds, start_s) for gap in seen.gaps if gap.seconds < math.inf)
-    return kept + start_s * len(seen.firsts)
+    kept = sum(min(gap.counted_s(seen.since_s), start_s) for gap in seen.gaps if gap.ends_s < math.inf)
+    begun = sum(max(0.0, seen.since_s - (first.at_s - start_s)) for first in seen.firsts)
+    return kept + start_s * len(seen.firsts) - begun
 
 
 def optimum_prewarming_under(
@@ -167,22 +196,25 @@ def optimum_prewarming_under(
         if gap.ends_s < math.inf
     ]
     arrivals += [Arrival(first.pool, first.at_s - start_s, first.at_s) for first in seen.firsts]
-    return least(arrivals, jobs, max(break_even_s, start_s), clusters)
+    return least(arrivals, jobs, max(break_even_s, start_s), clusters, since_s=seen.since_s)
 
 
 def best_static(seen: Demand, break_even_s: float, *, depths: int = DEPTHS) -> float:
     """Return the objective of the best fixed TTL for each key and depth of the idle stack, chosen in hindsight."""
-    classes: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+    classes: defaultdict[tuple[str, int], list[Gap]] = defaultdict(list)
     for gap in seen.gaps:
-        classes[gap.pool, min(gap.depth, depths)].append(gap.seconds)
-    return break_even_s * len(seen.firsts) + sum(_best_of(gaps, break_even_s) for gaps in classes.values())
+        classes[gap.pool, min(gap.depth, depths)].append(gap)
+    kept = sum(_best_of(gaps, break_even_s, seen.since_s) for gaps in classes.values())
+    return break_even_s * len(seen.firsts) + kept
 
 
-def _best_of(gaps: Sequence[float], break_even_s: float) -> float:
+def _best_of(gaps: Sequence[Gap], break_even_s: float, since_s: float) -> float:
     """Return the least cost of one TTL over all `gaps`: keep nothing, or up to one of them."""
-    finite = sorted(gap for gap in gaps if gap < math.inf)
+    finite = sorted(gap.seconds for gap in gaps if gap.ends_s < math.inf)
+    # Of gaps that began before it counts, so much costs nothing.
+    free = [since_s - gap.begins_s for gap in gaps if gap.begins_s < since_s]
     costs = (
-        kept_s + (len(gaps) - n) * ttl_s + break_even_s * (len(finite) - n)
+        kept_s + (len(gaps) - n) * ttl_s + break_even_s * (len(finite) - n) - sum(min(free_s, ttl_s) for free_s in free)
         for n, (ttl_s, kept_s) in enumerate(zip(finite, accumulate(finite), strict=True), 1)
     )
     return min([break_even_s * len(finite), *costs])

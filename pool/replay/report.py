@@ -10,7 +10,7 @@ from typing import Any
 
 from pool.core.key import ClusterKey
 from pool.core.settings import FREE, Prices
-from pool.replay.demand import Job
+from pool.replay.demand import Job, counted_from
 from pool.replay.figures import Ledger, PoolFigures, cost_of
 from pool.replay.hindsight import Hindsight, hindsight
 from pool.replay.times import Times
@@ -75,6 +75,7 @@ def report(
     *,
     clusters: int | None = None,
     prices: Callable[[ClusterKey], Prices] = lambda key: FREE,
+    warm_up_s: float = 0.0,
 ) -> Report:
     """Return the figures of a replay in total and of each pool.
 
@@ -85,13 +86,15 @@ def report(
         times: of its clusters.
         clusters: the ceiling that the optimum has, too: so many may exist at once; None for no limit.
         prices: of a key's pool.
+        warm_up_s: of the replay. The optima count as it does: see `pool.replay.hindsight.demand`.
 
     Raises:
         PoolError: there is a ceiling, and scipy, which finds the optimum under it, is not installed.
     """
     keys = {job.key.digest: job.key for job in jobs}
-    asked = Counter(job.key.digest for job in jobs)
-    best = hindsight(jobs, break_even_s, fmean(times.starts_s), clusters=clusters)
+    since_s = counted_from(jobs, warm_up_s)
+    asked = Counter(job.key.digest for job in jobs if job.arrival_s >= since_s)
+    best = hindsight(jobs, break_even_s, fmean(times.starts_s), clusters=clusters, since_s=since_s)
     pools: dict[str, Report] = {}
     for digest, key in keys.items():
         found = ledger.pools.get(digest, PoolFigures())
@@ -99,7 +102,7 @@ def report(
         pools[digest] = _report(found, asked[digest], cost, break_even_s, best[digest])
     total = Hindsight(*(sum(parts) for parts in zip(*best.values(), strict=True)))
     cost = sum(one.cost for one in pools.values())
-    return _report(ledger.total(), len(jobs), cost, break_even_s, total, pools)
+    return _report(ledger.total(), asked.total(), cost, break_even_s, total, pools)
 
 
 def _report(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from pool.core.recover import restore
 from pool.core.settings import PoolSettings, Rules
 from pool.core.state import State
 from pool.interpreter import no_collection
-from pool.replay.demand import Job
+from pool.replay.demand import Job, counted_from
 from pool.replay.figures import Ledger
 from pool.replay.order import followers
 from pool.replay.times import Times
@@ -58,11 +59,15 @@ class Replay:
         times: how long clusters take.
         seed: of the times that are drawn.
         ledger: makes what counts; given, by cluster id, what starts are charged.
+        warm_up_s: so much from the beginning of the demand is replayed and not counted, as it was in the past of a
+            policy that learns: no job that comes in it, and of clusters only what they do, and which are started,
+            after it. The time of a lease or an idle cluster over its end counts from there; a job of it that asks
+            later than the trace says, since it comes after others that waited, does not.
 
     Attributes:
         ledger: what was counted.
         state: the core's, for looking at it.
-        refused: how many jobs were refused a lease.
+        refused: how many jobs that count were refused a lease.
     """
 
     def __init__(
@@ -73,12 +78,14 @@ class Replay:
         *,
         seed: int = 0,
         ledger: Callable[[Mapping[str, float]], Ledger] = Ledger,
+        warm_up_s: float = 0.0,
     ) -> None:
         self._rules = replace(rules, settings_for=undisturbed(rules.settings_for, times.reset_s))
         self._store = store
         self._times = times
         self._rng = random.Random(seed)  # noqa: S311 a simulation, not a secret
         self._charged_s: dict[str, float] = {}
+        self._warm_up_s = warm_up_s
         self.ledger = ledger(self._charged_s)
         self.refused = 0
         self.state = State(self._rules)
@@ -117,6 +124,9 @@ class Replay:
         weeks_s = WEEK_S * max(0, math.ceil((WEEK_S - jobs[0].arrival_s) / WEEK_S))
         shifted = [job._replace(arrival_s=job.arrival_s + weeks_s) for job in jobs] if weeks_s else jobs
         began_s = shifted[0].arrival_s
+        since_s = counted_from(jobs, self._warm_up_s)
+        left_out = bisect_left(jobs, since_s, key=lambda job: job.arrival_s)
+        self.ledger.leave_out(since_s + weeks_s, frozenset(f"l-{n}" for n in range(left_out)))
         loaded = _now(self._store.open(began_s))
         self.state = restore(self._rules, began_s, generation=loaded.generation, pools=loaded.pools)
         if not self._times.charged:
@@ -212,7 +222,7 @@ class Replay:
         self._ends(int(lease.id.removeprefix("l-")), ends_s)
 
     def _refused(self, lease_id: str, now: float) -> None:
-        self.refused += 1
+        self.refused += lease_id not in self.ledger.left_out
         del self._jobs[lease_id]
         self._ends(int(lease_id.removeprefix("l-")), now)
 

@@ -45,5 +45,6 @@ class Timeline(Ledger):
             self._note(cluster, now)
 
     def _note(self, cluster: Cluster, now: float) -> None:
-        if now > cluster.changed_at:
-            self.spells.append(Spell(cluster.id, cluster.pool, cluster.state, cluster.changed_at, now))
+        begins_s = max(cluster.changed_at, self.since_s)
+        if now > begins_s:
+            self.spells.append(Spell(cluster.id, cluster.pool, cluster.state, begins_s, now))

@@ -221,3 +221,44 @@ def test_a_replay_is_drawn(trace: Path, tmp_path: Path) -> None:
     code, _, err = run("--trace", trace, "--policy", "fixed_ttl", "--break-even", "1m", "--plot", picture)
     assert (code, err) == (0, f"drew {picture}\n")
     assert "the optimum" in picture.read_text()
+
+
+def test_a_warm_up_counts_nowhere(trace: Path, tmp_path: Path) -> None:
+    given = ("--trace", trace, "--policy", "fixed_ttl", "--break-even", "60", "--start", "7")
+    code, out, err = run(*given, "--warm-up", "1m", "--json")
+    first, last = map(json.loads, out.splitlines())
+    del last["seconds"]
+    assert (code, err) == (0, "")
+    # Counted are who comes at 140 s, and misses, and of the cluster that was left at 40 s the 40 s from 60 s on.
+    assert last == {
+        "hit_rate": 0.0, "wait_p95_s": 7.0, "idle_s": 40.0 + 60.0, "misses": 1, "objective": 160.0, "optimum": 60.0,
+        "ratio_to_optimum": 2.666667, "ratio_of_hindsight": 1.0,
+    }  # fmt: skip
+    assert (first["warm_up_s"], first["leases"], first["pools"][0]["leases"], first["refused"]) == (60.0, 1, 1, 0)
+    picture = tmp_path / "after.svg"
+    code, out, err = run(*given, "--warm-up", "1m", "--plot", picture)
+    assert (code, err) == (0, f"The first 1 min are not counted.\ndrew {picture}\n")
+    assert "0 (0.0%)" in out
+
+
+def test_without_a_warm_up_nothing_is_other(trace: Path) -> None:
+    outs = [run("--trace", trace, *more, "--json")[1].split(', "seconds"')[0] for more in ((), ("--warm-up", "0"))]
+    assert outs[0] == outs[1]
+    assert "warm_up" not in outs[0]
+
+
+def test_both_sides_of_a_comparison_have_the_warm_up(trace: Path, files: tuple[Path, Path]) -> None:
+    given = ("--trace", trace, "--policy", files[1], "--against", files[0], "--start", "10", "--warm-up", "1m")
+    first, last = map(json.loads, run(*given, "--json")[1].splitlines())
+    assert [last[side]["leases"] for side in ("against", "candidate")] == [1, 1]
+    assert (last["candidate"]["idle_s"], first["warm_up_s"]) == (100.0, 60.0)
+    assert (first["pools"][0]["against"]["leases"], first["pools"][0]["candidate"]["idle_s"]) == (1, 100.0)
+    # One start of 10 s and the waiting for it on both sides, and 100 s of idle time on one.
+    assert last["candidate"]["cost"] - last["against"]["cost"] == pytest.approx(1.0)
+
+
+def test_a_warm_up_longer_than_the_demand_is_one_sentence(trace: Path) -> None:
+    said = "error: --warm-up 3m: the demand's last job comes 2 min 20 s after its first. Say a shorter time.\n"
+    assert run("--trace", trace, "--warm-up", "3m") == (1, "", said)
+    assert run("--trace", trace, "--warm-up", "soon")[2].startswith("error: --warm-up: 'soon' is not a duration")
+    assert run("--trace", trace, "--warm-up", "140")[0] == 0
