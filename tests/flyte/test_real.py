@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -181,32 +181,43 @@ def test_a_connection_whose_server_process_ends_before_it_answers_is_made_again(
     monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "1")
     monkeypatch.chdir(project)
     port = real_clusters[0]["address"].rpartition(":")[2]
-    killer = threading.Thread(target=kill_once_connected, args=(port,), daemon=True)
-    killer.start()
+    raylet = next(one for one in processes(f"--gcs-address=\\S+:{port}") if one.name() == "raylet")
     elsewhere = access({**real_clusters[0], "address": "192.0.2.1:6379"})
-    with connected(elsewhere, None, local=False):
-        assert ray.get(where_am_i.remote(), timeout=60).endswith(f":{port}")
-    assert not killer.is_alive()
+    # What serves a connection has answered once its node knows it: not while that is stopped.
+    raylet.suspend()
+    try:
+        killer = threading.Thread(target=kill_once_asked, args=(port, raylet), daemon=True)
+        killer.start()
+        with connected(elsewhere, None, local=False):
+            assert ray.get(where_am_i.remote(), timeout=60).endswith(f":{port}")
+    finally:
+        raylet.resume()
     assert "its head did not serve the connection" in caplog.text
 
 
-def kill_once_connected(head_port: str) -> None:
-    """Kill the process that serves the next connection to a head, before it has answered."""
-    head = re.compile(rf"--address=\S+:{head_port}")
+def kill_once_asked(head_port: str, raylet: psutil.Process) -> None:
+    """Kill the process that serves the next connection to a head when it tries to answer, and let its node go on."""
     while True:
-        for process in psutil.process_iter():
+        for process in processes(f"--address=\\S+:{head_port}"):
             with suppress(psutil.Error):
-                command = process.cmdline()
-                if "--mode=specific-server" not in command or not any(map(head.fullmatch, command)):
-                    continue
-                port = next(int(part[len("--port=") :]) for part in command if part.startswith("--port="))
                 open_ = [c for c in process.net_connections() if c.status == psutil.CONN_ESTABLISHED]
-                reached = any(c.laddr.port == port for c in open_)
-                # It connects to the cluster as it is asked to: now the head waits for its answer.
+                listens = {c.laddr.port for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
+                reached = any(c.laddr.port in listens for c in open_)
+                # It connects to the cluster as it is asked to.
                 if reached and any(c.raddr.port == int(head_port) for c in open_):
                     process.kill()
+                    raylet.resume()
                     return
-        time.sleep(0.002)
+        time.sleep(0.01)
+
+
+def processes(argument: str) -> Iterator[psutil.Process]:
+    """Return the processes that have an argument, given as a pattern, and are not a head's own Ray Client."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = process.cmdline()
+            if any(re.fullmatch(argument, part) for part in command) and "--mode=proxy" not in command:
+                yield process
 
 
 def test_pyflyte_run_chains_and_maps_tasks_over_leases(
