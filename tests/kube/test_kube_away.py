@@ -40,12 +40,20 @@ async def operator(api: Api) -> AsyncIterator[Switch]:
         pytest.skip(f"needs the Deployment of the KubeRay operator, with the label {OPERATOR}")
     path = f"/apis/apps/v1/namespaces/{found[0]['metadata']['namespace']}/deployments/{found[0]['metadata']['name']}"
     replicas = found[0]["spec"]["replicas"]
+    labels = ",".join(f"{name}={value}" for name, value in found[0]["spec"]["selector"]["matchLabels"].items())
+    pods = path.partition("/deployments/")[0].replace("/apis/apps/v1/", "/api/v1/") + "/pods"
+
+    async def there(on: bool) -> bool:
+        if on:
+            return bool((await api.get(path))["status"].get("availableReplicas", 0) == replicas)
+        # One that was told to end still makes pods.
+        return not (await api.get(pods, labelSelector=labels))["items"]
 
     async def switch(on: bool) -> None:
         await api.patch(path, {"spec": {"replicas": replicas if on else 0}})
         # After the API server was away, its controllers need half a minute to come back.
         async with asyncio.timeout(120):
-            while (await api.get(path))["status"].get("availableReplicas", 0) != (replicas if on else 0):  # noqa: ASYNC110
+            while not await there(on):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
 
     yield switch
