@@ -164,8 +164,7 @@ class ResidentOwner:
             pickled, views = entry["seen"]
             own = ray.put([PickleBuffer(pickled), [PickleBuffer(view) for view in views]])
             with self._changed:
-                if entry["refs"]:
-                    entry["refs"] = [own, *entry["refs"][1:]]
+                entry["refs"] = [own, *entry["refs"][1:]]
                 del entry["seen"]
 
     def own(self, refs: list[Any]) -> list[Any]:
@@ -216,10 +215,11 @@ class ResidentOwner:
                 if entry is None:
                     return None
             entry["used_at"] = time.time()
+            # Of now: who remembers what is found is to see what changes while it is copied.
+            version = self._version.told()
         if "copying" in entry:
             self._copy(entry)
-        with self._changed:
-            return _told(entry), entry["refs"], self._version.told()
+        return _told(entry), entry["refs"], version
 
     def used(self, names: list[str]) -> None:
         """Note that values were used just now by who remembered them."""

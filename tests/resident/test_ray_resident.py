@@ -130,6 +130,20 @@ def test_a_value_that_is_still_to_be_copied_outlives_the_job_that_put_it(
             kill(one)
 
 
+def test_what_changes_while_a_value_is_copied_for_who_asks_is_seen_by_who_remembers_it() -> None:
+    class Replaced(ResidentOwner):
+        def _copy(self, entry: dict[str, Any]) -> None:
+            self.drop(["array"])
+
+    one = Replaced(0.5)
+    one._kept["array"] = {"name": "array", "refs": [None], "durable": "", "copying": threading.Lock()}
+    found, now = one.find("array"), one._version.told()
+    assert found is not None
+    assert found[2] is not None
+    assert now is not None
+    assert found[2]["number"] < now["number"]
+
+
 def test_what_was_asked_for_is_remembered_until_another_process_changes_it(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
