@@ -91,6 +91,15 @@ def look_at_rhythm(state: State, digest: str, now: float) -> None:
         state.timers.arm(Kind.POOL, digest, from_s)
 
 
+def forget(state: State) -> None:
+    """Want nothing any more that the settings no longer have looked ahead to: they may be others now."""
+    for digest, index in state.index.items():
+        settings = state.settings(digest)
+        for who, rank in list(index.expected.wishes):
+            if (settings.prewarm if who == RHYTHM else settings.look_ahead) is None:
+                index.expected.drop(who, rank)
+
+
 def look(state: State, who: Who, now: float) -> None:
     """Have wanted what a group is expected to ask for next."""
     run = state.workflows.runs.get(who)

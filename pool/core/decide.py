@@ -223,6 +223,7 @@ def _reconfigure(turn: Turn, event: Reconfigure) -> Reply:
     state = turn.state
     state.set_rules(event.rules)
     learning.recount(state, turn.now)
+    ahead.forget(state)
     for pool in list(state.pools.values()):
         name = state.settings(pool.digest).name
         if name != pool.name:

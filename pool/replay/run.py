@@ -28,6 +28,7 @@ from pool.core.settings import PoolSettings, Rules
 from pool.core.state import State
 from pool.interpreter import no_collection
 from pool.replay.demand import Job, counted_from
+from pool.replay.end import expecting_nobody, expects
 from pool.replay.figures import Ledger
 from pool.replay.order import followers
 from pool.replay.times import Times
@@ -37,7 +38,8 @@ FOREVER_S = math.inf
 """Nothing is due then, so that nobody is told to look."""
 
 AFTER_S = 86_400.0
-"""After the last release, a replay goes on until every cluster is gone, or for so long."""
+"""After the last release, a replay goes on until every cluster is gone, or for so long. Nobody is expected any more
+then: `reclaim` alone says how long what is idle is still kept (`pool.replay.end`)."""
 
 WEEK_S = 604_800.0
 
@@ -96,7 +98,9 @@ class Replay:
         self._changes: list[Change] = []
         self._order = count()
         self._jobs: dict[str, Job] = {}
+        # When the last of those ends, or asks, that are known so far.
         self._ends_s = 0.0
+        self._over = False
         # Of jobs that come after others: which those are that have not ended yet, and when the last one did.
         self._after: dict[int, set[int]] = {}
         self._then: defaultdict[int, list[int]] = defaultdict(list)
@@ -145,8 +149,8 @@ class Replay:
         while True:
             arrival_s = jobs[next_job].arrival_s if next_job < len(jobs) else FOREVER_S
             then = min(arrival_s, coming[0][0] if coming else FOREVER_S, state.timers.next_due())
-            over = next_job == len(jobs) and (not state.clusters or then > self._ends_s + AFTER_S)
-            if over and not self._after and not any(type(event) is Acquire for *_, event in coming):
+            nothing_left = not (state.clusters or self._jobs or self._after)
+            if next_job == len(jobs) and (nothing_left or then > self._ends_s + AFTER_S):
                 break
             self._now = now = max(now, then)
             # What clusters and holders do comes before who arrives at the same time, and that before what is due: a
@@ -156,7 +160,7 @@ class Replay:
                 asked: list[Event] = []
                 while next_job < len(jobs) and jobs[next_job].arrival_s <= now:
                     if next_job not in self._after and next_job not in self._last_s:
-                        asked.append(self._ask(next_job, jobs[next_job]))
+                        asked.append(self._ask(next_job, jobs[next_job], now))
                     next_job += 1
                     if next_job % TELL_EVERY == 0:
                         tell(next_job)
@@ -165,15 +169,29 @@ class Replay:
             while state.timers.next_due() <= now:
                 self._decide(due_events(state, now), now)
                 self._settle(now)
+            if next_job == len(jobs) and not self._jobs and now >= self._ends_s and not self._over:
+                self._nobody_comes(now)
             if len(self._changes) >= CHANGES:
                 self._commit()
         self._commit()
         self.ledger.close(state.clusters, now)
         tell(next_job)
 
-    def _ask(self, n: int, job: Job) -> Acquire:
+    def _nobody_comes(self, now: float) -> None:
+        """Have nothing stand ready any more: the last job has ended. What is due of it is so at once."""
+        self._over = True
+        rules = self.state.rules
+        self._coming[:] = [coming for coming in self._coming if type(coming[-1]) is not Reconfigure]
+        heapq.heapify(self._coming)
+        # Where `reclaim` alone keeps clusters nothing changes, and they are looked at when it says.
+        if expects(rules, (pool.key for pool in self.state.pools.values())):
+            self._decide([Reconfigure(expecting_nobody(rules))], now)
+            self._settle(now)
+
+    def _ask(self, n: int, job: Job, at_s: float) -> Acquire:
         lease_id = f"l-{n}"
         self._jobs[lease_id] = job
+        self._ends_s = max(self._ends_s, at_s)
         return Acquire(
             lease_id, "replay", lease_id, job.key, lease_id, job.group, _MODE, FOREVER_S, FOREVER_S, told=False
         )
@@ -233,7 +251,8 @@ class Replay:
             self._after[one].discard(n)
             if not self._after[one]:
                 del self._after[one]
-                self._later(self._last_s[one] + self._lag_s[one], self._ask(one, self._asked[one]))
+                asks_s = self._last_s[one] + self._lag_s[one]
+                self._later(asks_s, self._ask(one, self._asked[one], asks_s))
 
     def _act(self, effect: Effect, now: float) -> None:
         times = self._times

@@ -13,7 +13,7 @@ from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
 from pool.core import snapshot
 from pool.core.decide import due_events
-from pool.core.events import GroupEnded, Prewarm, Started, Stopped
+from pool.core.events import GroupEnded, Prewarm, Reconfigure, Started, Stopped
 from pool.core.key import ClusterKey
 from pool.core.model import Cluster, ClusterState, Lease
 from pool.core.reasons import Reason
@@ -324,3 +324,14 @@ def test_a_restart_knows_when_a_pool_is_used_next() -> None:
     assert list(core.state.index[FIRST.digest].uses.seen) == uses
     core.go(3_395.0)
     assert [cluster.cause for cluster in of(core, FIRST, ClusterState.IDLE)] == [Reason.FORECAST]
+
+
+def test_what_was_expected_is_expected_no_more_where_other_settings_do_not_look_ahead() -> None:
+    core = seen(live(), 10)
+    core.release(core.have(FIRST, "now"))
+    assert core.state.index[SECOND.digest].expected.wishes
+    rules = core.state.rules
+    core.tell(Reconfigure(replace(rules, settings_for=lambda key: replace(rules.settings_for(key), look_ahead=None))))
+    assert not any(index.expected.wishes for index in core.state.index.values())
+    core.go(5_000.0)
+    assert not of(core, SECOND)

@@ -158,6 +158,7 @@ def test_every_invariant_holds_all_the_way(monkeypatch: pytest.MonkeyPatch, recl
 
 def test_with_live_starts_what_came_after_others_of_its_group_still_does() -> None:
     step = [Job(0.0, 10.0, KEYS[0], "g"), Job(0.0, 30.0, KEYS[0], "g"), Job(32.0, 10.0, KEYS[1], "g")]
+    third = Job(35.0, 1.0, KEYS[0], "g")
     asked: list[tuple[float, float]] = []
 
     class Asks(Ledger):
@@ -169,9 +170,9 @@ def test_with_live_starts_what_came_after_others_of_its_group_still_does() -> No
     for charged, comes_s in ((True, 32.0), (False, 50.0 + 32.0)):
         asked.clear()
         replay = Replay(rules, MemoryStore(), Times((50.0,), charged=charged), ledger=Asks)
-        replay.run([*step, Job(33.0, 5.0, KEYS[1], "another")])
+        replay.run([*step, Job(33.0, 5.0, KEYS[1], "another"), third])
         began_s = asked[0][0]
-        assert sorted(at - began_s for at, _ in asked) == sorted([0.0, 0.0, comes_s, 33.0])
+        assert sorted(at - began_s for at, _ in asked) == sorted([0.0, 0.0, comes_s, 33.0, comes_s + 3.0])
 
 
 def test_a_group_goes_on_when_one_of_it_is_refused() -> None:
