@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from policies.eviction import GreedyDual, LongestIdle
 from policies.reclaim import UntilEvicted
+from pool.core.events import Started
 from pool.core.key import ClusterKey, Footprint
 from pool.core.model import Cluster, ClusterState, Mode
 from pool.core.policy import Worth
@@ -86,6 +87,18 @@ def test_what_takes_long_to_start_is_worth_more() -> None:
     use(core, A, 2, start_s=300.0)
     use(core, B, 2, start_s=10.0)
     assert evicted_for(core, C) == B.image
+
+
+def test_what_is_charged_more_for_its_starts_is_worth_more_though_they_take_no_time() -> None:
+    core = core_with(GreedyDual())
+    for key, charged_s in ((A, 300.0), (B, 10.0)):
+        core.acquire(key)
+        (starting,) = core.clusters(ClusterState.STARTING)
+        core.tell(Started(starting.id, "boot", "head:6379", took_s=charged_s))
+        (lease,) = (lease for lease in core.state.leases.values() if lease.cluster == starting.id)
+        core.release(lease)
+        core.go(5.0)
+    assert evicted_for(core, C) == B.image, "by time alone they are worth the same, and the one idle for longer goes"
 
 
 def test_what_takes_more_of_the_ceiling_is_worth_less() -> None:
