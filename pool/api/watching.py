@@ -32,13 +32,14 @@ class Watching:
             wait_s: at most.
         """
         event, leases = asyncio.Event(), self._daemon.state.leases
+        found: list[str] = []
         clusters = {leases[lease_id].cluster for lease_id in known if lease_id in leases}
         for cluster_id in clusters:
             self._of.setdefault(cluster_id, set()).add(event)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
-                    while not self._found(known) and not self._stopping:
+                    while not (found := self._found(known)) and not self._stopping:
                         event.clear()
                         await event.wait()
         finally:
@@ -47,7 +48,7 @@ class Watching:
                 waiting.discard(event)
                 if not waiting:
                     del self._of[cluster_id]
-        return self._found(known)
+        return found
 
     def stop(self) -> None:
         """Have everybody answered, now and from now on."""

@@ -9,7 +9,7 @@ import asyncio
 import json
 from typing import Any
 
-LINE_BYTES = 8 << 20
+from pool.inside.place import LINE_BYTES
 
 
 class NotReached(OSError):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 RESIDENCY = "WARMPOOL_RESIDENCY"
 """Variable: the directory in which a process leaves what it has to tell of resident data to who holds its lease."""
+LINE_BYTES = 8 << 20
+"""The longest line in which a program of ours is asked, or answers."""
 
 
 def of_the_raylet() -> tuple[str, str]:

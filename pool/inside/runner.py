@@ -36,13 +36,12 @@ from typing import Any
 
 from pool.inside.child import base_environment, become, why_not
 from pool.inside.imports import TOLD_BYTES, Imports
-from pool.inside.place import RESIDENCY, host, logs, of_the_raylet, token
+from pool.inside.place import LINE_BYTES, RESIDENCY, host, logs, of_the_raylet, token
 
 GIVEN = "warmpool.json"
 MARK = "warmpool-runner "
 PREFIX = "warmpool-runner-"
 """Its job's id begins so."""
-LINE_BYTES = 8 << 20
 LOG_BYTES = 1 << 20
 GRACE_S = 3.0
 """So long a task that is to end has before it is killed."""
