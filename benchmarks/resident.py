@@ -34,8 +34,8 @@ from typing import Any
 
 from benchmarks.report import fail, finish
 from pool import resident
+from pool.client.connect import connected
 from pool.flyte import Resident
-from pool.flyte.connect import connected
 from pool.resident import behind as writing
 from pool.wire.leases import ClusterAccess
 from tests.heads import by_init

@@ -3,7 +3,7 @@
 Acquire a lease, keep it renewed in the background, notice when it is over, and give it back whatever happens::
 
     with pool.lease(image="local", tenant="flytesnacks/development", holder="notebook") as lease:
-        ray.init(address=lease.cluster.address)
+        lease.connect()  # then use Ray
 """
 
 from pool.client.aio import AsyncClient

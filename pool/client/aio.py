@@ -25,7 +25,7 @@ class AsyncClient(ClientBase):
     Example:
         >>> async with AsyncClient.from_environment() as client:
         ...     async with client.lease(image="local", tenant="p/d", holder="me") as lease:
-        ...         os.environ.update(lease.environment())
+        ...         lease.connect()  # then use Ray
     """
 
     def _reset(self) -> None:
@@ -117,6 +117,7 @@ class AsyncClient(ClientBase):
         # On a thread: Ray takes a while to answer and to shut down, and other tasks of the loop should not wait for it.
         await asyncio.to_thread(lease.note_residency)
         await asyncio.to_thread(disconnect_ray, lease.cluster)
+        lease._left()
         await self._connection().run(release(lease.id, lease._release_request(hold_s, note)))
 
     def _connection(self) -> AsyncTransport:

@@ -8,10 +8,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from pool.client.connect import connect, let_in
 from pool.client.errors import LeaseEnded, LeaseLost
 from pool.client.residency import Residency, residency
 from pool.core.model import Outcome
@@ -91,6 +92,7 @@ class HeldLease:
         self._waiting: list[Callable[[], object]] = []
         self._looked = False
         self._residency: Residency | None = None
+        self._let_in = contextlib.ExitStack()
         self._released = False
         self._pid = os.getpid()
         self._state: State = "active"
@@ -124,6 +126,26 @@ class HeldLease:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.cluster.token,
         }
+
+    def connect(self, runtime_env: Mapping[str, Any] | None = None) -> None:
+        """Connect this process's Ray to the cluster, until the lease is over; waits until it is connected.
+
+        Also where Ray was imported before, or was connected to another cluster: Ray itself reads its token only once.
+        Tasks find the modules of this process where they lie; on another machine they are given a copy of the working
+        directory, unless `runtime_env` says otherwise.
+
+        Args:
+            runtime_env: as of ``ray.init``.
+
+        Raises:
+            ConnectionError: the cluster cannot be reached, or the process is connected to one already.
+            LeaseOver: as `check`.
+        """
+        self.check()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(let_in(self.cluster))
+            connect(self.cluster, runtime_env)
+            self._let_in.push(stack.pop_all())
 
     def check(self) -> None:
         """Return if the lease is held.
@@ -191,6 +213,10 @@ class HeldLease:
         """Tell with the release what other processes saw, which used the cluster under this lease."""
         with self._lock:
             self._looked, self._residency = True, told
+
+    def _left(self) -> None:
+        """Take the cluster's token out of this process again, which Ray is disconnected by now."""
+        self._let_in.close()
 
     def _release_request(self, hold_s: float | None, note: str = "") -> ReleaseRequest:
         request = ReleaseRequest(token=self._token, epoch=self.epoch, hold_s=hold_s)

@@ -24,7 +24,7 @@ class Client(ClientBase):
 
     Example:
         >>> with Client.from_environment() as client, client.lease(image="local", tenant="p/d", holder="me") as lease:
-        ...     os.environ.update(lease.environment())
+        ...     lease.connect()  # then use Ray
     """
 
     def _reset(self) -> None:
@@ -108,6 +108,7 @@ class Client(ClientBase):
         lease.note_residency()
         # A cluster on which a driver of ours still lives cannot be proven clean, and would be replaced.
         disconnect_ray(lease.cluster)
+        lease._left()
         self._connection().run(release(lease.id, lease._release_request(hold_s, note)))
 
     def _connection(self) -> Transport:

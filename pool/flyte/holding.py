@@ -19,8 +19,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pool.client.connect import connected
 from pool.client.residency import copies_written
-from pool.flyte.connect import connected
 from pool.flyte.errors import NestedDeadlock, ProcessBusy
 from pool.flyte.record import TaskRecord
 

@@ -59,6 +59,27 @@ def test_two_tasks_in_a_row_run_on_one_cluster(home: Home) -> None:
         assert cluster["uses"] == 2
 
 
+CONNECTS = """
+import os, ray, pool
+for holder, cpus in (("first", 1), ("second", 2)):
+    with pool.lease(image="local", tenant="me/dev", holder=holder, shape={"head": {"cpu": cpus}}) as lease:
+        lease.connect()
+        print(int(ray.cluster_resources()["CPU"]), ray.get(ray.remote(lambda: 7).remote()))
+    assert not ray.is_initialized() and "RAY_AUTH_TOKEN" not in os.environ
+"""
+
+
+def test_a_process_that_imported_ray_before_connects_to_one_leased_cluster_after_another(home: Home) -> None:
+    with home.serve() as served:
+        env = environment() | {
+            "WARMPOOL_URL": served.url,
+            "WARMPOOL_TOKEN_FILE": str(served.state_dir / "client.token"),
+        }
+        done = subprocess.run([sys.executable, "-c", CONNECTS], env=env, capture_output=True, text=True, timeout=180)
+        assert (done.returncode, done.stdout.splitlines()) == (0, ["1 7", "2 7"]), done.stderr
+        assert until(lambda: {c["state"] for c in listed(served, "clusters")} == {"idle"}), "both were proven clean"
+
+
 PUTS = """
 import ray
 from pool import resident

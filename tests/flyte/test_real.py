@@ -18,7 +18,7 @@ import psutil
 import pytest
 import ray
 
-from pool.flyte.connect import connected
+from pool.client.connect import connected
 from pool.wire.leases import ClusterAccess
 from tests.kube.registered import container
 

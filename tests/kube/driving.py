@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 import pool
-from pool.flyte.connect import connected
+from pool.client.connect import connected
 from pool.wire.leases import ClusterAccess
 
 # The clusters' image has nothing of ours: what runs there by itself brings it along.

@@ -15,7 +15,7 @@ import pytest
 import ray
 
 from pool import resident
-from pool.flyte.connect import connected
+from pool.client.connect import connected
 from pool.inside.owner import NAMESPACE
 from pool.wire.leases import ClusterAccess
 from tests.heads import by_init

@@ -12,8 +12,8 @@ import pytest
 import ray
 
 from pool import resident
+from pool.client.connect import connected
 from pool.core.model import ReadFrom
-from pool.flyte.connect import connected
 from pool.resident.values import take_reads
 from pool.wire.leases import ClusterAccess
 from tests.heads import head

@@ -133,7 +133,7 @@ from flytekit.core.context_manager import FlyteContextManager
 from flytekit.core.type_engine import TypeEngine
 import pool.flyte.handle1
 from pool.client.residency import copies_written
-from pool.flyte.connect import connected
+from pool.client.connect import connected
 from pool.flyte.handle import Resident
 from pool.flyte.record import TaskRecord, current
 from pool.wire.leases import ClusterAccess
@@ -183,7 +183,7 @@ import pandas as pd
 from flyteplugins.ray import RayJobConfig, WorkerNodeConfig
 from pool.client.residency import copies_written
 from pool.flyte import Pooled, Resident
-from pool.flyte.connect import connected
+from pool.client.connect import connected
 from pool import resident
 from pool.resident import behind
 from pool.wire.leases import ClusterAccess

@@ -17,7 +17,7 @@ import pytest
 import ray
 
 from pool import resident
-from pool.flyte.connect import connected
+from pool.client.connect import connected
 from pool.wire.leases import ClusterAccess
 from tests.serving import environment
 

@@ -23,7 +23,7 @@ from pool.client.greeting import greet
 if TYPE_CHECKING:
     from pool.wire.leases import ClusterAccess
 
-log = logging.getLogger("warmpool.flyte")
+log = logging.getLogger("warmpool.client")
 
 _VARIABLES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
@@ -57,27 +57,52 @@ def connected(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, *, l
     Raises:
         ConnectionError: if the cluster cannot be reached, or the process is connected to another one already.
     """
-    ray = importlib.import_module("ray")
-    if ray.is_initialized():
-        raise ConnectionError(
-            "This process is connected to another Ray cluster already. Call ray.shutdown() before a pooled task runs."
-        )
-    before = {name: os.environ.get(name) for name in _VARIABLES}
-    try:
-        # Set for the whole time: a process that the body starts may want to reach the cluster too.
-        _set_environment({"RAY_ADDRESS": access.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": access.token})
-        with _quiet():
-            _connect(ray, access, _init_arguments(access, runtime_env, local))
-        greet()
-        yield
-    finally:
+    with let_in(access):
         try:
+            connect(access, runtime_env, local=local)
+            yield
+        finally:
             with suppress(Exception):
                 # The cluster may be gone; the lease must still be released.
                 let_go()
-                ray.shutdown()
-        finally:
-            _set_environment(before)
+                importlib.import_module("ray").shutdown()
+
+
+@contextmanager
+def let_in(access: ClusterAccess) -> Iterator[None]:
+    """Have Ray in this process, and in those that it starts, know a cluster's address and token.
+
+    Raises:
+        ConnectionError: if the process is connected to another cluster already.
+    """
+    if importlib.import_module("ray").is_initialized():
+        raise ConnectionError(
+            "This process is connected to another Ray cluster already. Call ray.shutdown() before it uses a leased one."
+        )
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    try:
+        _set_environment({"RAY_ADDRESS": access.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": access.token})
+        yield
+    finally:
+        _set_environment(before)
+
+
+def connect(access: ClusterAccess, runtime_env: Mapping[str, Any] | None, *, local: bool | None = None) -> None:
+    """Connect this process to a cluster that it was let in to.
+
+    Args:
+        access: the leased cluster's address and token.
+        runtime_env: of the connection; wins over what is set here.
+        local: as in `connected`; None to look whether the cluster's head is on this host.
+
+    Raises:
+        ConnectionError: if the cluster cannot be reached.
+    """
+    if local is None:
+        local = is_here(access.address)
+    with _quiet():
+        _connect(importlib.import_module("ray"), access, _init_arguments(access, runtime_env, local))
+    greet()
 
 
 def _connect(ray: Any, access: ClusterAccess, arguments: dict[str, Any]) -> None:
@@ -149,7 +174,7 @@ def _init_arguments(access: ClusterAccess, runtime_env: Mapping[str, Any] | None
     else:
         env.setdefault("working_dir", str(Path.cwd()))
         env.setdefault("excludes", list(_EXCLUDES))
-        if access.client_address and not _is_here(access.address):
+        if access.client_address and not is_here(access.address):
             # A driver needs a raylet on its own host; Ray Client needs none.
             arguments["address"] = access.client_address
     if env:
@@ -178,7 +203,7 @@ def user_paths() -> list[str]:
     return [path for path in found if not f"{path}{os.sep}".startswith(roots) and Path(path).is_dir()]
 
 
-def _is_here(address: str) -> bool:
+def is_here(address: str) -> bool:
     """Tell whether a cluster's address is of this host."""
     host = urlsplit(f"//{address}").hostname or ""
     if host in {"127.0.0.1", "localhost", "::1"}:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import ray
 
-from pool.flyte.connect import connected, user_paths
+from pool.client import LeaseEnded
+from pool.client.connect import connected, user_paths
 from pool.inside import owner
 from pool.wire.leases import ClusterAccess
 
@@ -187,3 +188,42 @@ def test_a_cluster_without_resident_data_is_asked_for_nothing_more(
     with connected(ACCESS, None, local=True):
         pass
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_lease_connects_its_process_and_takes_the_token_out_again_when_it_is_released(
+    inits: list[dict[str, Any]], fake: Any, client: Any, wanted: Any
+) -> None:
+    before = dict(os.environ)
+    with client.lease(wanted) as lease:
+        lease.connect({"env_vars": {"A": "1"}})
+        assert os.environ["RAY_AUTH_TOKEN"] == lease.cluster.token
+    assert dict(os.environ) == before
+    (init,) = inits
+    assert (init["address"], init["runtime_env"]) == (lease.cluster.address, {"env_vars": {"A": "1"}})
+    assert "job_config" in init, "the head is on this machine: tasks find modules where they lie"
+    with pytest.raises(LeaseEnded):
+        lease.connect()
+
+
+async def test_so_does_a_lease_of_the_async_client(
+    inits: list[dict[str, Any]], fake: Any, aclient: Any, wanted: Any
+) -> None:
+    before = dict(os.environ)
+    async with aclient.lease(wanted) as lease:
+        lease.connect()
+        assert os.environ["RAY_ADDRESS"] == lease.cluster.address
+    assert dict(os.environ) == before
+
+
+def test_a_lease_whose_cluster_cannot_be_reached_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, fake: Any, client: Any, wanted: Any
+) -> None:
+    def fail(**arguments: Any) -> None:
+        raise ConnectionError("no such cluster")
+
+    monkeypatch.setattr(ray, "init", fail)
+    before = dict(os.environ)
+    with client.lease(wanted) as lease:
+        with pytest.raises(ConnectionError, match="no such cluster"):
+            lease.connect()
+        assert dict(os.environ) == before
