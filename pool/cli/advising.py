@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from pool.cli.context import JSON
 from pool.cli.demand import (
     DRAWN,
     BreakEven,
+    Days,
     Format,
     History,
     LiveStarts,
@@ -21,11 +23,14 @@ from pool.cli.demand import (
     Seed,
     Starts,
     Trace,
+    WarmUp,
     demand,
     seconds_of,
     times_of,
+    warm_up_of,
 )
 from pool.cli.errors import tell
+from pool.cli.outcome import said_of
 from pool.cli.replaying import CURRENT, configuration, play_config, progress
 from pool.cli.show import hours, span
 
@@ -82,6 +87,8 @@ def advise(
     break_even: BreakEven = "600",
     start: Starts = None,
     live_starts: LiveStarts = False,
+    warm_up: WarmUp = "0",
+    days: Days = None,
     seed: Seed = 0,
     plot: Plot = None,
     json: JSON = False,
@@ -92,12 +99,15 @@ def advise(
     by the prices in the configuration, or where there are none, by idle time and --break-even for each miss. What all
     proposals together would have cost is replayed too. The answer is the `pools:` of a configuration file, with the
     evidence as comments. With --live-starts, policies that start clusters ahead of demand are tried too.
+    With --warm-up 7d the first week is replayed by each policy, so that what learns has learned as in production, and
+    decides nothing: neither leases that came in it count, nor what clusters did in it.
 
     \b
     Examples:
       warmpool advise --history last-7d
       warmpool advise --history last-30d --plot frontier.svg > pools.yaml
       warmpool advise --history last-7d --live-starts
+      warmpool advise --history last-14d --warm-up 7d --live-starts
       warmpool advise --trace week.csv --format history --config warmpool.yaml --start 52s
     """
     from pool.config import build_rules
@@ -107,8 +117,9 @@ def advise(
     now = configuration(ctx, config)
     if trace is None and history is None and format_ != DRAWN:
         history = "last-7d"
-    asked = demand(ctx, trace, format_, history, seed=seed)
+    asked = demand(ctx, trace, format_, history, seed=seed, days=days)
     jobs, times = asked.jobs, times_of(asked, start, live_starts=live_starts)
+    warm_up_s = warm_up_of(warm_up, jobs)
     break_even_s = seconds_of(break_even, "--break-even")
     rules = build_rules(now, {})
     keys = {job.key.digest: job.key for job in jobs}
@@ -123,24 +134,24 @@ def advise(
     priced = any(prices(key).idle(key.footprint) for key in keys.values())
     candidates = tried({} if priced else {"break_even": break_even_s}, live=live_starts, groups=_has_groups(jobs))
     with progress(len(jobs), len(candidates) + 2) as told:
-        before, was = figures(play_config(now, jobs, times, seed=seed, told=told))
+        play = partial(play_config, jobs=jobs, times=times, seed=seed, warm_up_s=warm_up_s, told=told)
+        before, was = figures(play(now))
         worth = _worth(was)
         found: dict[str, tuple[dict[str, Figures], Figures]] = {}
         for name, settings in candidates.items():
-            replay = play_config(_with(now, lambda pool, s=settings: s), jobs, times, seed=seed, told=told)  # type: ignore[misc]
-            found[name] = figures(replay)
+            found[name] = figures(play(_with(now, lambda pool, s=settings: s)))  # type: ignore[misc]
         targets = {pool.name for pool in now.pools if pool.target is not None}
         advice = advised(before, {name: by for name, (by, _) in found.items()}, worth, targets)
         best = {one.pool: one.best for one in advice}
         proposed = _with(now, lambda pool: candidates.get(best.get(pool, "")))
-        last = play_config(proposed, jobs, times, seed=seed, told=told, timeline=plot is not None)
+        last = play(proposed, timeline=plot is not None)
         _, then = figures(last)
     if plot is not None:
         _plot(plot, last, {"as it is": was, **{name: total for name, (_, total) in found.items()}})
     if json:
-        _json(advice, was, then, proposed)
+        _json(advice, was, then, proposed, warm_up_s)
     else:
-        print(_yaml(advice, was, then, proposed, jobs, times.starts_s, worth), end="")
+        print(_yaml(advice, was, then, proposed, jobs, times.starts_s, worth, warm_up_s), end="")
 
 
 def _name(policy: Mapping[str, Any]) -> str:
@@ -212,17 +223,23 @@ def _yaml(
     jobs: Sequence[Job],
     starts_s: Sequence[float],
     worth: Callable[[Figures], float],
+    warm_up_s: float,
 ) -> str:
     import yaml
 
-    first, last = (datetime.fromtimestamp(job.arrival_s, UTC) for job in (jobs[0], jobs[-1]))
+    from pool.replay.demand import counted_from
+
+    since_s = counted_from(jobs, warm_up_s)
+    counted = [job for job in jobs if job.arrival_s >= since_s]
+    after = f", after a warm-up of {span(warm_up_s)}" if warm_up_s else ""
+    first, last = (datetime.fromtimestamp(job.arrival_s, UTC) for job in (counted[0], counted[-1]))
     typical_s = sorted(starts_s)[len(starts_s) // 2]
     unit = (
         "Costs are" if was.cost else "There are no prices: costs are idle cluster hours, and --break-even for misses,"
     )
     lines = [
-        f"{len(jobs):,} leases from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, replayed; a start takes"
-        f" {span(typical_s)}.",
+        f"{len(counted):,} leases from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, replayed{after}; a start"
+        f" takes {span(typical_s)}.",
         f"{unit} without leased time. All pools: {_say(was, worth)} as it is,",
         f"{_say(then, worth)} as proposed.",
     ]
@@ -257,7 +274,7 @@ def _say(one: Figures, worth: Callable[[Figures], float]) -> str:
     return f"{one.hit_rate:.1%} hits, {hours(one.idle_s)} idle hours, cost {worth(one):,.2f}"
 
 
-def _json(advice: Sequence[Advice], was: Figures, then: Figures, proposed: Config) -> None:
+def _json(advice: Sequence[Advice], was: Figures, then: Figures, proposed: Config, warm_up_s: float) -> None:
     settings = {section["name"]: section for section in _sections(proposed)}
     pools = [
         {
@@ -270,7 +287,7 @@ def _json(advice: Sequence[Advice], was: Figures, then: Figures, proposed: Confi
         }
         for one in advice
     ]
-    print(json_.dumps({"pools": pools}))
+    print(json_.dumps({**said_of(warm_up_s), "pools": pools}))
     print(json_.dumps({"now": was.plain(), "then": then.plain(), "changed": sum(bool(one.best) for one in advice)}))
 
 

@@ -13,6 +13,7 @@ import typer
 from pool.cli.context import where
 from pool.cli.errors import CommandError
 from pool.cli.period import moment
+from pool.cli.show import span
 from pool.cli.talk import Operator
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ Starts = Annotated[
 BreakEven = Annotated[str, typer.Option("--break-even", help="Idle time that costs as much as one miss: 600, 10m.")]
 LiveStarts = Annotated[
     bool, typer.Option("--live-starts", help="Starts take their time in the replay, instead of being charged.")
+]
+Days = Annotated[
+    int | None, typer.Option("--days", min=1, help="For so many days --format workflows draws demand; 14 without it.")
+]
+WarmUp = Annotated[
+    str,
+    typer.Option("--warm-up", help="So much from the beginning policies only learn from: 7d. It counts nowhere."),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn: the same seed gives the same figures.")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Draw it: FILE.svg, or FILE.html. Needs warmpool[plots].")]
@@ -56,11 +64,14 @@ DRAWN = "workflows"
 """The format that needs no file: executions of workflows, drawn from published parameters."""
 
 
-def demand(ctx: typer.Context, trace: Path | None, format_: str, history: str | None, *, seed: int = 0) -> Demand:
+def demand(
+    ctx: typer.Context, trace: Path | None, format_: str, history: str | None, *, seed: int = 0, days: int | None = None
+) -> Demand:
     """Return the demand that the command line names.
 
     Raises:
-        CommandError: it names none, or both a trace and a daemon's history, or there is nothing in them.
+        CommandError: it names none, or both a trace and a daemon's history, or there is nothing in them; or it says for
+            how many days to draw what is not drawn.
         Unreadable: the trace cannot be read; naming file, line and column.
     """
     from pool.replay import FORMATS, read, workflows
@@ -71,7 +82,10 @@ def demand(ctx: typer.Context, trace: Path | None, format_: str, history: str | 
                 f"--format {DRAWN} is drawn, and reads nothing.",
                 remedy="Leave --trace and --history out; --seed draws others.",
             )
-        return Demand(workflows.generate(workflows.Demand(), seed))
+        wanted = workflows.Demand()
+        return Demand(workflows.generate(wanted if days is None else replace(wanted, days=float(days)), seed))
+    if days is not None:
+        raise CommandError("--days: only demand that is drawn has them.", remedy=f"Leave it out without -f {DRAWN}.")
     if (trace is None) == (history is None):
         raise CommandError(
             "There is no demand." if trace is None else "There are two demands.",
@@ -124,3 +138,19 @@ def seconds_of(text: str, option: str) -> float:
         return seconds(float(text) if text.replace(".", "", 1).isdigit() else text)
     except ValueError as error:
         raise CommandError(f"{option}: {error}.") from None
+
+
+def warm_up_of(text: str, jobs: Sequence[Job]) -> float:
+    """Return the seconds of a warm-up.
+
+    Raises:
+        CommandError: it is no duration, or longer than the demand.
+    """
+    warm_up_s = seconds_of(text, "--warm-up")
+    lasts_s = jobs[-1].arrival_s - jobs[0].arrival_s
+    if warm_up_s > lasts_s:
+        raise CommandError(
+            f"--warm-up {text}: the demand's last job comes {span(lasts_s)} after its first.",
+            remedy="Say a shorter time.",
+        )
+    return warm_up_s

@@ -11,6 +11,7 @@ from pool.cli.comparing import compare, is_configuration
 from pool.cli.context import JSON
 from pool.cli.demand import (
     BreakEven,
+    Days,
     Format,
     History,
     LiveStarts,
@@ -18,9 +19,11 @@ from pool.cli.demand import (
     Seed,
     Starts,
     Trace,
+    WarmUp,
     demand,
     seconds_of,
     times_of,
+    warm_up_of,
 )
 from pool.cli.errors import CommandError, tell
 from pool.cli.outcome import as_lines, picture, show
@@ -61,10 +64,8 @@ def simulate(
     waiting_cost: Annotated[
         float | None, typer.Option("--waiting-cost-per-hour", min=0, help="What an hour of somebody's waiting costs.")
     ] = None,
-    warm_up: Annotated[
-        str,
-        typer.Option("--warm-up", help="So much from the beginning policies only learn from: 7d. It counts nowhere."),
-    ] = "0",
+    warm_up: WarmUp = "0",
+    days: Days = None,
     seed: Seed = 0,
     plot: Plot = None,
     json: JSON = False,
@@ -82,7 +83,8 @@ def simulate(
     has them take their time, so that jobs end later and a release may come before the start.
     A configuration is tried as a whole, with all its pools, ceilings and schedules, `current` is the daemon's; with
     --against it stands beside another one.
-    --format workflows needs no file: executions are drawn from published parameters, others by each --seed.
+    --format workflows needs no file: executions are drawn from published parameters, others by each --seed, for 14
+    days or as many as --days says.
     With --warm-up 7d the first week is replayed, so that what learns has learned as in production, and not counted: no
     lease that came in it, and of leased and idle clusters, and the optimum's, only the time after it.
 
@@ -93,6 +95,7 @@ def simulate(
       warmpool simulate --history last-14d --warm-up 7d --policy current
       warmpool simulate --history last-7d --policy candidate.yaml --against current --plot whatif.html
       warmpool simulate -f workflows --seed 4 --live-starts --start 52s -p ahead.yaml --against fixed.yaml
+      warmpool simulate -f workflows --days 28 --warm-up 7d --live-starts -p ahead.yaml
       warmpool simulate -t philly_jobs.csv -f philly -p '{type: fixed_ttl, ttl: 5m}' --json
     """
     from pool.replay import report
@@ -115,15 +118,9 @@ def simulate(
         plan = of_configuration(policy, configuration(ctx, policy))
     if plan is not None and plan.clusters is not None:
         require()
-    asked = demand(ctx, trace, format_, history, seed=seed)
+    asked = demand(ctx, trace, format_, history, seed=seed, days=days)
     jobs, times = asked.jobs, times_of(asked, start, reset=reset, live_starts=live_starts)
-    warm_up_s = seconds_of(warm_up, "--warm-up")
-    lasts_s = jobs[-1].arrival_s - jobs[0].arrival_s
-    if warm_up_s > lasts_s:
-        raise CommandError(
-            f"--warm-up {warm_up}: the demand's last job comes {span(lasts_s)} after its first.",
-            remedy="Say a shorter time.",
-        )
+    warm_up_s = warm_up_of(warm_up, jobs)
     if warm_up_s and not json:
         tell(f"The first {span(warm_up_s)} are not counted.")
     if plan is None:

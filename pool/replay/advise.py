@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pool.core.key import ClusterKey
 from pool.core.settings import Prices
-from pool.replay.compare import Figures, Side, side
+from pool.replay.compare import NOTHING, Figures, Side, side
 from pool.replay.figures import PoolFigures
 from pool.replay.run import Replay
 
@@ -78,7 +78,8 @@ def advise(
     """
     found: list[Advice] = []
     for pool, was in now.items():
-        here = {policy: figures[pool] for policy, figures in tried.items() if pool in figures}
+        # One that was asked for in the warm-up alone is in no figures where nothing of it was kept.
+        here = {policy: figures.get(pool, NOTHING) for policy, figures in tried.items()}
         best = min(here, key=lambda policy: worth(here[policy]), default="")
         saves = best and worth(was) - worth(here[best]) > WORTH_A_CHANGE * worth(was)
         found.append(Advice(pool, was, here, best if saves and pool not in targets else "", pool in targets))

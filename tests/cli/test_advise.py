@@ -134,3 +134,31 @@ def test_without_groups_there_is_nothing_to_look_ahead_to_and_starts_that_take_n
     assert code == 0
     for pool in json.loads(out.splitlines()[0])["pools"]:
         assert pool["tried"].keys() & (AHEAD | OF_GROUPS) == more
+
+
+def test_what_comes_in_a_warm_up_decides_nothing(tmp_path: Path) -> None:
+    # One image is asked for every two minutes for a day and never again; another one every two minutes from then on.
+    rows = [f"{n * 120},60,{'before' if n < 720 else 'after'},,t/d" for n in range(1_440)]
+    trace, config = tmp_path / "days.csv", tmp_path / "warmpool.yaml"
+    trace.write_text("arrival_s,duration_s,key,group,tenant\n" + "\n".join(rows) + "\n")
+    config.write_text(
+        "defaults: {idle_cost_per_hour: {cpu: 1}, waiting_cost_per_hour: 60, idle_ttl: 3h}\n"
+        "pools: [{name: before, match: {image: before}}, {name: after, match: {image: after}}]\n"
+    )
+    given = ("advise", "--trace", trace, "--config", config, "--start", "30s")
+    first, last = map(json.loads, run(*given, "--warm-up", "1d", "--json")[1].splitlines())
+    pools = {pool["pool"]: pool for pool in first["pools"]}
+    assert (first["warm_up_s"], last["now"]["leases"], last["then"]["leases"]) == (86_400.0, 720, 720)
+    # What was kept from before costs until it goes; to keep nothing is to have nothing of it.
+    assert (pools["before"]["now"]["leases"], pools["before"]["proposed"]) == (0, "never_keep")
+    assert pools["before"]["then"]["cost"] == 0.0
+    assert pools["after"]["now"]["leases"] == 720
+    code, out, err = run(*given, "--warm-up", "1d")
+    assert (code, err) == (0, "")
+    assert out.startswith(
+        "# 720 leases from 1970-01-02 00:00 to 1970-01-02 23:58 UTC, replayed, after a warm-up of 1 d; "
+    )
+    assert "warm_up_s" not in run(*given, "--json")[1]
+    code, out, err = run(*given, "--warm-up", "3d")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: --warm-up 3d: the demand's last job comes ")

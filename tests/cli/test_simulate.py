@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,11 +88,18 @@ def test_what_is_wrong_is_one_sentence(trace: Path, arguments: tuple[str, ...], 
 def test_workflows_are_drawn_by_the_seed_and_need_no_file(monkeypatch: pytest.MonkeyPatch, trace: Path) -> None:
     small = workflows.Demand(workflows=2, days=0.5, executions_per_day=40.0)
     monkeypatch.setattr(workflows, "Demand", lambda: small)
-    code, out, err = run("--format", "workflows", "--seed", "3", "--json")
-    assert (code, err) == (0, "")
-    assert json.loads(out.splitlines()[0])["leases"] == len(workflows.generate(small, 3))
+    for days in (None, 2):
+        code, out, err = run(
+            "--format", "workflows", "--seed", "3", *(() if days is None else ("--days", days)), "--json"
+        )
+        assert (code, err) == (0, "")
+        wanted = replace(small, days=float(days or small.days))
+        assert json.loads(out.splitlines()[0])["leases"] == len(workflows.generate(wanted, 3))
     code, _, err = run("--format", "workflows", "--trace", trace)
     assert (code, err.split(".")[0]) == (1, "error: --format workflows is drawn, and reads nothing")
+    said = "error: --days: only demand that is drawn has them. Leave it out without -f workflows.\n"
+    assert run("--trace", trace, "--days", "3") == (1, "", said)
+    assert run("--format", "workflows", "--days", "0")[0] == 2
 
 
 def test_a_row_that_cannot_be_read_is_named(tmp_path: Path) -> None:
