@@ -76,9 +76,15 @@ class StateDir:
     def announce(self, url: str, tokens: Path) -> None:
         """Write where this daemon listens and where its tokens are, for commands on this machine."""
         draft = self.path / f".{DAEMON_FILE}.{os.getpid()}"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump({"url": url, "pid": os.getpid(), "tokens": str(tokens)}, file)
-        draft.replace(self.path / DAEMON_FILE)
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                json.dump({"url": url, "pid": os.getpid(), "tokens": str(tokens)}, file)
+            draft.replace(self.path / DAEMON_FILE)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            # Python does not say which file it could not write.
+            error.filename = str(self.path / DAEMON_FILE)
+            raise
 
     def leave(self) -> None:
         """Take the announcement away and let go of the directory; doing it again does nothing."""

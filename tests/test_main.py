@@ -69,7 +69,7 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         said = refused(tmp_path, "--listen", f"127.0.0.1:{port}")
-    assert f"error: The API cannot listen on 127.0.0.1, port {port}" in said
+    assert f"error: The API cannot listen on 127.0.0.1, port {port}: address already in use. Choose" in said
 
 
 def test_a_store_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:

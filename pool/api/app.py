@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -206,7 +207,10 @@ async def serve(
         await web.TCPSite(runner, host, port, backlog=1024).start()
     except OSError as error:
         await runner.cleanup()
-        detail = f"The API cannot listen on {host}, port {port}: {error.strerror or error}."
+        # asyncio's own sentence names the address once more; a name that is not found has no number of the system's.
+        number = error.errno or 0
+        why = os.strerror(number) if number > 0 else str(error.strerror or error)
+        detail = f"The API cannot listen on {host}, port {port}: {why.lower()}."
         raise PoolError(detail, reason=Reason.CONFLICT, remedy="Choose another address, or stop who has it.") from None
     bound = runner.addresses[0]
     return Server(runner, bound[0], bound[1])

@@ -65,6 +65,7 @@ def lease(
         tell(f"error: {command[0]}: there is no such command.")
         raise typer.Exit(127)
     from pool.client import Client, LeaseRequest, waiting_display
+    from pool.client.renewal import changes_log
     from pool.client.residency import left_in
 
     request = LeaseRequest(
@@ -80,6 +81,9 @@ def lease(
     )
     found = find(where(ctx))
     with Client(found.url, token=found.token) as client, contextlib.ExitStack() as stack:
+        # They are told below.
+        changes_log.disabled = True
+        stack.callback(setattr, changes_log, "disabled", False)
         with waiting_display() as show:
             held = stack.enter_context(client.lease(request, progress=show))
         _tell_how_to_reach(held.cluster)

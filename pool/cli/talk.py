@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     M = TypeVar("M", bound=BaseModel)
 
 TIMEOUT_S = 30.0
+_ANOTHER = "Give another --token-file, or set WARMPOOL_TOKEN_FILE to the file of a token that it knows."
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,8 @@ class Operator:
     def _ask(self, method: str, path: str, **how: Any) -> dict[str, Any]:
         import httpx
 
+        from pool.client.transport import because
+
         try:
             answer = self._http.request(method, path, **how)
             data = answer.json()
@@ -153,7 +156,7 @@ class Operator:
             raise CommandError(f"{self._found.url!r} is not a URL.", remedy="Correct --url or WARMPOOL_URL.") from None
         except httpx.HTTPError as error:
             raise CommandError(
-                f"The daemon at {self._found.url} does not answer ({type(error).__name__}).",
+                f"The daemon at {self._found.url} does not answer: {because(error)}.",
                 remedy="Look whether it runs, or correct --url.",
             ) from None
         except (ValueError, TypeError):
@@ -167,5 +170,5 @@ class Operator:
         raise CommandError(
             str(data.get("detail") or data.get("title") or f"HTTP {answer.status_code}."),
             reason=Reason(reason) if reason in set(Reason) else None,
-            remedy=str(data.get("remedy", "")),
+            remedy=_ANOTHER if reason == Reason.UNAUTHENTICATED else str(data.get("remedy", "")),
         )

@@ -167,6 +167,9 @@ def refusal(status: int, reason: Reason, detail: str = "", remedy: str = "") -> 
         detail: the problem's sentence, empty for the reason's own.
         remedy: the problem's remedy, empty for the error's own.
     """
+    if reason is Reason.UNAUTHENTICATED:
+        # The daemon's speaks of the header that a program sends.
+        remedy = "Set WARMPOOL_TOKEN_FILE to the file of a token that it knows."
     kind = _REFUSALS.get(reason) or _REFUSALS_BY_STATUS.get(status)
     if kind is None:
         kind = DaemonFault if status == 500 else AcquireRefused

@@ -23,6 +23,8 @@ from pool.core.reasons import Reason
 from pool.wire.leases import EndedAnswer
 
 log = logging.getLogger("warmpool.client")
+changes_log = logging.getLogger("warmpool.client.changes")
+"""What `on_change` tells too: whoever shows it that way turns this off."""
 
 # The most leases that one call may renew.
 _BATCH = 1000
@@ -173,7 +175,7 @@ class Renewer:
             changes = d.lease._extend(sent_at + result.remaining_s, result.hints)
             d.renewed(sent_at, result.remaining_s)
             if changes:
-                log.warning("lease %s: %s", d.lease.id, " ".join(change.explanation for change in changes))
+                changes_log.warning("lease %s: %s", d.lease.id, " ".join(change.explanation for change in changes))
                 _tell(d.lease, changes)
         self._watching.renewed()
 
@@ -189,7 +191,7 @@ class Renewer:
         self.remove(lease)
         changes = lease._lose(state, reason, text)
         if changes:
-            log.error("lease %s on %s is over: %s", lease.id, lease.cluster.id, text)
+            changes_log.error("lease %s on %s is over: %s", lease.id, lease.cluster.id, text)
             _tell(lease, changes)
 
 

@@ -167,7 +167,10 @@ class Progress:
         if self.phase == "granted":
             outcome = f": {self.outcome}" if self.outcome else ""
             return f"granted {self.cluster} in {seconds(self.waited_s)}{outcome}" + (f" ({why})" if why else "")
-        expected = f"expected in {seconds(self.expected_s)}" if self.expected_s is not None else ""
+        expected = ""
+        if self.expected_s is not None:
+            # One that is late is expected in no time.
+            expected = f"expected in {seconds(self.expected_s)}" if self.expected_s > 0 else "expected any moment"
         if self.phase == "queued":
             return f"queued (position {self.position}: {', '.join(filter(None, [why, expected]))})"
         return self.phase + (f" ({expected})" if expected else "")

@@ -7,6 +7,7 @@ is written once and only the waiting differs.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -188,8 +189,13 @@ def _retry_after(text: str) -> float | None:
     return float(text) if text.isascii() and text.isdecimal() else None
 
 
+def because(error: Exception) -> str:
+    """Return why there was no answer, as a part of a sentence."""
+    return re.sub(r"^\[Errno -?\d+\] (.)", lambda found: found[1].lower(), str(error)) or type(error).__name__
+
+
 def _no_answer(error: httpx.TransportError) -> NoAnswer:
     import httpx
 
     connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-    return NoAnswer(str(error) or type(error).__name__, connected)
+    return NoAnswer(because(error), connected)

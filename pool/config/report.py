@@ -24,6 +24,7 @@ _ALSO_KNOWN = {
 }
 _SECRET = ("url", "token")
 _NAME = "is not a name; use small letters, digits, '-' and '_', at most 63"
+_NO_SECTION = ("model_type", "model_attributes_type", "dict_type")
 _PATTERNS = {
     "url": "is not a URL; write one such as http://flyteadmin.flyte",
     "ray_version": "is not a version; write one such as 2.52.0",
@@ -54,6 +55,10 @@ def _report(detail: ErrorDetails, marked: Marked, model: type[BaseModel]) -> Non
         else:
             at = (*place, "type") if (*place, "type") in marked.values else place
             marked.problem(at, f"{tag!r} is not known{_meant(str(tag), tags, always=True)}")
+    elif kind in _NO_SECTION:
+        names = _names(model, detail["loc"])
+        such = f" such as {', '.join(names[:3])}" if names else ""
+        marked.problem(place, f"should hold settings{such}{_not(detail, place)}")
     else:
         marked.problem(place, _sentence(detail, place))
 
@@ -75,10 +80,17 @@ def _sentence(detail: ErrorDetails, place: Place) -> str:
     text = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind in ("value_error", "assertion_error"):
         return text
-    shown = isinstance(given, str | int | float | bool | None) and not (place and place[-1] in _SECRET)
+    if kind == "list_type":
+        text = "should be a list, each entry after a '-'"
     if kind == "string_pattern_mismatch":
         text = _PATTERNS.get(str(place[-1]) if place else "", _NAME)
-    return f"{text}, not {_yaml(given)}" if shown else text
+    return f"{text}{_not(detail, place)}"
+
+
+def _not(detail: ErrorDetails, place: Place) -> str:
+    given = detail["input"]
+    shown = isinstance(given, str | int | float | bool | None) and not (place and place[-1] in _SECRET)
+    return f", not {_yaml(given)}" if shown else ""
 
 
 def _yaml(value: object) -> str:

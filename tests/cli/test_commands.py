@@ -92,7 +92,7 @@ def test_a_revoked_lease_ends_its_command(daemon: Served) -> None:
         assert done.stdout == f"lease {lease['id']} ended: revoked\n", done.stderr
         _, err = process.communicate(timeout=WAIT_S)
         assert process.returncode == 1
-        assert "the node is needed" in err
+        assert err.count("the node is needed") == 1, err
     finally:
         process.kill()
         process.communicate()
@@ -186,6 +186,15 @@ def test_what_is_refused_is_one_sentence_on_stderr(daemon: Served, arguments: tu
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_token_that_is_not_known_is_told_with_where_to_name_another(daemon: Served, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a-token-of-some-length\n")
+    for command in (("pools",), ("lease", "--", "true")):
+        done = daemon.run("--token-file", str(tmp_path / "token"), *command)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert "The bearer token is nobody's." in done.stderr
+        assert "WARMPOOL_TOKEN_FILE" in done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error(daemon: Served) -> None:

@@ -95,6 +95,8 @@ def test_a_url_that_leads_nowhere_is_one_sentence(url: str, tmp_path: Path) -> N
     assert code == 1
     assert len(err.splitlines()) == 1
     assert url in err
+    if url == "http://127.0.0.1:1":
+        assert "does not answer: connection refused." in err
 
 
 def test_the_token_of_the_daemon_here_is_never_sent_elsewhere(tmp_path: Path) -> None:

@@ -72,18 +72,20 @@ def test_a_grant_is_claimed_by_a_renewal_at_once(fake, client, wanted):
 
 def test_queued_then_granted_is_told_as_progress(fake, client, wanted):
     cold = fake.granted(outcome="cold", reason="no_cluster", explanation="The pool has no cluster yet.", waited_s=9.8)
-    fake.acquires = [fake.queued(), fake.queued(position=1, phase="starting: waiting for the dashboard"), cold]
+    late = fake.queued(position=1, phase="checking", expected_s=0.0)
+    fake.acquires = [fake.queued(), fake.queued(position=1, phase="starting: waiting for the dashboard"), late, cold]
     seen: list[Progress] = []
     with client.lease(wanted, progress=seen.append) as lease:
         assert lease.reason is Reason.NO_CLUSTER
     assert [str(progress) for progress in seen] == [
         "queued (position 2: every warm cluster is leased, expected in 12 s)",
         "starting: waiting for the dashboard (expected in 12 s)",
+        "checking (expected any moment)",
         "granted c-abc-1 in 9.8 s: cold (the pool has no cluster yet)",
     ]
     asked = fake.bodies("/v1/leases")
     assert len({body["request_id"] for body in asked}) == 1
-    assert [body.get("wait_s", 0) > 0 for body in asked] == [False, True, True]
+    assert [body.get("wait_s", 0) > 0 for body in asked] == [False, True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,7 @@ def test_a_wrong_token_is_not_allowed(fake, client, wanted):
     with pytest.raises(NotAllowed) as caught, client.lease(wanted):
         pass
     assert caught.value.reason is Reason.UNAUTHENTICATED
+    assert "WARMPOOL_TOKEN_FILE" in str(caught.value), "not a header: who holds a lease writes none"
 
 
 def test_what_is_no_daemon_is_told_so(fake, client, wanted):
@@ -198,7 +201,9 @@ def test_a_daemon_that_is_not_there_is_unreachable_within_the_connect_timeout(fa
     fake.stop()
     with (
         pool.client.Client(fake.url, fake.token, connect_timeout_s=0.3) as client,
-        pytest.raises(Unreachable, match=r"No daemon answers at http://127\.0\.0\.1:.*warmpool serve"),
+        pytest.raises(
+            Unreachable, match=r"No daemon answers at http://127\.0\.0\.1:\d+: connection refused\. .*warmpool serve"
+        ),
         client.lease(wanted, timeout_s=600),
     ):
         pass
