@@ -5,22 +5,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Protocol
 
 from policies.sizing import required
 from policies.ski_rental import checked_half_life
 from policies.worth import SUPPOSED_START_S, Worth
-from pool.core.policy import Demand
-
-
-class Falling(Protocol):
-    """Numbers that never rise, each of which may have to be reckoned."""
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-
-    def __getitem__(self, n: int, /) -> float:
-        """Return one."""
+from pool.core.policy import Demand, Falling, Saving
 
 
 def newsvendor(exceeds: Falling, short: float, over: float) -> int:
@@ -73,6 +62,12 @@ class Newsvendor(Worth):
         lead_s = demand.start_s or SUPPOSED_START_S
         exceeds = demand.load.exceeds(now, lead_s)
         return max(least, newsvendor(exceeds, self.worth_s(demand.start_s), lead_s))
+
+    def saving(self, demand: Demand, now: float) -> Saving:
+        """Return what idle clusters save: the n-th pays for itself if ``P(D >= n) (T* + L) / L > 1``."""
+        lead_s = demand.start_s or SUPPOSED_START_S
+        likely = () if demand.load is None else demand.load.exceeds(now, lead_s)
+        return Saving(likely, (self.worth_s(demand.start_s) + lead_s) / lead_s)
 
     def why(self, demand: Demand, now: float) -> str:
         """Return why it is that number, in numbers."""

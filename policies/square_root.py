@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 from policies.sizing import required
 from policies.ski_rental import checked_half_life
-from pool.core.policy import Demand
+from pool.core.policy import Demand, Saving, surely
 
 
 def staffing(rho: float, peakedness: float, probability: float) -> float:
@@ -60,6 +60,10 @@ class SquareRoot:
             return least
         wanted = staffing(rho, load.peakedness(now), self.probability)
         return max(least, math.ceil(wanted) - demand.leased)
+
+    def saving(self, demand: Demand, now: float) -> Saving:
+        """Return that as many as are wanted are, whatever they cost: it has no price."""
+        return surely(self.idle_target(demand, now))
 
     def why(self, demand: Demand, now: float) -> str:
         """Return why it is that number, in numbers."""

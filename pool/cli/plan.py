@@ -78,7 +78,7 @@ def _prices(idle_cost: str | None, waiting_cost: float) -> Prices:
         raise CommandError(
             f"--idle-cost-per-hour {idle_cost}: {what}.", remedy="Write it as in a configuration: '{cpu: 0.04}'."
         ) from None
-    return Prices(idle.cpu, idle.memory, idle.gpu, waiting_cost)
+    return Prices(idle.cpu, idle.memory, idle.gpu, waiting_cost, idle.cluster)
 
 
 def reclaim_policy(text: str, break_even_s: float) -> Reclaim:

@@ -68,6 +68,7 @@ class IdleCostSection(Section):
     cpu: Price = Field(0.0, description="Of one logical CPU.")
     memory: Price = Field(0.0, description="Of one GiB of memory, where the shape names it.")
     gpu: Price = Field(0.0, description="Of one GPU.")
+    cluster: Price = Field(0.0, description="Of any cluster, whatever its size: what its control plane costs.")
 
 
 class TargetSection(Section):

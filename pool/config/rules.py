@@ -91,7 +91,7 @@ def _reclaim(pool: PoolSection) -> Reclaim:
 def prices_of(pool: PoolSection) -> Prices:
     """Return the prices of a completed pool section."""
     idle = pool.idle_cost_per_hour
-    return Prices(idle.cpu, idle.memory, idle.gpu, pool.waiting_cost_per_hour)
+    return Prices(idle.cpu, idle.memory, idle.gpu, pool.waiting_cost_per_hour, idle.cluster)
 
 
 def settings_of(pool: PoolSection) -> PoolSettings:

@@ -224,6 +224,8 @@ def plan(turn: Turn, digest: str) -> None:
         return
     before = index.reserve, index.counted_on
     wanted = idling.wanted(state, pool, now)
+    for other in idling.changed(state, pool):
+        turn.touch(other)
     if index.reserve != before[0]:
         _tell_smaller(turn, digest)
     if index.counted_on != before[1]:

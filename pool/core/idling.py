@@ -1,30 +1,33 @@
 """How many idle clusters a pool should have now, what for, and whether one of them may go.
 
 Where a pool's sizing looks at demand and larger pools may serve it (`serve_larger`), they have their reserve in common:
-what is wanted is reckoned for the demand of the pool and of the larger ones together, and what they want themselves is
-subtracted. So a pool has those in addition that larger ones do not need at the same time, each of the smallest shape
-that will do.
+what of it each one has, `pool.core.reserve` says.
 
-Each cluster that a pool has to spare beyond that is counted on once. Who has the fewest other pools that would do comes
-first, since who has more may find one elsewhere; then the largest, whose own start would take most. Each counts on the
-smallest that will do.
+Each cluster that a pool has to spare beyond its own part is counted on once. Who has the fewest other pools that would
+do comes first, since who has more may find one elsewhere; then the largest, whose own start would take most. Each
+counts on the smallest that will do.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 from pool.core.index import PoolIndex
-from pool.core.larger import by_choice, in_common, larger_of, smaller_of
+from pool.core.larger import Reserve, by_choice, in_common, larger_of, smaller_of
 from pool.core.model import GROWING, IDLE, LEASED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
-from pool.core.policy import Demand
+from pool.core.policy import Demand, Forecasting
 from pool.core.reasons import Reason
-from pool.core.settings import PoolSettings
+from pool.core.reserve import Member, share
+from pool.core.settings import ROUGHLY, PoolSettings
 from pool.core.state import State
 
 FLOOR_LOOK_S, SLOWEST_LOOK_S = 60.0, 600.0
 """An idle cluster that a floor protects is looked at again this often: at first, and when it was idle for long."""
+
+RESERVE_FOR_S = 600.0
+"""What pools have of a reserve in common is reckoned anew this often, if nobody asks: it changes with the hour."""
 
 RHYTHM_LOOK_S = 1_800.0
 """A pool whose sizing looks at demand is looked at this often: hours of the day differ."""
@@ -96,12 +99,62 @@ def _own_least(state: State, pool: Pool) -> int:
 
 
 def _sized(state: State, pool: Pool, now: float) -> int:
-    """Return how many idle clusters a pool's sizing wants beside what larger pools want."""
-    alone = _alone(state, pool, now)
-    if not alone or not (larger := in_common(state, pool.digest)):
-        return alone
-    there = sum(_reserve(state, digest, now) for digest in larger)
-    return max(_own_least(state, pool), alone - there)
+    """Return how many idle clusters of its own a pool's sizing wants."""
+    if not _shares_reserve(state, pool.digest):
+        return _alone(state, pool, now)
+    return _in_common(state, pool, now).counts.get(pool.digest, 0)
+
+
+def _shares_reserve(state: State, digest: str) -> bool:
+    """Tell whether a pool has its reserve in common with others, larger or smaller."""
+    if not state.settings(digest).sizing.half_life_s:
+        return False
+    return bool(in_common(state, digest)) or any(in_common(state, one) for one in smaller_of(state, digest))
+
+
+def changed(state: State, pool: Pool) -> Iterable[str]:
+    """Return the pools that have another part of the reserve in common with a pool than they go by, each once."""
+    found = state.sizes.reserve_of(pool)
+    if found is None or not found.news:
+        return ()
+    news = tuple(found.news)
+    found.news.clear()
+    return news
+
+
+def _in_common(state: State, pool: Pool, now: float) -> Reserve:
+    """Return the reserve of a pool's kin, reckoned anew if somebody asked whom nobody foresaw, or it was long ago."""
+    found = state.sizes.reserve_of(pool)
+    if found is not None and 0.0 <= now - found.at < RESERVE_FOR_S:
+        return found
+    pools = [state.pools[one] for one in by_choice(state, pool.digest) if state.settings(one).sizing.half_life_s]
+    pools = [one for one in pools if _counts(state, one) and not _forgotten(state, one, now)]
+    places = {one.digest: place for place, one in enumerate(pools)}
+    members = []
+    for one in pools:
+        settings, demand = state.settings(one.digest), _demand(state, one)
+        prices = settings.prices
+        footprint = one.key.footprint
+        served = (places.get(other) for other in smaller_of(state, one.digest))
+        larger = (places.get(other) for other in in_common(state, one.digest))
+        members.append(
+            Member(
+                cast("Forecasting", settings.sizing).saving(demand, now),
+                prices.idle(footprint) or ROUGHLY.idle(footprint) or 1.0,
+                _own_least(state, one),
+                (places[one.digest], *(place for place in served if place is not None)),
+                tuple(place for place in larger if place is not None),
+            )
+        )
+    counts = dict(zip(places, share(members), strict=True))
+    news = {
+        one: None
+        for one in by_choice(state, pool.digest)
+        if one != pool.digest and state.index[one].reserve not in (None, counts.get(one, 0))
+    }
+    reserve = Reserve(now, counts, news)
+    state.sizes.keep_reserve(pool, reserve)
+    return reserve
 
 
 def _reserve(state: State, digest: str, now: float) -> int:
@@ -191,9 +244,19 @@ def why(state: State, pool: Pool, now: float) -> str:
     """Return why the pool's sizing wants as many idle clusters as it does, in numbers; empty if it has none to tell."""
     if pool.cordoned or _forgotten(state, pool, now):
         return ""
-    said = state.settings(pool.digest).sizing.why(_demand(state, pool), now)
-    there = sum(_reserve(state, digest, now) for digest in in_common(state, pool.digest)) if said else 0
-    return f"{said}; larger pools have {there} of them" if there else said
+    demand, sizing = _demand(state, pool), state.settings(pool.digest).sizing
+    said = sizing.why(demand, now)
+    if not said or not _shares_reserve(state, pool.digest):
+        return said
+    there = sum(_reserve(state, digest, now) for digest in in_common(state, pool.digest))
+    more = _sized(state, pool, now) + there - sizing.idle_target(demand, now)
+    return "; ".join(
+        [
+            said,
+            *([f"larger pools have {there} of them"] if there else []),
+            *([f"{more} more may serve smaller pools besides"] if more > 0 and not there else []),
+        ]
+    )
 
 
 def _forgotten(state: State, pool: Pool, now: float) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pool.core.key import Node, Shape, dominates
 from pool.core.model import Pool
@@ -23,6 +23,20 @@ _Kin = tuple[str, str, str]
 """Cluster type, tenant and image: clusters of one pool may serve another only where these are the same."""
 
 
+class Reserve(NamedTuple):
+    """What pools of one kin have in common, for a while.
+
+    Attributes:
+        at: when it was reckoned.
+        counts: how many idle clusters each of them has of it, by digest; none that has none in common with others.
+        news: those for which it is another number than they go by.
+    """
+
+    at: float
+    counts: dict[str, int]
+    news: dict[str, None]
+
+
 class Sizes:
     """What was found of which pools' clusters may serve whom. Where no pool allows it, nothing is looked at.
 
@@ -35,13 +49,14 @@ class Sizes:
         smaller: the pools that the clusters of a pool may serve.
     """
 
-    __slots__ = ("_any_image", "_kin", "_served", "by_choice", "in_common", "larger", "smaller")
+    __slots__ = ("_any_image", "_kin", "_reserves", "_served", "by_choice", "in_common", "larger", "smaller")
 
     def __init__(self) -> None:
         self.larger: dict[str, tuple[str, ...]] = {}
         self.in_common: dict[str, tuple[str, ...]] = {}
         self.by_choice: dict[_Kin, tuple[str, ...]] = {}
         self.smaller: dict[str, tuple[str, ...]] = {}
+        self._reserves: dict[_Kin, Reserve] = {}
         self._kin: dict[_Kin, dict[str, None]] = {}
         # Those of them that larger ones may serve.
         self._served: dict[_Kin, dict[str, None]] = {}
@@ -69,10 +84,24 @@ class Sizes:
         for known in (self.larger, self.in_common, self.smaller, self._kin, self._served, self._any_image):
             known.clear()
         self.by_choice.clear()
+        self._reserves.clear()
 
     def kin_of(self, pool: Pool) -> Iterable[str]:
         """Return all pools of its kin, and itself."""
         return self._kin[_kin(pool)]
+
+    def reserve_of(self, pool: Pool) -> Reserve | None:
+        """Return what its kin has in common, as it was reckoned last; None if that is to be done anew."""
+        return self._reserves.get(_kin(pool))
+
+    def keep_reserve(self, pool: Pool, reserve: Reserve) -> None:
+        """Take what its kin has in common."""
+        self._reserves[_kin(pool)] = reserve
+
+    def forget_reserve(self, pool: Pool) -> None:
+        """Have it reckoned anew what its kin has in common."""
+        if self._reserves:
+            self._reserves.pop(_kin(pool), None)
 
     def may_be_larger(self, pool: Pool) -> Iterable[str]:
         """Return the pools among which are those whose clusters may serve a pool."""
@@ -95,8 +124,10 @@ class Sizes:
             for found in (self.larger, self.in_common, self.smaller):
                 found.clear()
             self.by_choice.clear()
+            self._reserves.clear()
             return
         self.by_choice.pop(kin, None)
+        self._reserves.pop(kin, None)
         served = self._served.get(kin, {})
         for digest in (pool.digest, *served):
             self.larger.pop(digest, None)

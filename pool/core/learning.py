@@ -58,6 +58,8 @@ def asked(state: State, digest: str, lease_id: str, group: str, now: float) -> N
             index.load = Load(settings.sizing.half_life_s, now, state.habits)
             _recount(state, digest, index.load, now)
         index.load.asked(now, index.weighed_s or SUPPOSED_START_S, group=group, foreseen=foreseen)
+        if not foreseen:
+            state.sizes.forget_reserve(state.pools[digest])
         for smaller in smaller_of(state, digest):
             other = state.index[smaller]
             if other.load is not None:

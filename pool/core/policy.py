@@ -141,6 +141,48 @@ class Sizing(Protocol):
         """Return why it is that number, in numbers; empty if the settings say all."""
 
 
+class Falling(Protocol):
+    """Numbers that never rise, each of which may have to be reckoned."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, n: int, /) -> float:
+        """Return one."""
+
+
+class Saving(NamedTuple):
+    """What the idle clusters of a pool save.
+
+    Attributes:
+        likely: how likely it is that the 1st, 2nd, ... of them is needed in the time of a start; never rises.
+        times: so many times more than it costs for so long, one saves that is needed.
+    """
+
+    likely: Falling
+    times: float
+
+    def at(self, n: int) -> float:
+        """Return how likely it is that the n-th is needed, counted from 0."""
+        return self.likely[n] if n < len(self.likely) else 0.0
+
+
+SURELY = 1e9
+"""So many times more than its price saves what is wanted at any price."""
+
+
+def surely(number: int) -> Saving:
+    """Return what idle clusters save where so many are wanted, whatever they cost."""
+    return Saving([1.0] * number, SURELY)
+
+
+class Forecasting(Sizing, Protocol):
+    """A sizing that looks at demand: `half_life_s` is not 0. It may have its reserve in common with larger pools."""
+
+    def saving(self, demand: Demand, now: float) -> Saving:
+        """Return what idle clusters of the pool save; those of larger pools save the same, where they may serve it."""
+
+
 class Span(NamedTuple):
     """From when to when a cluster is to be ready, in seconds after something."""
 

@@ -34,17 +34,19 @@ class Prices:
         memory: of one GiB.
         gpu: of one GPU.
         waiting: of one waiter.
+        cluster: of any cluster, whatever its size.
     """
 
     cpu: float = 0.0
     memory: float = 0.0
     gpu: float = 0.0
     waiting: float = 0.0
+    cluster: float = 0.0
 
     def idle(self, footprint: Footprint) -> float:
         """Return what an hour of a cluster of this size costs."""
         cpus, gib = footprint.milli_cpu / 1000, footprint.memory_bytes / 2**30
-        return self.cpu * cpus + self.memory * gib + self.gpu * footprint.gpu
+        return self.cluster + self.cpu * cpus + self.memory * gib + self.gpu * footprint.gpu
 
     def start_worth(self, footprint: Footprint) -> float:
         """Return how many idle seconds of such a cluster cost as much as a second of its start, with who waits for it.
@@ -57,6 +59,9 @@ class Prices:
 
 
 FREE = Prices()
+
+ROUGHLY = Prices(cpu=0.04, memory=0.005, gpu=1.0)
+"""About what clouds charge: without prices it says which of two shapes costs more, and by how much."""
 
 
 @dataclass(frozen=True, slots=True)

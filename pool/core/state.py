@@ -227,6 +227,8 @@ class State:
             if new.digest not in self.index:
                 self.index[new.digest] = PoolIndex()
                 self.sizes.put(new, self.settings(new.digest))
+            elif old is not None and (old.cordoned, old.min_idle) != (new.cordoned, new.min_idle):
+                self.sizes.forget_reserve(new)
         elif old is not None:
             self.sizes.drop(old)
             del self.pools[old.digest]

@@ -18,9 +18,9 @@ from pool.core.expected import RHYTHM
 from pool.core.key import ClusterKey
 from pool.core.larger import by_choice, in_common, larger_of, serves, smaller_of
 from pool.core.model import ClusterState, Pool
-from pool.core.policy import Demand
+from pool.core.policy import Demand, Saving, surely
 from pool.core.rhythm import DAY_S
-from pool.core.settings import Ceiling, PoolSettings, Rules, Standing
+from pool.core.settings import Ceiling, PoolSettings, Prices, Rules, Standing
 from pool.core.state import State
 from tests.kit import Core, make_key, make_rules, make_settings
 
@@ -39,6 +39,9 @@ class Wants(FloorAndBuffer):
 
     def idle_target(self, demand: Demand, now: float) -> int:
         return max(self.number, demand.min_idle or 0)
+
+    def saving(self, demand: Demand, now: float) -> Saving:
+        return surely(self.number)
 
 
 def sized(*, serve_larger: bool = True, **numbers: int) -> Core:
@@ -331,3 +334,39 @@ def test_it_says_how_many_of_those_that_pay_are_larger_ones() -> None:
     said = idling.why(core.state, core.state.pools[SMALL.digest], core.now)
     assert said.startswith("2 idle clusters pay for themselves")
     assert said.endswith("; larger pools have 1 of them")
+
+
+def seldom_large(prices: Prices) -> Core:
+    """Return a core in which a large cluster was asked for once, and small ones every half hour since."""
+    core = Core(sizing=Newsvendor(break_even_s=3_600.0), serve_larger=True, prices=prices)
+    core.release(core.lease(LARGE, group="x"))
+    for n in range(8):
+        core.go(1_800.0)
+        core.release(core.lease(SMALL, group=f"y-{n}"))
+    return core
+
+
+@pytest.mark.parametrize(
+    ("prices", "wanted"), [(Prices(cluster=1.0), (0, 1)), (Prices(cpu=1.0), (1, 0)), (Prices(), (1, 0))]
+)
+def test_prices_say_of_which_shape_the_reserve_is(prices: Prices, wanted: tuple[int, int]) -> None:
+    core = seldom_large(prices)
+    found = tuple(idling.idle_target(core.state, core.state.pools[key.digest], core.now) for key in (SMALL, LARGE))
+    assert found == wanted
+
+
+def test_it_says_how_many_stand_for_smaller_pools_too() -> None:
+    core = seldom_large(Prices(cluster=1.0))
+    said = idling.why(core.state, core.state.pools[LARGE.digest], core.now)
+    assert said.startswith("0 idle clusters pay for themselves")
+    assert said.endswith("; 1 more may serve smaller pools besides")
+
+
+def test_who_asks_for_less_has_larger_ones_started_at_once() -> None:
+    core = Core(sizing=Newsvendor(break_even_s=86_400.0), serve_larger=True, prices=Prices(cluster=1.0))
+    core.release(core.lease(LARGE, group="x"))
+    core.go(60.0)
+    began = len(core.all(Start))
+    for n in range(3):
+        core.acquire(SMALL, group=f"y-{n}")
+    assert LARGE.digest in {effect.cluster.pool for effect in core.all(Start)[began:]}
