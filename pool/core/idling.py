@@ -107,7 +107,7 @@ def _sized(state: State, pool: Pool, now: float) -> int:
 
 def _shares_reserve(state: State, digest: str) -> bool:
     """Tell whether a pool has its reserve in common with others, larger or smaller."""
-    if not state.settings(digest).sizing.half_life_s:
+    if not state.sizes.serve() or not state.settings(digest).sizing.half_life_s:
         return False
     return bool(in_common(state, digest)) or any(in_common(state, one) for one in smaller_of(state, digest))
 

@@ -86,13 +86,17 @@ class Sizes:
         self.by_choice.clear()
         self._reserves.clear()
 
+    def serve(self) -> bool:
+        """Tell whether any pool may be served by larger ones: mostly none is, and then nothing has to be looked at."""
+        return bool(self._served)
+
     def kin_of(self, pool: Pool) -> Iterable[str]:
         """Return all pools of its kin, and itself."""
         return self._kin[_kin(pool)]
 
     def reserve_of(self, pool: Pool) -> Reserve | None:
         """Return what its kin has in common, as it was reckoned last; None if that is to be done anew."""
-        return self._reserves.get(_kin(pool))
+        return self._reserves.get(_kin(pool)) if self._reserves else None
 
     def keep_reserve(self, pool: Pool, reserve: Reserve) -> None:
         """Take what its kin has in common."""
