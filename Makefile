@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format soak soak-ray test-ray test-kube test-flyte lock lock-image build clean \
         bench bench-grant bench-decide bench-restart bench-sizing bench-chain bench-connector bench-hold bench-kube bench-resident bench-policies \
-        bench-reset bench-wear
+        bench-reset bench-wear bench-workflows
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ bench-connector: setup  ## a recorded Flyte task on a warm cluster: warm interpr
 
 bench-policies: setup  ## policies against the optimum on real traces: make bench-policies TRACES=~/traces
 	@TRACES="$(TRACES)" $(BIN)/python -m benchmarks.policies
+
+bench-workflows: setup  ## hits and idle hours on drawn workflows, beside a fixed idle time and beside who knows the rates
+	@$(BIN)/python -m benchmarks.workflows
 
 bench-reset: setup  ## a reset that has everything to remove, against a fresh start
 	@$(BIN)/python -m benchmarks.reset

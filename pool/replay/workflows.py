@@ -21,6 +21,8 @@ WEEKDAYS = (0.86, 1.07, 1.14, 1.29, 1.44, 0.61, 0.59)
 SINGLE_TASK = 0.22
 MEAN_STAGES, MEAN_WIDTH = 3.4, 1.6
 """Of those with more than one task: with them, all together come to the published means."""
+BURST_SIZES = range(2, 9)
+"""How many executions a burst has, each number as likely."""
 LONGEST_S = 86_400.0
 DAY_S = 86_400.0
 
@@ -66,8 +68,7 @@ class Demand:
 def generate(wanted: Demand, seed: int) -> list[Job]:
     """Return the jobs of a drawn demand, first come first. The same seed gives the same jobs."""
     rng = random.Random(seed)  # noqa: S311 a simulation, not a secret
-    workflows = [_workflow(rng, n, wanted) for n in range(wanted.workflows)]
-    often = [1.0 / (rank + 1) for rank in range(len(workflows))]
+    workflows, often = _drawn(rng, wanted)
     peak = 2.09 * max(WEEKDAYS)
     jobs: list[Job] = []
     now, n = 0.0, 0
@@ -75,17 +76,30 @@ def generate(wanted: Demand, seed: int) -> list[Job]:
         now += rng.expovariate(peak * wanted.executions_per_day / DAY_S)
         if now >= wanted.days * DAY_S:
             break
-        if rng.random() >= _rhythm(now) / peak:
+        if rng.random() >= rhythm(now) / peak:
             continue
         workflow = rng.choices(workflows, often)[0]
-        for _ in range(rng.randint(2, 8) if rng.random() < wanted.burst else 1):
+        for _ in range(rng.choice(BURST_SIZES) if rng.random() < wanted.burst else 1):
             n += 1
             jobs += _execution(rng, workflow, now + rng.uniform(0.0, 5.0), f"x-{n}")
     jobs.sort(key=lambda job: job.arrival_s)
     return jobs
 
 
-def _rhythm(at_s: float) -> float:
+def known(wanted: Demand, seed: int) -> list[tuple[Workflow, float]]:
+    """Return the workflows of a drawn demand, each with its share of what is begun: what nobody knows who learns."""
+    workflows, often = _drawn(random.Random(seed), wanted)  # noqa: S311 a simulation, not a secret
+    whole = sum(often)
+    return [(workflow, share / whole) for workflow, share in zip(workflows, often, strict=True)]
+
+
+def _drawn(rng: random.Random, wanted: Demand) -> tuple[list[Workflow], list[float]]:
+    """Return the workflows, and how often each is begun beside the others."""
+    workflows = [_workflow(rng, n, wanted) for n in range(wanted.workflows)]
+    return workflows, [1.0 / (rank + 1) for rank in range(len(workflows))]
+
+
+def rhythm(at_s: float) -> float:
     """Return how busy a time is against the mean; the trace begins on a Monday at midnight."""
     hour = at_s / 3600 % 24
     # From 0.64 at three in the morning to 2.09 twelve hours later, and 1 on average.
