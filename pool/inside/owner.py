@@ -42,6 +42,11 @@ TIMEOUT_S = 5.0
 AT_ONCE_BYTES = 1_000_000
 """What is smaller is copied while the process that put it waits: to begin a thread would take longer."""
 
+INLINE_BYTES = 100 << 10
+"""What is larger is in a store (Ray's `max_direct_call_object_size`)."""
+LOCATED_S = 2.0
+"""So long it is waited for Ray to know in which."""
+
 MARK_BYTES = 16
 """At the beginning of what a `Version` shows: which owner's it is."""
 AT = MARK_BYTES // 8
@@ -141,7 +146,7 @@ class ResidentOwner:
                 self._copy(entry)
             else:
                 # Not before who put it has the answer: it would wait for the second copy after all.
-                later = threading.Timer(PAUSE_S, self._copy, (entry,))
+                later = threading.Timer(PAUSE_S, self._copy_if_kept, (entry,))
                 later.daemon = True
                 later.start()
         with self._changed:
@@ -152,6 +157,11 @@ class ResidentOwner:
         if before is not None:
             self._drop_parts(before)
         return _told(entry)
+
+    def _copy_if_kept(self, entry: dict[str, Any]) -> None:
+        """Put the value that an entry has seen, unless it was dropped or replaced meanwhile."""
+        if self._kept.get(entry["name"]) is entry:
+            self._copy(entry)
 
     def _copy(self, entry: dict[str, Any]) -> None:
         """Put the value that an entry has seen, unless that was done: afterwards its references are this process's."""
@@ -179,6 +189,12 @@ class ResidentOwner:
 
         here = ray.get_runtime_context().get_node_id()
         known = ray.experimental.get_object_locations(refs)
+        end = time.monotonic() + LOCATED_S
+        # A task may be over before its node has told where what it returned lies: supposed to be here, it would be
+        # fetched from there.
+        while any(map(_lies_somewhere, known.values())) and time.monotonic() < end:
+            time.sleep(PAUSE_S / 5)
+            known = ray.experimental.get_object_locations(refs)
         found = []
         for ref in refs:
             nodes = known[ref]["node_ids"]
@@ -381,6 +397,11 @@ def _lives(owner: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _lies_somewhere(told: dict[str, Any]) -> bool:
+    """Tell whether an object is in the store of a node that is not known yet; what was spilled may be in none."""
+    return not told["node_ids"] and not told["did_spill"] and (told["object_size"] or 0) > INLINE_BYTES
 
 
 def _stays(entry: dict[str, Any]) -> bool:

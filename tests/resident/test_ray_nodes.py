@@ -62,7 +62,9 @@ def two_nodes(home: Path) -> Iterator[Two]:
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", TWO_NODES, str(home)],
-            env=environment() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret", "RAY_TMPDIR": str(home)},
+            # Ray gives a raylet 30 s to start, which is little on a busy machine.
+            env=environment() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret", "RAY_TMPDIR": str(home),
+                                 "RAY_raylet_start_wait_time_s": "120"},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
         )  # fmt: skip
     try:
