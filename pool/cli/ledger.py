@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pool.cli.context import JSON, where
-from pool.cli.errors import CommandError
+from pool.cli.errors import CommandError, tell
 from pool.cli.looking import PoolName, Tenant
 from pool.cli.period import moment
 from pool.cli.show import as_json, span, table
@@ -93,32 +93,29 @@ def _cell(value: object) -> object:
 
 
 def _show(items: list[dict[str, Any]], part: dict[str, Any], by: list[str]) -> None:
-    shown = [name for name in ("day", "pool_name", "tenant") if name.removesuffix("_name") in by]
-    rows = [[item[name] or "" for name in shown] + _figures(item) for item in items]
+    # Many pools have one name: that of the configuration, for keys of many images and shapes.
+    shown = {"day": "DAY", "pool": "POOL", "pool_name": "NAME", "tenant": "TENANT"}
+    shown = {name: title for name, title in shown.items() if name.removesuffix("_name") in by}
+    priced = part["total"]["cost"] > 0
+    rows = [[item[name] or "" for name in shown] + _figures(item, priced) for item in items]
     if len(items) > 1:
-        rows.append(["all", *[""] * (len(shown) - 1), *_figures(part["total"])])
-    names = [name.removesuffix("_name").upper() for name in shown]
-    figures = (
-        ">LIFE",
-        ">BUSY",
-        ">IDLE",
-        ">OTHER",
-        ">LEASES",
-        ">HITS",
-        ">WAITED",
-        ">COST",
-        "OF WHICH IDLE, OVERHEAD, WAITING",
-    )
-    table((*names, *figures, "MISSES"), rows, "Nothing was spent in that time.")
+        rows.append(["all", *[""] * (len(shown) - 1), *_figures(part["total"], priced)])
+    figures = [">LIFE", ">BUSY", ">IDLE", ">OTHER", ">LEASES", ">HITS", ">WAITED"]
+    costs = [">COST", "OF WHICH IDLE, OVERHEAD, WAITING"] if priced else []
+    table((*shown.values(), *figures, *costs, "MISSES"), rows, "Nothing was spent in that time.")
+    if items and not priced:
+        tell(
+            "There are no costs: set idle_cost_per_hour and waiting_cost_per_hour under `defaults` of a configuration."
+        )
 
 
-def _figures(item: dict[str, Any]) -> list[object]:
+def _figures(item: dict[str, Any], priced: bool) -> list[object]:
     idle_s = item["idle_s"] + item["warm_head_s"]
     hits = f"{item['hits'] / item['leases']:.1%}" if item["leases"] else "-"
     misses = ", ".join(f"{count} {reason}" for reason, count in list(item["misses_by_reason"].items())[:3])
     costs = (item["idle_cost"], item["overhead_cost"], item["waiting_cost"])
+    shown = [f"{item['cost']:,.2f}", ", ".join(f"{cost:,.2f}" for cost in costs)] if priced else []
     return [
         span(item["life_s"]), span(item["busy_s"]), span(idle_s), span(item["life_s"] - item["busy_s"] - idle_s),
-        item["leases"], hits, span(item["waited_s"]), f"{item['cost']:,.2f}",
-        ", ".join(f"{cost:,.2f}" for cost in costs), misses,
+        item["leases"], hits, span(item["waited_s"]), *shown, misses,
     ]  # fmt: skip

@@ -112,13 +112,28 @@ def reclaim_policy(text: str, break_even_s: float) -> Reclaim:
         worth = {"break_even", "start_worth", "hits", "wait_p95"}
         if "break_even" in type(chosen).model_fields and not worth & options.keys():
             chosen = adapter.validate_python({**options, "break_even": break_even_s})
-    except ValidationError as error:
+    except ValidationError:
         from policies.registry import RECLAIMS
 
-        what = error.errors(include_url=False)[0]["msg"]
-        raise CommandError(f"--policy {text}: {what}.", remedy=f"Policies are {', '.join(RECLAIMS)}.") from None
+        what = _said_of(options)
+        remedy = f"Policies are {', '.join(RECLAIMS)}." if " is not known" in what else "Correct it."
+        raise CommandError(f"--policy {text}: {what}", remedy=remedy) from None
     policy: Reclaim = chosen.build()
     return policy
+
+
+def _said_of(options: dict[str, Any]) -> str:
+    """Return what a configuration would be told of a policy that is none, one sentence."""
+    import json
+
+    from pool.config import ConfigError, load_text
+
+    try:
+        load_text(json.dumps({"defaults": {"reclaim": options}}, default=str), "")
+    except ConfigError as error:
+        said = str(error).splitlines()[0].partition("defaults.reclaim")[2].lstrip(".: ")
+        return said if said.endswith(("?", ".")) else said + "."
+    return "it is no policy."
 
 
 def rules_of(reclaim: Reclaim, clusters: int | None, eviction: str = "longest_idle") -> Rules:

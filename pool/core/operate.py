@@ -95,7 +95,9 @@ def resize(turn: Turn, ask: Resize) -> Reply:
         )
     turn.update(pool, min_idle=min_idle, max_clusters=most)
     turn.touch(pool.digest)
-    return Done(f"pool {pool.digest}: min_idle {min_idle}, max_clusters {most}")
+    set_ = {"min_idle": min_idle, "max_clusters": most}
+    said = ", ".join(f"no {name}" if value is None else f"{name} {value}" for name, value in set_.items())
+    return Done(f"pool {pool.digest}: {said}")
 
 
 def shutdown(turn: Turn, _: Shutdown) -> Reply:

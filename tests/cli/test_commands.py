@@ -110,7 +110,7 @@ def test_an_operators_round(daemon: Served) -> None:
     assert daemon.run("cordon", cluster["id"]).stdout == f"{cluster['id']} cordoned\n"
     assert listed(daemon, "clusters", "--tenant", "round/d")[0]["cordoned"]
     assert daemon.run("uncordon", cluster["id"]).stdout == f"{cluster['id']} uncordoned\n"
-    assert "min_idle 0" in daemon.run("resize", pool["digest"], "--min-idle", "0").stdout
+    assert "min_idle 0, no max_clusters" in daemon.run("resize", pool["digest"], "--min-idle", "0").stdout
     answer = json.loads(daemon.run("drain", pool["digest"], "--json").stdout)
     assert answer["ids"] == [cluster["id"]]
     daemon.until(lambda: not listed(daemon, "clusters", "--tenant", "round/d"), "the drained cluster to be gone")
@@ -239,9 +239,12 @@ def test_the_ledger_is_a_table_json_or_csv(daemon: Served) -> None:
     assert daemon.run("lease", "--tenant", "books/d", "--", sys.executable, "-c", "").returncode == 0
     table = daemon.run("ledger", "--by", "day,pool", "--tenant", "books/d")
     assert table.returncode == 0, table.stderr
-    assert table.stdout.split()[:3] == ["DAY", "POOL", "LIFE"]
+    assert table.stdout.split()[:4] == ["DAY", "POOL", "NAME", "LIFE"]
+    assert "COST" not in table.stdout
+    assert table.stderr.startswith("There are no costs: set idle_cost_per_hour")
     shown = json.loads(daemon.run("ledger", "--tenant", "books/d", "--json").stdout)
     (line,) = shown["items"]
+    assert line["pool"] in table.stdout, "many pools have one name"
     assert (line["leases"], line["misses_by_reason"], line["cost"]) == (1, {"no_cluster": 1}, 0.0)
     assert line["starting_s"] >= 0.05
     rows = daemon.run("ledger", "--tenant", "books/d", "--csv", "--since", "last-2d").stdout.splitlines()

@@ -69,9 +69,16 @@ def test_people_get_a_table(trace: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--policy", "keep"), "error: --policy keep: "),
+        (("--policy", "keep"), "error: --policy keep: type: 'keep' is not known; "),
         (("--policy", "[1]"), "error: --policy: '[1]' is no policy. Write break_even or "),
-        (("--policy", "{type: fixed_ttl, ttl: -1}"), "error: --policy {type: fixed_ttl, ttl: -1}: "),
+        (
+            ("--policy", "{type: fixed_ttl, ttl: -1}"),
+            "error: --policy {type: fixed_ttl, ttl: -1}: ttl: -1 is out of range; ",
+        ),
+        (
+            ("--policy", "{type: fixed_ttl, tl: 1}"),
+            "error: --policy {type: fixed_ttl, tl: 1}: tl: unknown setting; did you mean ttl? Correct it.",
+        ),
         (("--break-even", "soon"), "error: --break-even: 'soon' is not a duration"),
         (
             ("--format", "xls"),
