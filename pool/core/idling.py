@@ -113,11 +113,11 @@ def _shares_reserve(state: State, digest: str) -> bool:
 
 
 def changed(state: State, pool: Pool) -> Iterable[str]:
-    """Return the pools that have another part of the reserve in common with a pool than they go by, each once."""
+    """Return the other pools that have another part of the reserve in common than they go by, each once."""
     found = state.sizes.reserve_of(pool)
     if found is None or not found.news:
         return ()
-    news = tuple(found.news)
+    news = [one for one in found.news if one != pool.digest]
     found.news.clear()
     return news
 
@@ -127,8 +127,8 @@ def _in_common(state: State, pool: Pool, now: float) -> Reserve:
     found = state.sizes.reserve_of(pool)
     if found is not None and 0.0 <= now - found.at < RESERVE_FOR_S:
         return found
-    pools = [state.pools[one] for one in by_choice(state, pool.digest) if state.settings(one).sizing.half_life_s]
-    pools = [one for one in pools if _counts(state, one) and not _forgotten(state, one, now)]
+    kin = [state.pools[one] for one in by_choice(state, pool.digest) if state.settings(one).sizing.half_life_s]
+    pools = [one for one in kin if _counts(state, one) and not _forgotten(state, one, now)]
     places = {one.digest: place for place, one in enumerate(pools)}
     members = []
     for one in pools:
@@ -147,11 +147,8 @@ def _in_common(state: State, pool: Pool, now: float) -> Reserve:
             )
         )
     counts = dict(zip(places, share(members), strict=True))
-    news = {
-        one: None
-        for one in by_choice(state, pool.digest)
-        if one != pool.digest and state.index[one].reserve not in (None, counts.get(one, 0))
-    }
+    went_by = {one.digest: state.index[one.digest].reserve for one in kin}
+    news = {one: None for one, number in went_by.items() if number not in (None, counts.get(one, 0))}
     reserve = Reserve(now, counts, news)
     state.sizes.keep_reserve(pool, reserve)
     return reserve
