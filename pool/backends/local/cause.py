@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 from pool.backends.local.trail import Files, Trail
@@ -15,6 +16,8 @@ _ERROR = re.compile(
     r"^((ERR|PANIC) |Error: |([A-Za-z_][\w.]*)?(Error|Exception|Failure|Timeout)\b(: |$))"
     r"|\[FATAL|\bE \d+ .*Check failed"
 )
+_RAY_START = re.compile(r"^ERR scripts\.py:\d+ -- ")
+_CHILD = re.compile(_RAY_START.pattern + r"(\w+) \[exit code=(-?\d+)\]$")
 _TAKEN = re.compile(
     r"already occupied|address (is )?already in use|address in use|already running at|failed to bind", re.IGNORECASE
 )
@@ -31,15 +34,24 @@ def of(files: Files, trail: Trail, node: str, *, was_ready: bool = False) -> str
         was_ready: it had started, so that what it said last need not have to do with its end.
     """
     lines = _lines(files.log(node))
-    errors = _errors(lines)
+    # `ray start --block` names its child that ended, and shows the end of that one's log, whatever it says.
+    ended = [_child(found[1], int(found[2])) for line in lines if (found := _CHILD.match(line))]
+    errors = [line for line in _errors(lines) if not (ended and _RAY_START.match(line))]
     if not errors:
         # `ray start` only says which of its children ended; the child says why.
         for name in _SPOKEN_BY:
             errors += _errors(_lines(Path(trail.temp_dir) / "session_latest" / "logs" / name))
-    if was_ready and not errors:
+    if was_ready and not errors and not ended:
         return "its logs name no error."
-    said = errors[-3:] if errors else lines[-_TAIL_LINES:]
+    said = [*ended, *errors[-3:]] or lines[-_TAIL_LINES:]
     return " | ".join(dict.fromkeys(said)) or "it left no log."
+
+
+def _child(name: str, code: int) -> str:
+    if code >= 0:
+        return f"{name} exited with code {code}"
+    known = {number.value: number.name for number in signal.Signals}
+    return f"{name} was killed by {known.get(-code, f'signal {-code}')}"
 
 
 def port_was_taken(cause: str) -> bool:

@@ -24,6 +24,17 @@ Exception: The current node timed out during startup. This could happen because 
 PORT = """Traceback (most recent call last):
 ValueError: Failed to bind to 127.0.0.1:8265 because it's already occupied. You can use `ray start ...` to select one.
 """
+KILLED = "".join(
+    f"2026-11-27 15:23:37,712\tERR scripts.py:{line}\n"
+    for line in (
+        "1307 -- \x1b[31mSome Ray subprocesses exited unexpectedly:\x1b[39m",
+        "87 -- \x1b[31m\x1b[1mraylet\x1b[22m\x1b[26m\x1b[39m\x1b[0m\x1b[2m [exit code=-9]\x1b[22m\x1b[0m",
+        "115 -- \x1b[31m----- BEGIN raylet.out tail (exit code(s)=-9 (signal 9)) -----\x1b[39m",
+        "122 -- \x1b[31m- bytes unsealed: 0\n- objects in use: 0\n\x1b[39m",
+        "128 -- \x1b[31m----- END raylet.out tail (exit code(s)=-9 (signal 9)) -----\x1b[39m",
+        "1315 -- \x1b[31mRemaining processes will be killed.\x1b[39m",
+    )
+)
 USAGE = """Usage: python -m ray.scripts.scripts start [OPTIONS]
 Try 'python -m ray.scripts.scripts start --help' for help.
 
@@ -69,3 +80,16 @@ def test_a_killed_head_is_not_explained_by_what_it_said_when_it_was_well(tmp_pat
     assert cause.of(files, TRAIL, "head", was_ready=True) == "its logs name no error."
     files.log("head").write_text(TIMED_OUT)
     assert cause.of(files, TRAIL, "head", was_ready=True).startswith("Exception: ")
+
+
+@pytest.mark.parametrize("was_ready", [True, False])
+def test_the_process_of_rays_that_was_killed_is_named_instead_of_what_it_said_when_it_was_well(
+    tmp_path: Path, was_ready: bool
+) -> None:
+    files = Files(tmp_path)
+    files.log("head").write_text(KILLED)
+    assert cause.of(files, TRAIL, "head", was_ready=was_ready) == "raylet was killed by SIGKILL"
+    crashed = KILLED.replace("code=-9]", "code=1]").replace("- objects in use: 0", "RuntimeError: no room in /dev/shm")
+    files.log("head").write_text(crashed)
+    said = cause.of(files, TRAIL, "head", was_ready=was_ready)
+    assert said == "raylet exited with code 1 | RuntimeError: no room in /dev/shm"
