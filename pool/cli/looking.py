@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -188,6 +189,11 @@ def explain(
       warmpool explain l-3f1c2a0b9d8e7f60
       warmpool explain c-7f3a01b2c3d4-2
     """
+    if re.fullmatch("[0-9a-f]{12}", what):
+        raise CommandError(
+            f"{what} looks like a pool, and leases and clusters are what can be explained.",
+            remedy=f"List what it has with `warmpool clusters --pool {what}` or `warmpool leases --pool {what}`.",
+        )
     kind = "clusters" if what.startswith("c-") else "leases"
     with Operator(where(ctx)) as daemon:
         answer = daemon.get(f"/v1/{kind}/{_segment(what)}/explain")

@@ -167,6 +167,7 @@ def test_pools_tells_why_starts_fail_and_when_the_next_one_is_tried(tmp_path: Pa
     ("arguments", "sentence"),
     [
         (("explain", "nobody"), "There is no lease 'nobody'"),
+        (("explain", "7f3a01b2c3d4"), "`warmpool clusters --pool 7f3a01b2c3d4`"),
         (("cordon", "c-nobody"), "There is no cluster 'c-nobody'"),
         (("drain", "nobody"), "There is no pool 'nobody'"),
         (("drain", "a/../b"), "There is no"),
