@@ -104,7 +104,7 @@ def _show(
     print()
     lines = [
         (
-            one.digest, names[one.digest], keys[one.digest].image, keys[one.digest].tenant, one.after.leases,
+            one.digest, names[one.digest], keys[one.digest].image, keys[one.digest].tenant, f"{one.after.leases:,}",
             f"{one.before.hit_rate:.0%} to {one.after.hit_rate:.0%}",
             f"{span(one.before.waited_s)} to {span(one.after.waited_s)}",
             f"{hours(one.before.idle_s)} to {hours(one.after.idle_s)}",
