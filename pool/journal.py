@@ -120,7 +120,7 @@ class Journal:
 
     def _stopping(self, old: Cluster, new: Cluster, fields: dict[str, str]) -> None:
         reason = new.reason or Reason.SHUTDOWN
-        detail = _lower(new.detail or reason.sentence)
+        detail = _lower((new.detail or reason.sentence).removeprefix(f"{new.id}: "))
         if old.state in _FAILING and reason in _FAILED:
             self._tell(logging.WARNING, f"{new.id} {_FAILING[old.state]}: {detail}", reason=reason, **fields)
         else:
@@ -158,7 +158,8 @@ class Journal:
     def _ended(self, lease: Lease, level: int) -> None:
         reason = lease.end_reason or Reason.LEASE_ENDED
         held_s = max(0.0, (lease.ended_at or 0.0) - lease.granted_at)
-        why = _lower(lease.end_detail or reason.sentence)
+        # What a backend says of a cluster may begin with its name, which stands here already.
+        why = _lower((lease.end_detail or reason.sentence).removeprefix(f"{lease.cluster}: "))
         self._tell(
             level,
             f"lease {lease.id} of {lease.holder} on {lease.cluster} ended: {why}",

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from pool.config import build_rules, load_text
-from pool.core.events import Cordon, Degraded, Listing, Release, Renew, Revoke, Seen, StartFailed, Stopped
+from pool.core.events import Cordon, Degraded, Listing, Lost, Release, Renew, Revoke, Seen, StartFailed, Stopped
 from pool.core.key import key_from
 from pool.core.model import Mode
 from pool.core.reasons import Reason
@@ -98,6 +98,16 @@ def test_a_revoke_is_told_with_what_the_operator_said(core: Told) -> None:
     leased(core)
     core(Revoke("l-1", "the node is needed"))
     assert "ended: the node is needed" in core.lines[-2][1]
+
+
+def test_a_lost_cluster_is_named_once_in_a_sentence(core: Told) -> None:
+    leased(core)
+    core(Lost(C1, "boot", Reason.PROCESS_GONE, f"{C1}: head exited with code 1: raylet was killed by SIGKILL"))
+    said = "head exited with code 1: raylet was killed by SIGKILL"
+    assert [text for level, text, _ in core.lines if level == WARNING] == [
+        f"lease l-1 of holder of l-1 on {C1} ended: {said}",
+        f"stopping {C1}: {said}",
+    ]
 
 
 def test_failed_starts_and_the_breaker_are_told(core: Told) -> None:
