@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from policies.learned import Learned
-from policies.target import BOUNDS, P95, Target
+from policies.target import BOUNDS, SAYS_WORTH, Target, checked_target, target_of
 from policies.worth import LEAST_S, SUPPOSED_START_S, UNPRICED, checked_start_worth, worth_s
 from pool.core.aims import Aim
 from pool.core.gaps import Choice, Situation
@@ -45,20 +45,12 @@ class Auto(Learned):
     def __post_init__(self) -> None:
         Learned.__post_init__(self)
         checked_start_worth(self.start_worth)
-        if not 0 <= self.hits < 1:
-            raise ValueError(f"hits is {self.hits:g}; it must be a share of at least 0 and less than 1, such as 0.99")
-        if not (self.wait_p95_s >= 0 and math.isfinite(self.wait_p95_s)):
-            raise ValueError(f"wait_p95 is {self.wait_p95_s:g} s; it must be 0 or more")
-        if (said := [name for name in _WORTH if getattr(self, name)]) and len(said) > 1:
-            one, other = (name.removesuffix("_s") for name in said[:2])
-            raise ValueError(f"gives both {one} and {other}, which each say what a start is worth; give one of them")
+        checked_target(self)
 
     @property
     def target(self) -> Target | None:
         """Return what is to be reached, None if a price says what a start is worth."""
-        if self.hits:
-            return Target(self.hits)
-        return Target(P95, self.wait_p95_s) if self.wait_p95_s else None
+        return target_of(self.hits, self.wait_p95_s)
 
     def aims(self) -> bool:
         """Return True if it has a target."""
@@ -71,7 +63,7 @@ class Auto(Learned):
 
     def priced(self, start_worth: float) -> Auto:
         """Return the same where prices say what a second of starting is worth; what was given to it counts."""
-        return self if any(getattr(self, name) for name in _WORTH) else replace(self, start_worth=start_worth)
+        return self if any(getattr(self, name) for name in SAYS_WORTH) else replace(self, start_worth=start_worth)
 
     def break_even_in(self, situation: Situation) -> float:
         """Return T* in a situation, in seconds."""
@@ -106,7 +98,3 @@ def _bounds(start_s: float | None) -> tuple[float, float]:
     begins_s = max(1.0, UNPRICED * _taken(start_s))
     least, most = BOUNDS
     return max(least, math.log(LEAST_S / begins_s)), min(most, math.log(MOST_S / begins_s))
-
-
-_WORTH = ("break_even_s", "start_worth", "hits", "wait_p95_s")
-"""The options that say what a start is worth."""

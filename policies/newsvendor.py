@@ -8,8 +8,13 @@ from dataclasses import dataclass
 
 from policies.sizing import required
 from policies.ski_rental import checked_half_life
-from policies.worth import SUPPOSED_START_S, Worth
+from policies.target import Target, checked_target, target_of
+from policies.worth import LEAST_S, SUPPOSED_START_S, UNPRICED, Worth
+from pool.core.aims import Aim
 from pool.core.policy import Demand, Falling, Saving
+
+MOST_S = 1_209_600.0
+"""For a target, a start is worth so many idle seconds at most: two weeks, of which little more is known."""
 
 
 def newsvendor(exceeds: Falling, short: float, over: float) -> int:
@@ -34,21 +39,55 @@ class Newsvendor(Worth):
     inventory policy*, 1951) in a base-stock policy with lead time L. Demand is what was seen (`Load.exceeds`), by hour
     and day, and not a named distribution: workflows ask for several at once.
 
+    With a target (`hits` or `wait_p95_s`), `policies.target` finds what a start is worth, one price for all keys of a
+    configured pool: so what idle clusters cost is the least. T* is that by what such a cluster costs. It begins at
+    ``share / (1 - share)`` half hours: if a pool is asked every half hour, what one ask of so many needs beyond the
+    others is needed that seldom.
+
     Attributes:
         break_even_s: T*, the idle seconds that cost as much as a start; 0 takes it from the starts.
         start_worth: how many idle seconds cost as much as a second of starting; 0 takes it from the pool's prices,
             and 30 where there are none.
         half_life_s: demand that long ago counts half.
+        hits: the share of leases to be answered at once, at least cost, from 0 to 1; 0 for no such target.
+        wait_p95_s: within what time 95 % of leases are to be granted, at least cost; 0 for no such target.
 
     Raises:
-        ValueError: if one is out of range.
+        ValueError: if one is out of range, or more than one says what a start is worth.
     """
 
     half_life_s: float = 604_800.0
+    hits: float = 0.0
+    wait_p95_s: float = 0.0
 
     def __post_init__(self) -> None:
         Worth.__post_init__(self)
         checked_half_life(self.half_life_s)
+        checked_target(self)
+
+    @property
+    def target(self) -> Target | None:
+        """Return what is to be reached, None if a price says what a start is worth."""
+        return target_of(self.hits, self.wait_p95_s)
+
+    def priced(self, start_worth: float) -> Newsvendor:
+        """Return the same where prices say what a second of starting is worth; a target, or what was given, counts."""
+        return self if self.target else Worth.priced(self, start_worth)
+
+    def aims(self) -> bool:
+        """Return True if it has a target."""
+        return bool(self.hits or self.wait_p95_s)
+
+    def aim(self, aim: Aim, hit: bool, waited_s: float) -> Aim:
+        """Return the aim after one more lease."""
+        target = self.target
+        return aim if target is None else target.next(aim, hit, waited_s, _bounds(target))
+
+    def _worth_s(self, demand: Demand) -> float:
+        target = self.target if self.aims() else None
+        if target is None:
+            return self.worth_s(demand.start_s)
+        return min(MOST_S, max(LEAST_S, _begins_s(target) * target.times(demand.aim) / demand.dear))
 
     def wants(self) -> bool:
         """Return True."""
@@ -61,27 +100,40 @@ class Newsvendor(Worth):
             return least
         lead_s = demand.start_s or SUPPOSED_START_S
         exceeds = demand.load.exceeds(now, lead_s)
-        return max(least, newsvendor(exceeds, self.worth_s(demand.start_s), lead_s))
+        return max(least, newsvendor(exceeds, self._worth_s(demand), lead_s))
 
     def saving(self, demand: Demand, now: float) -> Saving:
         """Return what idle clusters save: the n-th pays for itself if ``P(D >= n) (T* + L) / L > 1``."""
         lead_s = demand.start_s or SUPPOSED_START_S
         likely = () if demand.load is None else demand.load.exceeds(now, lead_s)
-        return Saving(likely, (self.worth_s(demand.start_s) + lead_s) / lead_s)
+        return Saving(likely, (self._worth_s(demand) + lead_s) / lead_s)
 
     def why(self, demand: Demand, now: float) -> str:
         """Return why it is that number, in numbers."""
         if demand.load is None:
             return ""
-        lead_s, worth_s = demand.start_s or SUPPOSED_START_S, self.worth_s(demand.start_s)
+        lead_s, worth_s = demand.start_s or SUPPOSED_START_S, self._worth_s(demand)
         exceeds = demand.load.exceeds(now, lead_s)
         pays = newsvendor(exceeds, worth_s, lead_s)
         at = [n for n in (pays, pays + 1) if 0 < n <= len(exceeds) and exceeds[n - 1] > 0]
         often = " and ".join(f"a {_nth(n)} one every {_every_h(exceeds[n - 1], lead_s):.3g} h" for n in at)
+        target = self.target
+        aimed = "" if target is None else f", for a target of {target.said(demand.aim, _bounds(target))}"
         return (
             f"{pays} idle clusters pay for themselves: at this hour {often or 'none'} would be needed, and a start is"
-            f" worth {worth_s / 3600:.3g} h of idle time"
+            f" worth {worth_s / 3600:.3g} h of idle time{aimed}"
         )
+
+
+def _begins_s(target: Target) -> float:
+    """Return what a start is worth before anything was seen."""
+    return UNPRICED * SUPPOSED_START_S * target.share / (1.0 - target.share)
+
+
+def _bounds(target: Target) -> tuple[float, float]:
+    """Return between what the worth of a start matters, as logarithms of how many times more it is."""
+    begins_s = _begins_s(target)
+    return math.log(LEAST_S / begins_s), math.log(MOST_S / begins_s)
 
 
 def _every_h(chance: float, within_s: float) -> float:

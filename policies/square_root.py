@@ -8,6 +8,7 @@ from statistics import NormalDist
 
 from policies.sizing import required
 from policies.ski_rental import checked_half_life
+from pool.core.aims import Aim
 from pool.core.policy import Demand, Saving, surely
 
 
@@ -60,6 +61,14 @@ class SquareRoot:
             return least
         wanted = staffing(rho, load.peakedness(now), self.probability)
         return max(least, math.ceil(wanted) - demand.leased)
+
+    def aims(self) -> bool:
+        """Return False."""
+        return False
+
+    def aim(self, aim: Aim, hit: bool, waited_s: float) -> Aim:
+        """Return the aim as it is."""
+        return aim
 
     def saving(self, demand: Demand, now: float) -> Saving:
         """Return that as many as are wanted are, whatever they cost: it has no price."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from pool.core.aims import Aim
 
@@ -37,6 +38,18 @@ LATELY = 200.0
 """What was met lately is told of so many leases."""
 
 P95 = 0.95
+
+
+class Targeted(Protocol):
+    """A policy that may have a target instead of a price."""
+
+    @property
+    def hits(self) -> float:
+        """The share of leases to be answered at once; 0 for no such target."""
+
+    @property
+    def wait_p95_s(self) -> float:
+        """Within what time 95 % of leases are to be granted; 0 for no such target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +92,29 @@ class Target:
         if aim.log_worth >= bounds[1]:
             return f"{wanted}: {lately}, and idle time alone does not reach it: the worth is at its most"
         return f"{wanted}: {lately}"
+
+
+SAYS_WORTH = ("break_even_s", "start_worth", "hits", "wait_p95_s")
+"""The options of a policy that say what a start is worth."""
+
+
+def target_of(hits: float, wait_p95_s: float) -> Target | None:
+    """Return what is to be reached, None for no target."""
+    if hits:
+        return Target(hits)
+    return Target(P95, wait_p95_s) if wait_p95_s else None
+
+
+def checked_target(policy: Targeted) -> None:
+    """Refuse what is no target, or stands beside a price.
+
+    Raises:
+        ValueError: if it is out of range, or more than one option says what a start is worth.
+    """
+    if not 0 <= policy.hits < 1:
+        raise ValueError(f"hits is {policy.hits:g}; it must be a share of at least 0 and less than 1, such as 0.99")
+    if not (policy.wait_p95_s >= 0 and math.isfinite(policy.wait_p95_s)):
+        raise ValueError(f"wait_p95 is {policy.wait_p95_s:g} s; it must be 0 or more")
+    if (said := [name for name in SAYS_WORTH if getattr(policy, name)]) and len(said) > 1:
+        one, other = (name.removesuffix("_s") for name in said[:2])
+        raise ValueError(f"gives both {one} and {other}, which each say what a start is worth; give one of them")

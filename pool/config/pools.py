@@ -223,7 +223,8 @@ class PoolOptions(Section):
     )
     waiting_cost_per_hour: Price = Field(0.0, description="What an hour of somebody's waiting costs.")
     target: TargetSection | None = Field(
-        None, description="What `auto` is to reach at least cost, instead of waiting_cost_per_hour."
+        None,
+        description="What `newsvendor`, or else `auto`, is to reach at least cost, instead of waiting_cost_per_hour.",
     )
     floor_for: Seconds = Field(
         86_400.0,

@@ -9,16 +9,20 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from policies.auto import Auto
+from policies.newsvendor import Newsvendor
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
+from policies.target import SAYS_WORTH
 from policies.worth import Worth
 from pool.config.model import Config, TenantSection
-from pool.config.pools import CeilingSection, Match, PoolSection, ShapeMatch
+from pool.config.pools import CeilingSection, Match, PoolSection, ShapeMatch, TargetSection
 from pool.config.values import condition, count_quantity, cpu_quantity, memory_quantity
 from pool.core.key import ClusterKey, key_from
-from pool.core.policy import Reclaim
+from pool.core.policy import Reclaim, Sizing
 from pool.core.settings import NO_CEILING, Ceiling, PoolSettings, Prices, Rules
 from pool.windows import Window
+
+Aimed = TypeVar("Aimed", Auto, Newsvendor)
 
 _MOST_CACHED = 50_000
 
@@ -79,13 +83,28 @@ def _shape_test(match: ShapeMatch) -> Test:
     return lambda key: all(wish.holds(of(key)) for wish, of in wanted)
 
 
-def _reclaim(pool: PoolSection) -> Reclaim:
-    if pool.reclaim is not None:
-        built, target = pool.reclaim.build(), pool.target
-        if target is not None and isinstance(built, Auto):
-            return replace(built, hits=target.hits or 0.0, wait_p95_s=target.wait_p95 or 0.0)
-        return cast(Reclaim, built)
-    return FixedTTL(pool.idle_ttl, pool.idle_jitter, pool.workers_idle_ttl)
+def _sizing(pool: PoolSection) -> Sizing:
+    if pool.sizing is None:
+        return FloorAndBuffer(pool.min_idle, pool.buffer)
+    built = cast(Sizing, pool.sizing.build())
+    return _aimed(built, pool.target) if isinstance(built, Newsvendor) else built
+
+
+def _reclaim(pool: PoolSection, sizing: Sizing) -> Reclaim:
+    if pool.reclaim is None:
+        return FixedTTL(pool.idle_ttl, pool.idle_jitter, pool.workers_idle_ttl)
+    built = cast(Reclaim, pool.reclaim.build())
+    if not isinstance(built, Auto) or (isinstance(sizing, Newsvendor) and sizing.aims()):
+        # What stands ready reaches a target with less idle time than what is kept after it was used.
+        return built
+    return _aimed(built, pool.target)
+
+
+def _aimed(policy: Aimed, target: TargetSection | None) -> Aimed:
+    """Return a policy with a target, if nothing else says what a start is worth to it."""
+    if target is None or any(getattr(policy, name) for name in SAYS_WORTH):
+        return policy
+    return replace(policy, hits=target.hits or 0.0, wait_p95_s=target.wait_p95 or 0.0)
 
 
 def prices_of(pool: PoolSection) -> Prices:
@@ -96,12 +115,13 @@ def prices_of(pool: PoolSection) -> Prices:
 
 def settings_of(pool: PoolSection) -> PoolSettings:
     """Return the settings of a completed pool section."""
+    sizing = _sizing(pool)
     return PoolSettings(
         name=pool.name,
         grant_order=pool.grant_order.build(),
         queue_order=pool.queue_order.build(),
-        sizing=pool.sizing.build() if pool.sizing is not None else FloorAndBuffer(pool.min_idle, pool.buffer),
-        reclaim=_reclaim(pool),
+        sizing=sizing,
+        reclaim=_reclaim(pool, sizing),
         prewarm=pool.prewarm.build() if pool.prewarm is not None else None,
         look_ahead=pool.look_ahead.build() if pool.look_ahead is not None else None,
         ceiling=pool.ceiling.ceiling(),

@@ -24,8 +24,16 @@ class Aim(NamedTuple):
     seen: float = 0.0
 
 
+NO_AIM = Aim()
+
+
+def of_sizing(name: str) -> str:
+    """Return under what name the aim of a configured pool's sizing is kept, beside those of keys."""
+    return f"sizing:{name}"
+
+
 class Aims:
-    """The aims of all pools.
+    """The aims of all pools, and of the sizing of configured pools.
 
     Attributes:
         unsaved: pools whose aims have changed since the last snapshot of them.
@@ -37,7 +45,7 @@ class Aims:
 
     def of(self, pool: str) -> Aim:
         """Return a pool's aim as it is now."""
-        return self._of.get(pool, _NEW)
+        return self._of.get(pool, NO_AIM)
 
     def take(self, pool: str, aim: Aim) -> None:
         """Replace a pool's aim."""
@@ -56,6 +64,3 @@ class Aims:
         """
         log_worth, met, seen = told
         self._of[name] = Aim(float(log_worth), float(met), float(seen))
-
-
-_NEW = Aim()

@@ -14,13 +14,14 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
+from pool.core.aims import NO_AIM, Aim, of_sizing
 from pool.core.index import PoolIndex
 from pool.core.larger import Reserve, by_choice, in_common, larger_of, smaller_of
 from pool.core.model import GROWING, IDLE, LEASED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
 from pool.core.policy import Demand, Forecasting
 from pool.core.reasons import Reason
 from pool.core.reserve import Member, share
-from pool.core.settings import ROUGHLY, PoolSettings
+from pool.core.settings import ROUGHLY, USUAL, PoolSettings
 from pool.core.state import State
 
 FLOOR_LOOK_S, SLOWEST_LOOK_S = 60.0, 600.0
@@ -234,7 +235,17 @@ def _demand(state: State, pool: Pool) -> Demand:
         index.creators,
         index.weighed_s,
         index.load,
+        *_aim(state, pool),
     )
+
+
+def _aim(state: State, pool: Pool) -> tuple[Aim, float]:
+    """Return how far a configured pool is from the target of its sizing, and how dear the key's clusters are."""
+    settings = state.settings(pool.digest)
+    if not settings.sizing.half_life_s or not cast("Forecasting", settings.sizing).aims():
+        return NO_AIM, 1.0
+    usual, own = settings.prices.idle(USUAL), settings.prices.idle(pool.key.footprint)
+    return state.aims.of(of_sizing(settings.name)), own / usual if own and usual else 1.0
 
 
 def why(state: State, pool: Pool, now: float) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from pool.core import ahead
+from pool.core.aims import of_sizing
 from pool.core.gaps import Choice, Kind, Release
 from pool.core.larger import larger_of, smaller_of
 from pool.core.load import Load
@@ -16,7 +17,7 @@ from pool.core.model import Cluster, Lease, Outcome, Waiter
 from pool.core.timers import Kind as Due
 
 if TYPE_CHECKING:
-    from pool.core.policy import Counter, Learner
+    from pool.core.policy import Counter, Forecasting, Learner
     from pool.core.state import State
 
 
@@ -103,11 +104,14 @@ def _recount(state: State, digest: str, load: Load, now: float) -> None:
 
 def answered(state: State, lease: Lease) -> None:
     """A lease is granted: where its pool has a target, what a start is worth moves towards it."""
-    reclaim = state.settings(lease.pool).reclaim
-    if reclaim.learns() and cast("Learner", reclaim).aims():
-        waited_s, aim = lease.granted_at - lease.asked_at, state.aims.of(lease.pool)
-        hit, start_s = lease.outcome is Outcome.HIT, state.index[lease.pool].weighed_s
-        state.aims.take(lease.pool, cast("Learner", reclaim).aim(aim, hit, waited_s, start_s))
+    settings = state.settings(lease.pool)
+    hit, waited_s = lease.outcome is Outcome.HIT, lease.granted_at - lease.asked_at
+    if settings.reclaim.learns() and (learner := cast("Learner", settings.reclaim)).aims():
+        aim, start_s = state.aims.of(lease.pool), state.index[lease.pool].weighed_s
+        state.aims.take(lease.pool, learner.aim(aim, hit, waited_s, start_s))
+    if settings.sizing.half_life_s and (sizing := cast("Forecasting", settings.sizing)).aims():
+        name = of_sizing(settings.name)
+        state.aims.take(name, sizing.aim(state.aims.of(name), hit, waited_s))
 
 
 def released(state: State, digest: str, cluster_id: str, now: float) -> None:

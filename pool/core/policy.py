@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from pool.core.aims import Aim
+from pool.core.aims import NO_AIM, Aim
 from pool.core.gaps import Choice, Class, Curve, Situation
 from pool.core.idle_times import Minutes
 from pool.core.load import Load
@@ -110,6 +110,8 @@ class Demand(NamedTuple):
         waiting: who waits for a cluster that is started for it: so many of those that start are taken.
         start_s: what a start takes typically, None if none was seen.
         load: what was seen of the pool's demand, for a sizing that asks for it (`Sizing.half_life_s`).
+        aim: how far all keys of the configured pool are from the sizing's target, where it has one.
+        dear: what an hour of the key's clusters costs, against one of a usual size; told to a sizing with a target.
     """
 
     leased: int
@@ -122,6 +124,8 @@ class Demand(NamedTuple):
     waiting: int = 0
     start_s: float | None = None
     load: Load | None = None
+    aim: Aim = NO_AIM
+    dear: float = 1.0
 
 
 class Sizing(Protocol):
@@ -178,6 +182,18 @@ def surely(number: int) -> Saving:
 
 class Forecasting(Sizing, Protocol):
     """A sizing that looks at demand: `half_life_s` is not 0. It may have its reserve in common with larger pools."""
+
+    def aims(self) -> bool:
+        """Return True if it has a target: then it is told of each lease by `aim`."""
+
+    def aim(self, aim: Aim, hit: bool, waited_s: float) -> Aim:
+        """Return the aim of all keys of a configured pool after one more lease.
+
+        Args:
+            aim: before it.
+            hit: whether an idle cluster answered it at once.
+            waited_s: how long it was waited for.
+        """
 
     def saving(self, demand: Demand, now: float) -> Saving:
         """Return what idle clusters of the pool save; those of larger pools save the same, where they may serve it."""

@@ -60,6 +60,9 @@ class Prices:
 
 FREE = Prices()
 
+USUAL = Footprint(clusters=1, milli_cpu=1000, memory_bytes=4 * 2**30, gpu=0)
+"""What clusters cost is told against one of this size."""
+
 ROUGHLY = Prices(cpu=0.04, memory=0.005, gpu=1.0)
 """About what clouds charge: without prices it says which of two shapes costs more, and by how much."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from policies.auto import Auto
-from policies.reclaim import FixedTTL
+from policies.newsvendor import Newsvendor
+from policies.reclaim import FixedTTL, NeverKeep
 from pool.config import build_rules, load_text
-from pool.core.policy import Reclaim
+from pool.core.policy import Reclaim, Sizing
 from tests.config.test_messages import problems
 from tests.kit import KEY
 
@@ -31,6 +32,25 @@ def reclaim(text: str) -> Reclaim:
 )
 def test_a_target_is_what_auto_is_to_reach(text: str, policy: Auto) -> None:
     assert reclaim(text) == policy
+
+
+@pytest.mark.parametrize(
+    ("text", "sizing", "policy"),
+    [
+        ("defaults: {target: {hits: 99%}, sizing: newsvendor}", Newsvendor(hits=0.99), Auto()),
+        ("defaults: {target: {wait_p95: 20s}, sizing: newsvendor}", Newsvendor(wait_p95_s=20.0), Auto()),
+        ("defaults: {sizing: {type: newsvendor, hits: 0.99}, reclaim: never_keep}", Newsvendor(hits=0.99), NeverKeep()),
+        (
+            "defaults: {target: {hits: 99%}, sizing: {type: newsvendor, break_even: 1h}}",
+            Newsvendor(break_even_s=3_600.0),
+            Auto(hits=0.99),
+        ),
+    ],
+)
+def test_a_sizing_that_has_a_price_follows_it_before_what_is_kept(text: str, sizing: Sizing, policy: Reclaim) -> None:
+    settings = build_rules(load_text(text, "test.yaml"), {}).settings_for(KEY)
+    assert settings.sizing == sizing
+    assert settings.reclaim == policy
 
 
 @pytest.mark.parametrize(

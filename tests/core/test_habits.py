@@ -159,6 +159,9 @@ class From(FloorAndBuffer):
     def idle_target(self, demand: Demand, now: float) -> int:
         return int(now >= self.at)
 
+    def aims(self) -> bool:
+        return False
+
 
 def test_clusters_are_started_when_the_hour_has_come_though_nobody_asks() -> None:
     core = Core(sizing=From(at=T0 + 2 * HOUR_S))

@@ -40,6 +40,9 @@ class Wants(FloorAndBuffer):
     def idle_target(self, demand: Demand, now: float) -> int:
         return max(self.number, demand.min_idle or 0)
 
+    def aims(self) -> bool:
+        return False
+
     def saving(self, demand: Demand, now: float) -> Saving:
         return surely(self.number)
 
