@@ -32,9 +32,9 @@ def test_it_prints_its_tables_and_keeps_nothing_of_a_part(capsys: pytest.Capture
 
 def test_one_replay_is_counted_whole_and_after_its_warm_up() -> None:
     jobs, warm_up_s = generate(TINY, 1), workflows.half(TINY)
-    found = workflows.replayed(workflows.POLICIES["ahead"], jobs, 1, warm_up_s)
+    found = workflows.replayed(workflows.ahead("break_even: 12h"), jobs, 1, warm_up_s)
     for span, of_s in zip(workflows.SPANS, (0.0, warm_up_s), strict=True):
-        rules = build_rules(load_text(workflows.POLICIES["ahead"], "test"), {})
+        rules = build_rules(load_text(workflows.ahead("break_even: 12h"), "test"), {})
         replay = Replay(rules, MemoryStore(keeps_books=False), workflows.TIMES, seed=1, warm_up_s=of_s)
         replay.run(jobs)
         keys = {job.key.digest: job.key for job in jobs}
