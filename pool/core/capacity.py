@@ -224,8 +224,9 @@ def plan(turn: Turn, digest: str) -> None:
         return
     before = index.reserve, index.counted_on
     wanted = idling.wanted(state, pool, now)
-    for other in idling.changed(state, pool):
-        turn.touch(other)
+    if state.sizes.serve():
+        for other in idling.changed(state, pool):
+            turn.touch(other)
     if index.reserve != before[0]:
         _tell_smaller(turn, digest)
     if index.counted_on != before[1]:
@@ -233,7 +234,7 @@ def plan(turn: Turn, digest: str) -> None:
     if index.expected.wishes:
         state.timers.arm(Kind.POOL, digest, index.expected.next_change())
     if index.load is not None:
-        state.timers.arm(Kind.POOL, digest, idling.next_look(state, pool, now))
+        idling.look_again(state, pool, now)
     if not wanted.target or _bring_spare(turn, pool, *wanted):
         state.blocked.pop(digest, None)
 

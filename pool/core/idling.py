@@ -10,11 +10,10 @@ counts on the smallest that will do.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
-from pool.core.aims import NO_AIM, Aim, of_sizing
+from pool.core.aims import of_sizing
 from pool.core.index import PoolIndex
 from pool.core.larger import Reserve, by_choice, in_common, larger_of, smaller_of
 from pool.core.model import GROWING, IDLE, LEASED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
@@ -23,6 +22,7 @@ from pool.core.reasons import Reason
 from pool.core.reserve import Member, share
 from pool.core.settings import ROUGHLY, USUAL, PoolSettings
 from pool.core.state import State
+from pool.core.timers import Kind
 
 FLOOR_LOOK_S, SLOWEST_LOOK_S = 60.0, 600.0
 """An idle cluster that a floor protects is looked at again this often: at first, and when it was idle for long."""
@@ -101,14 +101,14 @@ def _own_least(state: State, pool: Pool) -> int:
 
 def _sized(state: State, pool: Pool, now: float) -> int:
     """Return how many idle clusters of its own a pool's sizing wants."""
-    if not _shares_reserve(state, pool.digest):
+    if not state.sizes.serve() or not _shares_reserve(state, pool.digest):
         return _alone(state, pool, now)
     return _in_common(state, pool, now).counts.get(pool.digest, 0)
 
 
 def _shares_reserve(state: State, digest: str) -> bool:
     """Tell whether a pool has its reserve in common with others, larger or smaller."""
-    if not state.sizes.serve() or not state.settings(digest).sizing.half_life_s:
+    if not state.settings(digest).sizing.half_life_s:
         return False
     return bool(in_common(state, digest)) or any(in_common(state, one) for one in smaller_of(state, digest))
 
@@ -224,7 +224,7 @@ def _demand(state: State, pool: Pool) -> Demand:
     leased = counts[LEASED]
     for digest in in_common(state, pool.digest):
         leased += state.index[digest].counts[LEASED]
-    return Demand(
+    demand = Demand(
         leased,
         counts[IDLE] + counts[RESETTING],
         counts[STARTING] + counts[GROWING],
@@ -235,17 +235,14 @@ def _demand(state: State, pool: Pool) -> Demand:
         index.creators,
         index.weighed_s,
         index.load,
-        *_aim(state, pool),
     )
-
-
-def _aim(state: State, pool: Pool) -> tuple[Aim, float]:
-    """Return how far a configured pool is from the target of its sizing, and how dear the key's clusters are."""
     settings = state.settings(pool.digest)
-    if not settings.sizing.half_life_s or not cast("Forecasting", settings.sizing).aims():
-        return NO_AIM, 1.0
+    # Not by `cast`, which is a call: every decision comes here.
+    sizing: Any = settings.sizing
+    if not sizing.half_life_s or not sizing.aims():
+        return demand
     usual, own = settings.prices.idle(USUAL), settings.prices.idle(pool.key.footprint)
-    return state.aims.of(of_sizing(settings.name)), own / usual if own and usual else 1.0
+    return demand._replace(aim=state.aims.of(of_sizing(settings.name)), dear=own / usual if own and usual else 1.0)
 
 
 def why(state: State, pool: Pool, now: float) -> str:
@@ -278,14 +275,14 @@ def _forgotten(state: State, pool: Pool, now: float) -> bool:
     return now - asked_at > max(settings.floor_for_s, settings.sizing.half_life_s) and not settings.pinned
 
 
-def next_look(state: State, pool: Pool, now: float) -> float:
-    """Return when to see again whether more are wanted, though nothing happens; infinity for never.
+def look_again(state: State, pool: Pool, now: float) -> None:
+    """See to it that somebody sees before long whether more are wanted, though nothing happens.
 
     What is wanted by demand that was seen rises with the hour of the day.
     """
-    if state.index[pool.digest].load is None or _forgotten(state, pool, now):
-        return math.inf
-    return now + RHYTHM_LOOK_S
+    due = now + RHYTHM_LOOK_S
+    if state.timers.due(Kind.POOL, pool.digest) > due and not _forgotten(state, pool, now):
+        state.timers.arm(Kind.POOL, pool.digest, due)
 
 
 def floor_needs(state: State, cluster: Cluster, now: float) -> bool:

@@ -73,6 +73,10 @@ class Timers:
         else:
             within.append((due, kind, id_))
 
+    def due(self, kind: Kind, id_: str) -> float:
+        """Return when it is looked at, infinity for never."""
+        return self._armed.get((kind, id_), math.inf)
+
     def next_due(self) -> float:
         """Return when something is due next, infinity for never."""
         if self._next_due is None:
