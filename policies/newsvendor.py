@@ -84,7 +84,9 @@ class Newsvendor(Worth):
         return aim if target is None else target.next(aim, hit, waited_s, _bounds(target))
 
     def _worth_s(self, demand: Demand) -> float:
-        target = self.target if self.aims() else None
+        if self.break_even_s:
+            return self.break_even_s
+        target = self.target
         if target is None:
             return self.worth_s(demand.start_s)
         return min(MOST_S, max(LEAST_S, _begins_s(target) * target.times(demand.aim) / demand.dear))

@@ -224,7 +224,7 @@ def plan(turn: Turn, digest: str) -> None:
         return
     before = index.reserve, index.counted_on
     wanted = idling.wanted(state, pool, now)
-    if state.sizes.serve():
+    if state.sizes.served:
         for other in idling.changed(state, pool):
             turn.touch(other)
     if index.reserve != before[0]:

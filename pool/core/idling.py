@@ -101,7 +101,7 @@ def _own_least(state: State, pool: Pool) -> int:
 
 def _sized(state: State, pool: Pool, now: float) -> int:
     """Return how many idle clusters of its own a pool's sizing wants."""
-    if not state.sizes.serve() or not _shares_reserve(state, pool.digest):
+    if not state.sizes.served or not _shares_reserve(state, pool.digest):
         return _alone(state, pool, now)
     return _in_common(state, pool, now).counts.get(pool.digest, 0)
 

@@ -47,9 +47,10 @@ class Sizes:
         in_common: those of them that have their reserve in common with it.
         by_choice: all pools of one kin, those first for which the fewest larger ones will do.
         smaller: the pools that the clusters of a pool may serve.
+        served: by kin, those that larger ones may serve: mostly none, and then nothing has to be looked at.
     """
 
-    __slots__ = ("_any_image", "_kin", "_reserves", "_served", "by_choice", "in_common", "larger", "smaller")
+    __slots__ = ("_any_image", "_kin", "_reserves", "by_choice", "in_common", "larger", "served", "smaller")
 
     def __init__(self) -> None:
         self.larger: dict[str, tuple[str, ...]] = {}
@@ -58,8 +59,7 @@ class Sizes:
         self.smaller: dict[str, tuple[str, ...]] = {}
         self._reserves: dict[_Kin, Reserve] = {}
         self._kin: dict[_Kin, dict[str, None]] = {}
-        # Those of them that larger ones may serve.
-        self._served: dict[_Kin, dict[str, None]] = {}
+        self.served: dict[_Kin, dict[str, None]] = {}
         self._any_image: dict[tuple[str, str], dict[str, None]] = {}
 
     def put(self, pool: Pool, settings: PoolSettings) -> None:
@@ -67,7 +67,7 @@ class Sizes:
         kin = _kin(pool)
         self._kin.setdefault(kin, {})[pool.digest] = None
         if settings.serve_larger:
-            self._served.setdefault(kin, {})[pool.digest] = None
+            self.served.setdefault(kin, {})[pool.digest] = None
         if settings.standing is not None and settings.standing.any_image:
             self._any_image.setdefault(kin[:2], {})[pool.digest] = None
         self._forget(pool)
@@ -76,19 +76,15 @@ class Sizes:
         """Forget a pool."""
         self._forget(pool)
         kin = _kin(pool)
-        for pools in (self._kin[kin], self._served.get(kin, {}), self._any_image.get(kin[:2], {})):
+        for pools in (self._kin[kin], self.served.get(kin, {}), self._any_image.get(kin[:2], {})):
             pools.pop(pool.digest, None)
 
     def clear(self) -> None:
         """Forget all pools."""
-        for known in (self.larger, self.in_common, self.smaller, self._kin, self._served, self._any_image):
+        for known in (self.larger, self.in_common, self.smaller, self._kin, self.served, self._any_image):
             known.clear()
         self.by_choice.clear()
         self._reserves.clear()
-
-    def serve(self) -> bool:
-        """Tell whether any pool may be served by larger ones: mostly none is, and then nothing has to be looked at."""
-        return bool(self._served)
 
     def kin_of(self, pool: Pool) -> Iterable[str]:
         """Return all pools of its kin, and itself."""
@@ -110,7 +106,7 @@ class Sizes:
     def may_be_larger(self, pool: Pool) -> Iterable[str]:
         """Return the pools among which are those whose clusters may serve a pool."""
         kin = _kin(pool)
-        if pool.digest not in self._served.get(kin, ()):
+        if pool.digest not in self.served.get(kin, ()):
             return ()
         return {**self._kin[kin], **self._any_image.get(kin[:2], {})}
 
@@ -118,8 +114,8 @@ class Sizes:
         """Return the pools among which are those that the clusters of a pool may serve."""
         kin = _kin(pool)
         if pool.digest not in self._any_image.get(kin[:2], ()):
-            return self._served.get(kin, ())
-        return [digest for of, served in self._served.items() if of[:2] == kin[:2] for digest in served]
+            return self.served.get(kin, ())
+        return [digest for of, served in self.served.items() if of[:2] == kin[:2] for digest in served]
 
     def _forget(self, pool: Pool) -> None:
         """Forget what was found that may be otherwise with this pool, or without it."""
@@ -132,7 +128,7 @@ class Sizes:
             return
         self.by_choice.pop(kin, None)
         self._reserves.pop(kin, None)
-        served = self._served.get(kin, {})
+        served = self.served.get(kin, {})
         for digest in (pool.digest, *served):
             self.larger.pop(digest, None)
             self.in_common.pop(digest, None)
