@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar, Literal, Union
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, create_model, model_validator
 
 from policies import registry
-from pool.config.values import Seconds
+from pool.config.values import Number, Seconds
 
-_TYPES: dict[str, Any] = {"float": float, "int": int, "bool": bool, "str": str}
+_TYPES: dict[str, Any] = {"float": Number, "int": int, "bool": bool, "str": str}
 
 
 class Options(BaseModel):

@@ -43,6 +43,7 @@ KINDS = (
     (values.Cpu, "cpus"),
     (values.Memory, "bytes"),
     (values.Reached, "percentage"),
+    (values.Number, "number or percentage"),
     (values.CpuCondition, "condition"),
     (values.MemoryCondition, "condition"),
     (values.CountCondition, "condition"),

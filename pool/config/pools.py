@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -245,11 +245,18 @@ class PoolOptions(Section):
     def _check_target(self) -> None:
         if self.waiting_cost_per_hour:
             raise ValueError("gives both target and waiting_cost_per_hour, which say the same; give one of them")
+        if also := [name for name in ("hits", "wait_p95") if getattr(self.sizing, name, 0)]:
+            raise ValueError(f"gives both target and {also[0]} of sizing, which say the same; give one of them")
+        if _follows(self.sizing):
+            return
         short = [name for name in SHORT_FORMS["reclaim"] if name in self.model_fields_set]
         other = short[0] if short else f"reclaim: {self.reclaim.type}" if self.reclaim is not None else ""
         if other and other != "reclaim: auto":
-            raise ValueError(f"gives both target and {other}; only reclaim: auto follows a target, so give one of them")
-        worth = [name for name in AUTO_WORTH if getattr(self.reclaim, name, 0)]
+            raise ValueError(
+                f"gives both target and {other}; only reclaim: auto or sizing: newsvendor follows a target, so give one"
+                " of them"
+            )
+        worth = [name for name in WORTH if getattr(self.reclaim, name, 0)]
         if worth:
             raise ValueError(f"gives both target and {worth[0]} of reclaim, which say the same; give one of them")
 
@@ -261,10 +268,12 @@ class PoolOptions(Section):
                 taken = {name: value for name, value in taken.items() if name not in short}
             if self.model_fields_set & set(short):
                 taken.pop(policy, None)
+        follows = _follows(self.sizing if "sizing" in self.model_fields_set else taken.get("sizing"))
         if self.target is not None:
             # What it takes the place of.
-            taken = {name: value for name, value in taken.items() if name not in INSTEAD_OF_TARGET}
-        elif self._says_what_a_start_is_worth():
+            instead = ("waiting_cost_per_hour",) if follows else INSTEAD_OF_TARGET
+            taken = {name: value for name, value in taken.items() if name not in instead}
+        elif self.waiting_cost_per_hour or (not follows and self._says_what_a_start_is_worth()):
             taken.pop("target", None)
         new = {name: value for name, value in taken.items() if name not in self.model_fields_set}
         return self.model_copy(update=new)
@@ -272,7 +281,7 @@ class PoolOptions(Section):
     def _says_what_a_start_is_worth(self) -> bool:
         said = self.model_fields_set & set(INSTEAD_OF_TARGET)
         auto = self.reclaim is not None and self.reclaim.type == "auto"
-        plain = auto and not any(getattr(self.reclaim, name) for name in AUTO_WORTH)
+        plain = auto and not any(getattr(self.reclaim, name) for name in WORTH)
         return bool(said - {"reclaim"}) or (bool(said) and not plain)
 
     def decided(self) -> Self:
@@ -285,8 +294,14 @@ class PoolOptions(Section):
 AUTO = TypeAdapter(ReclaimChoice).validate_python("auto")
 """The policy that stops idle clusters where nothing is said."""
 
-AUTO_WORTH = ("break_even", "start_worth", "hits", "wait_p95")
-"""Options of `auto` that say what a start is worth, as a target does."""
+WORTH = ("break_even", "start_worth", "hits", "wait_p95")
+"""Options of policies that say what a start is worth, as a target does."""
+
+
+def _follows(sizing: Any) -> bool:
+    """Tell whether a sizing follows a target before `auto` does: it weighs idle time, and has no price of its own."""
+    return getattr(sizing, "type", "") == "newsvendor" and not any(getattr(sizing, name) for name in WORTH)
+
 
 SHORT_FORMS = {"reclaim": ("idle_ttl", "idle_jitter", "workers_idle_ttl"), "sizing": ("min_idle", "buffer")}
 """Policies that have a short form, and the settings that are it."""

@@ -175,6 +175,12 @@ def share_reached(value: object) -> float:
     return share
 
 
+def number(value: object) -> object:
+    """Return the number that a percentage says, and anything else as it is."""
+    text = value.strip() if isinstance(value, str) else ""
+    return float(text.rstrip("% ")) / 100 if re.fullmatch(r"\d+(\.\d+)?\s*%", text) else value
+
+
 def _path(value: object) -> Path:
     if isinstance(value, Path):
         return value
@@ -200,6 +206,7 @@ Cpu = Annotated[int, BeforeValidator(cpu_quantity), PlainSerializer(_cpu_text)]
 Memory = Annotated[int, BeforeValidator(memory_quantity), PlainSerializer(_memory_text)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Reached = Annotated[float, BeforeValidator(share_reached), PlainSerializer(lambda share: f"{100 * share:.10g}%")]
+Number = Annotated[float, BeforeValidator(number)]
 Share = Annotated[float, BeforeValidator(finite), Field(ge=0, le=1)]
 CpuCondition = Annotated[str, _checked(cpu_quantity)]
 MemoryCondition = Annotated[str, _checked(memory_quantity)]

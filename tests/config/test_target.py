@@ -40,6 +40,22 @@ def test_a_target_is_what_auto_is_to_reach(text: str, policy: Auto) -> None:
         ("defaults: {target: {hits: 99%}, sizing: newsvendor}", Newsvendor(hits=0.99), Auto()),
         ("defaults: {target: {wait_p95: 20s}, sizing: newsvendor}", Newsvendor(wait_p95_s=20.0), Auto()),
         ("defaults: {sizing: {type: newsvendor, hits: 0.99}, reclaim: never_keep}", Newsvendor(hits=0.99), NeverKeep()),
+        ("defaults: {sizing: {type: newsvendor, hits: 99%}, reclaim: never_keep}", Newsvendor(hits=0.99), NeverKeep()),
+        (
+            "defaults: {target: {hits: 99%}, sizing: newsvendor, reclaim: never_keep}",
+            Newsvendor(hits=0.99),
+            NeverKeep(),
+        ),
+        (
+            "defaults: {target: {hits: 99%}, sizing: newsvendor}\npools: [{name: default, reclaim: never_keep}]",
+            Newsvendor(hits=0.99),
+            NeverKeep(),
+        ),
+        (
+            "defaults: {sizing: newsvendor, reclaim: never_keep}\npools: [{name: default, target: {hits: 99%}}]",
+            Newsvendor(hits=0.99),
+            NeverKeep(),
+        ),
         (
             "defaults: {target: {hits: 99%}, sizing: {type: newsvendor, break_even: 1h}}",
             Newsvendor(break_even_s=3_600.0),
@@ -92,12 +108,19 @@ def test_what_a_pool_says_itself_takes_the_place_of_what_the_defaults_say(
         ),
         (
             "target: {hits: 99%}, reclaim: fixed_ttl",
-            "defaults: gives both target and reclaim: fixed_ttl; only reclaim: auto follows a target, so give one of",
+            "defaults: gives both target and reclaim: fixed_ttl; only reclaim: auto or sizing: newsvendor follows a",
         ),
-        ("target: {hits: 99%}, idle_ttl: 5m", "defaults: gives both target and idle_ttl; only reclaim: auto follows a"),
+        (
+            "target: {hits: 99%}, idle_ttl: 5m",
+            "defaults: gives both target and idle_ttl; only reclaim: auto or sizing: newsvendor",
+        ),
         (
             "target: {hits: 99%}, reclaim: {type: auto, break_even: 5m}",
             "defaults: gives both target and break_even of reclaim, which say the same; give one of them",
+        ),
+        (
+            "target: {hits: 99%}, sizing: {type: newsvendor, hits: 90%}",
+            "defaults: gives both target and hits of sizing, which say the same; give one of them",
         ),
     ],
 )
