@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
+from policies.target import SAYS_WORTH
 from pool.config.choice import (
     GrantOrderChoice,
     LookAheadChoice,
@@ -294,7 +295,7 @@ class PoolOptions(Section):
 AUTO = TypeAdapter(ReclaimChoice).validate_python("auto")
 """The policy that stops idle clusters where nothing is said."""
 
-WORTH = ("break_even", "start_worth", "hits", "wait_p95")
+WORTH = tuple(name.removesuffix("_s") for name in SAYS_WORTH)
 """Options of policies that say what a start is worth, as a target does."""
 
 

@@ -13,7 +13,7 @@ from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
 from pool.core import idling
 from pool.core.decisions import Change, Granted, Queued, Start
-from pool.core.events import Cordon, Reconfigure, Resize
+from pool.core.events import Cordon, Reconfigure, Resize, Stopped
 from pool.core.expected import RHYTHM
 from pool.core.key import ClusterKey
 from pool.core.larger import by_choice, in_common, larger_of, serves, smaller_of
@@ -365,11 +365,25 @@ def test_it_says_how_many_stand_for_smaller_pools_too() -> None:
     assert said.endswith("; 1 more may serve smaller pools besides")
 
 
-def test_who_asks_for_less_has_larger_ones_started_at_once() -> None:
-    core = Core(sizing=Newsvendor(break_even_s=86_400.0), serve_larger=True, prices=Prices(cluster=1.0))
-    core.release(core.lease(LARGE, group="x"))
-    core.go(60.0)
-    began = len(core.all(Start))
-    for n in range(3):
-        core.acquire(SMALL, group=f"y-{n}")
-    assert LARGE.digest in {effect.cluster.pool for effect in core.all(Start)[began:]}
+def test_a_burst_of_who_asks_for_less_has_larger_ones_started_at_once() -> None:
+    core = Core(
+        sizing=Newsvendor(break_even_s=14_400.0), serve_larger=True, prices=Prices(cluster=1.0),
+        reclaim=FixedTTL(ttl_s=0.0, jitter=0.0),
+    )  # fmt: skip
+    for lease in [core.lease(LARGE, group=f"x-{n}") for n in range(6)]:
+        core.release(lease)
+    for n in range(8):
+        core.go(1_800.0)
+        core.release(core.lease(SMALL, group=f"y-{n}"))
+        for one in core.clusters(ClusterState.STARTING):
+            core.start(one)
+        for one in core.clusters(ClusterState.STOPPING):
+            core.tell(Stopped(one.id))
+    large = core.state.pools[LARGE.digest]
+    before = idling.idle_target(core.state, large, core.now)
+    for n in range(6):
+        core.acquire(SMALL, group=f"z-{n}")
+    after = idling.idle_target(core.state, large, core.now)
+    assert after > before
+    there = [one for one in core.clusters(ClusterState.IDLE, ClusterState.STARTING) if one.pool == LARGE.digest]
+    assert len(there) == after
