@@ -30,6 +30,9 @@ ROWS = 40
 
 BINS = 400
 
+COLUMNS, LINES = 1_400, 8
+"""The rows are drawn as an image: in so many columns, about half a point each, and with so many lines to a row."""
+
 MARKS = 7
 """So many times are written below a picture, at most."""
 
@@ -52,6 +55,8 @@ SHOWN: Mapping[str, tuple[tuple[ClusterState, ...], str]] = {
 _LOOK: Any = {
     "svg.hashsalt": "warmpool",
     "svg.fonttype": "none",
+    # An image is kept as it is, and not brought to another resolution.
+    "image.composite_image": False,
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9,
     "axes.spines.top": False,
@@ -169,23 +174,49 @@ def _mean_count(spells: Sequence[Spell], edges: Any) -> Any:
 
 def _clusters(axes: Axes, spells: Sequence[Spell], whose: str) -> None:
     """Draw what each cluster did, on the first row that is free while it lives."""
+    from matplotlib.colors import to_rgba_array
+
     rows, left_out = _rows(spells)
     of_all = f" ({left_out:,} of {left_out + len(rows):,} find no room here)" if left_out else ""
     axes.set_title(f"Each cluster{whose} and its leases{of_all}")
-    for states, colour in SHOWN.values():
-        here = [spell for spell in spells if spell.cluster in rows and spell.state in states]
-        axes.barh(
-            [rows[spell.cluster] for spell in here],
-            [spell.ends_s - spell.begins_s for spell in here],
-            left=[spell.begins_s for spell in here],
-            height=0.8,
-            color=colour,
-            linewidth=0,
-        )
-    axes.set_ylim(max(rows.values(), default=0) + 1, -1)
+    begins, ends = _span(spells)
+    used = max(rows.values(), default=0) + 1
+    of_row: list[list[Spell]] = [[] for _ in range(used)]
+    for spell in spells:
+        if spell.cluster in rows:
+            of_row[rows[spell.cluster]].append(spell)
+    colours = to_rgba_array([*(colour for _, colour in SHOWN.values()), "none"])
+    axes.imshow(
+        (255 * colours[_states(of_row, begins, ends)]).astype("uint8"),
+        extent=(begins, ends, used - 0.5, -0.5),
+        aspect="auto",
+        interpolation="none",
+    )
+    axes.set_ylim(used, -1)
     axes.set_yticks([])
     axes.set_ylabel("one row for each that lives")
-    _in_time(axes, *_span(spells))
+    _in_time(axes, begins, ends)
+
+
+def _states(of_row: Sequence[Sequence[Spell]], begins: float, ends: float) -> Any:
+    """Return which of `SHOWN` stands where in an image of rows of clusters, or how many there are for none of them.
+
+    A column in which a cluster did several things has each of them one over the other, by their shares of its time. As
+    shapes of their own, the spells of weeks would make a file of megabytes, most of it too narrow to be seen.
+    """
+    import numpy as np
+
+    edges = np.linspace(begins, ends, COLUMNS + 1)
+    # A line is left free on either side of a row.
+    image = np.full((len(of_row), LINES + 2, COLUMNS), len(SHOWN))
+    line = np.arange(LINES)[:, np.newaxis]
+    for row, spells in enumerate(of_row):
+        shares = [_mean_count([s for s in spells if s.state in states], edges) for states, _ in SHOWN.values()]
+        # Rounded over all columns until here: what is less than a line in each of them adds up to one in some.
+        reach = np.diff(np.rint(np.cumsum(np.cumsum(shares, axis=0) * LINES, axis=1)), axis=1, prepend=0.0)
+        for state in reversed(range(len(SHOWN))):
+            image[row, 1:-1][line >= LINES - reach[state]] = state
+    return image.reshape(-1, COLUMNS)
 
 
 def _rows(spells: Sequence[Spell]) -> tuple[dict[str, int], int]:

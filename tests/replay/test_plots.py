@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from policies.ski_rental import BreakEven
 from pool.core.errors import PoolError
 from pool.core.model import ClusterState
 from pool.replay.frontier import Point, best, fixed_times, point
-from pool.replay.plots import ROWS, Change, Picture, _in_time, _reach, _rows, draw
+from pool.replay.plots import COLUMNS, LINES, ROWS, SHOWN, Change, Picture, _in_time, _reach, _rows, _states, draw
 from pool.replay.timeline import Spell, Timeline
 from pool.replay.workflows import Demand, generate
 from tests.replay.test_compare import TIMES, replayed
@@ -54,6 +55,52 @@ def test_clusters_that_live_one_after_the_other_share_a_row() -> None:
     assert (set(rows.values()), left_out) == ({0, 1}, 0)
     many = [Spell(f"c-{n}", "p", ClusterState.IDLE, 0.0, 1.0) for n in range(ROWS + 5)]
     assert _rows(many)[1] == 5
+
+
+def spells_of(cluster: str, *states: tuple[ClusterState, float]) -> list[Spell]:
+    """Return the spells of a cluster that was in these states for so many seconds each, from 0 on."""
+    found, at = [], 0.0
+    for state, seconds in states:
+        found.append(Spell(cluster, "p", state, at, at + seconds))
+        at += seconds
+    return found
+
+
+def test_what_shares_a_column_of_the_picture_shares_its_height() -> None:
+    leased, idle = ClusterState.LEASED, ClusterState.IDLE
+    spells = spells_of("a", (leased, COLUMNS / 2 - 0.5), (idle, 0.25), (ClusterState.STARTING, 0.25))
+    image = _states([spells, []], 0.0, float(COLUMNS))
+    assert image.shape == (2 * (LINES + 2), COLUMNS)
+    names, none = list(SHOWN), len(SHOWN)
+    blank, half = [none], COLUMNS // 2 - 1
+    assert list(image[: LINES + 2, 0]) == blank + [names.index("leased")] * LINES + blank
+    shown = ["leased"] * (LINES // 2) + ["idle"] * (LINES // 4) + ["starting"] * (LINES // 4)
+    assert list(image[: LINES + 2, half]) == blank + [names.index(name) for name in reversed(shown)] + blank
+    assert (image[:, half + 1 :] == none).all()
+    assert (image[LINES + 2 :] == none).all(), "nobody lived on the second row"
+
+
+def test_what_is_narrower_than_a_line_is_shown_for_its_share_of_the_whole() -> None:
+    rng = random.Random(3)
+    most_s = {ClusterState.LEASED: 1.0, ClusterState.IDLE: 1.0, ClusterState.STARTING: 0.05}
+    spells = spells_of("a", *((state, rng.random() * most_s[state]) for state in [*most_s] * 10_000))
+    ends = spells[-1].ends_s
+    image = _states([spells], 0.0, ends)
+    for n, (states, _) in enumerate(SHOWN.values()):
+        share = sum(spell.ends_s - spell.begins_s for spell in spells if spell.state in states) / ends
+        assert (image == n).sum() / (LINES * COLUMNS) == pytest.approx(share, abs=1 / COLUMNS)
+
+
+def test_a_picture_of_weeks_is_no_larger_than_one_of_a_day(picture: Picture, tmp_path: Path) -> None:
+    rng = random.Random(4)
+    states = (ClusterState.LEASED, ClusterState.IDLE)
+    weeks = [
+        spell
+        for n in range(ROWS)
+        for spell in spells_of(f"c-{n:02}", *((states[m % 2], 1 + rng.random()) for m in range(2_000)))
+    ]
+    draw(Picture("weeks", weeks, (), picture.points), tmp_path / "weeks.svg")
+    assert (tmp_path / "weeks.svg").stat().st_size < 500_000
 
 
 def test_what_is_far_above_the_rest_does_not_flatten_it() -> None:
