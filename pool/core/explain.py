@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from pool.core import capacity, fairness, standing
+from pool.core import capacity, fairness, grant, standing
 from pool.core.decisions import Queued
 from pool.core.model import ClusterState, Mode, Pool, Waiter
 from pool.core.reasons import Reason
@@ -27,8 +27,8 @@ def _reason(state: State, waiter: Waiter, now: float) -> tuple[Reason, str]:
     index = state.index[waiter.pool]
     if pool.cordoned:
         return Reason.POOL_CORDONED, Reason.POOL_CORDONED.sentence
-    if waiter.local_until > now:
-        return Reason.LOCALITY_WAIT, Reason.LOCALITY_WAIT.sentence
+    if waiter.local_until > now and grant.data_is_busy(state, index, waiter.group):
+        return Reason.LOCALITY_WAIT, _own_cluster(state, waiter)
     if index.counts[ClusterState.GROWING]:
         return Reason.GROWING, Reason.GROWING.sentence
     if index.counts[ClusterState.SHRINKING]:
@@ -47,6 +47,17 @@ def _reason(state: State, waiter: Waiter, now: float) -> tuple[Reason, str]:
     if index.counts[ClusterState.LEASED]:
         return Reason.RELEASE_EXPECTED, Reason.RELEASE_EXPECTED.sentence
     return waiter.miss, waiter.miss.sentence
+
+
+def _own_cluster(state: State, waiter: Waiter) -> str:
+    """Return which cluster of its group's is waited for: the one with most of its data, or one that is being reset."""
+    own = [state.clusters[id_] for id_ in state.index[waiter.pool].busy_by_group[waiter.group]]
+    cluster = own[0] if own[0].resident_bytes else next(c for c in own if c.state is ClusterState.RESETTING)
+    why = "which its group used last"
+    if cluster.resident_bytes:
+        why = f"which has {cluster.resident_bytes / 1e6:,.1f} MB of its group's data"
+    does = "is being reset" if cluster.state is ClusterState.RESETTING else "is leased"
+    return f"{cluster.id}, {why}, {does}: it is waited for, for a bounded time."
 
 
 def _why_none(state: State, pool: Pool) -> tuple[Reason, str]:

@@ -139,7 +139,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.STARTING: "A cluster of the pool is starting.",
     Reason.GROWING: "A cluster of the pool is getting its workers back.",
     Reason.RELEASE_EXPECTED: "A lease of the pool is expected to end before a new cluster could start.",
-    Reason.LOCALITY_WAIT: "The cluster that holds the group's data is busy and is waited for, for a bounded time.",
+    Reason.LOCALITY_WAIT: "The group's own cluster, with its data or just released, is waited for, for a bounded time.",
     Reason.BEHIND_OTHERS: "Waiters with a better rank are served first.",
     Reason.MAX_STARTING: "As many clusters are starting as the daemon allows at once.",
     Reason.POOL_CEILING: "The pool is at its ceiling.",

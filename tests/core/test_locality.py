@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from policies.grant_order import LeastRecentlyUsed, MostRecentlyUsed
+from pool.core import explain
 from pool.core.decisions import Granted, Queued, Rejected
-from pool.core.events import Release, Undelivered
+from pool.core.events import Lost, Release, Undelivered
 from pool.core.model import ClusterState, Mode, Outcome, ResidentValue
 from pool.core.reasons import Reason
 from pool.core.settings import Ceiling
@@ -112,6 +113,33 @@ def test_a_group_waits_for_its_cluster_while_that_is_being_reset_whatever_it_has
     waiter = core.acquire(group="run")
     assert isinstance(waiter, Queued)
     assert waiter.reason is Reason.LOCALITY_WAIT
+
+
+def test_who_waits_for_its_groups_cluster_is_told_which_and_of_data_only_where_there_is_some() -> None:
+    bounded = "it is waited for, for a bounded time."
+    core = Core(locality_wait_s=3)
+    ours, _ = two_idle(core, "run", "other", size_bytes=10_000_000)
+    core.lease(group="run")
+    waiter = core.acquire(group="run")
+    assert waiter.detail == f"{ours}, which has 10.0 MB of its group's data, is leased: {bounded}"
+    core = Core(locality_wait_s=3)
+    ours, _ = two_idle(core, "run", "other")
+    beside = [core.lease(group="run"), core.lease(group="run")]
+    core.tell(Release(beside[0].id, beside[0].epoch))
+    waiter = core.acquire(group="run")
+    assert waiter.detail == f"{ours}, which its group used last, is being reset: {bounded}"
+
+
+def test_who_waited_for_its_groups_cluster_is_told_otherwise_once_that_is_gone() -> None:
+    core = Core(locality_wait_s=3, ceiling=Ceiling(clusters=2))
+    ours, _ = two_idle(core, "run", "other", size_bytes=10_000_000)
+    core.lease(group="run")
+    core.lease()
+    waiter = core.acquire(group="run").waiter
+    assert explain.queued(core.state, waiter, core.now).reason is Reason.LOCALITY_WAIT
+    core.tell(Lost(ours, f"boot-{ours}", Reason.PROCESS_GONE, "the head died"))
+    told = explain.queued(core.state, core.state.waiters[waiter.id], core.now)
+    assert told.reason is not Reason.LOCALITY_WAIT
 
 
 def test_nobody_waits_for_data_where_the_pool_does_not() -> None:
