@@ -34,8 +34,8 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def head(name: str) -> Iterator[Callable[[], Json]]:
-    """Start a head of two cpus with a token of its own; nothing of it is left afterwards."""
+def head(name: str, home: Path | None = None) -> Iterator[Callable[[], Json]]:
+    """Start a head of two cpus with a token of its own, in `home` or in `/`; nothing of it is left afterwards."""
     temp = tempfile.mkdtemp(prefix="wpf-", dir="/tmp")
     token = secrets.token_hex(16)
     env = environment() | {one["name"]: one["value"] for one in CLIENT_SERVERS}
@@ -50,7 +50,7 @@ def head(name: str) -> Iterator[Callable[[], Json]]:
              "--disable-usage-stats", *(f"--{option}={port}" for option, port in ports.items())],
             # Ray gives a raylet 30 s to start, which is little on a busy machine.
             env=env | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_raylet_start_wait_time_s": "120"},
-            cwd="/",
+            cwd=home or "/",
             stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 

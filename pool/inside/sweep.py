@@ -32,6 +32,8 @@ def sweep_cluster(given: dict[str, Any]) -> dict[str, Any]:
                            they ran
             ``prestart``   whether the nodes shall start as many idle workers as they have cpus, for the next holder
             ``bound_s``    how long to wait for what goes by itself, seconds
+            ``first_ms``   when the cluster's first job began, and with it the first holder's code, milliseconds since
+                           the epoch; null if there was none
             ``runners``    ids of the jobs of warm interpreters, which stay, though nothing that they started
             ``spare``      namespace and beginning of the name of the actors that stay, and their objects; null for none
             ``began``      null, or what alone is removed: actors and placement groups of drivers that began between
@@ -44,7 +46,8 @@ def sweep_cluster(given: dict[str, Any]) -> dict[str, Any]:
     bound_s, spare, tables = given["bound_s"], given["spare"], Tables()
     spared = tables.owners(spare) if spare else []
     runners = tables.supervisors(given["runners"]) if given["runners"] else []
-    sweeps = [Sweeps(bound_s, spared, runners, tables.nodes())] if given["processes"] else []
+    first_s = None if given["first_ms"] is None else given["first_ms"] / 1000
+    sweeps = [Sweeps(bound_s, spared, runners, first_s, tables.nodes())] if given["processes"] else []
     removed, left = tables.sweep(bound_s, spare, given["began"])
     for sweep in sweeps:
         # What an actor that was there still started may have come after the look at its node.
@@ -68,8 +71,11 @@ def sweep_cluster(given: dict[str, Any]) -> dict[str, Any]:
 class Sweeps:
     """Ends what a holder's code started on each node: the other nodes are begun with at once."""
 
-    def __init__(self, bound_s: float, spared: list[int], runners: list[int], nodes: list[Any]) -> None:
+    def __init__(
+        self, bound_s: float, spared: list[int], runners: list[int], first_s: float | None, nodes: list[Any]
+    ) -> None:
         self._bound_s = bound_s
+        self._first_s = first_s
         self._spared = spared
         self._runners = runners
         self._others = [node.node_id.hex() for node in nodes if not node.is_head_node]
@@ -88,14 +94,14 @@ class Sweeps:
         run = ray.remote(num_cpus=0, max_retries=0)(sweep_node)
         self._running = [
             run.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
-                self._bound_s, f"node {node_id[:8]}", self._spared
+                self._bound_s, f"node {node_id[:8]}", self._spared, self._first_s
             )
             for node_id in self._others
         ]
 
     def results(self) -> tuple[list[str], list[str]]:
         """Return what was ended, and what would not end."""
-        found = [sweep_node(self._bound_s, "head", self._spared, self._runners)]
+        found = [sweep_node(self._bound_s, "head", self._spared, self._first_s, self._runners)]
         if self._running:
             import ray
 
@@ -119,12 +125,12 @@ class Sweeps:
 
 
 def sweep_node(
-    bound_s: float, where: str, spared: list[int], runners: Sequence[int] = ()
+    bound_s: float, where: str, spared: list[int], first_s: float | None, runners: Sequence[int] = ()
 ) -> tuple[list[str], list[str]]:
     """End a holder's processes on this node, then remove his files; return what was removed, and what would not go."""
     ended, stay = sweep_processes(bound_s, where, spared, runners)
     end_idle_for_code()
-    removed, left = sweep_node_files(processes(), where)
+    removed, left = sweep_node_files(processes(), where, first_s)
     return ended + removed, stay + left
 
 

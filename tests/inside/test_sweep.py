@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pool.backends.rayapi.inside import entrypoint
+from pool.backends.rayapi.inside import entrypoint, sweep_of
 from pool.inside.processes import Process, for_code, grown, leftovers, line, processes, rays
 
 RAYLET = "/site-packages/ray/core/src/ray/raylet/raylet"
@@ -103,9 +103,7 @@ def test_processes_of_this_machine_are_read_and_ended_ones_are_not() -> None:
 
 
 def test_the_program_travels_in_the_entrypoint_and_says_when_it_is_outside_a_cluster() -> None:
-    command = entrypoint(
-        {"processes": False, "prestart": False, "bound_s": 1, "spare": None, "runners": [], "began": None}
-    )
+    command = entrypoint(sweep_of([], processes=False, prestart=False, spare_resident=False))
     # What Ray's job list shows for each job is kept short.
     assert len(command) < 10_000
     env = {"PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]}

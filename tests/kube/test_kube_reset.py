@@ -12,7 +12,6 @@ from pool.backends.kuberay.backend import KuberayBackend
 from pool.backends.rayapi.dashboard import Dashboard
 from pool.backends.rayapi.inside import is_sweeper
 from pool.core.events import Started
-from pool.inside.files import SETTLED_S
 from pool.kube.api import CORE, Api
 from tests.kube.kit import cluster_of, small, submit
 
@@ -27,13 +26,6 @@ ON_WORKER = (
 )
 # Nobody's child: it forks twice, as a daemon does.
 DAEMON = "subprocess.Popen(['setsid', '-f', 'sleep', '1002'])"
-# For so long after its raylet's start a node's files are its own; a cluster may be there, reset and in use sooner.
-SETTLE = (
-    "import os;"
-    "began = lambda: int(open('/proc/%d/stat' % os.getppid()).read().rpartition(')')[2].split()[19]);"
-    "age_s = lambda: time.clock_gettime(time.CLOCK_BOOTTIME) - began() / os.sysconf('SC_CLK_TCK');"
-    f"settle = lambda: time.sleep(max(0.0, {SETTLED_S} + 0.5 - age_s()));"
-)
 # What sweeps the cluster, by its text (which a driver that looks for it must not have in its own).
 KILL_SWEEPER = (
     "import glob, os;"
@@ -112,8 +104,7 @@ async def what_a_holder_left_is_removed_and_named(held: Held) -> None:
         f"ray.get({nameless}.g.remote());"
         "g = ray.util.placement_group([{'CPU': 1}], lifetime='detached', name='g'); ray.get(g.ready());"
         f"{DAEMON}; open('left', 'w').write('x');"
-        f"{ON_WORKER} run(lambda: {DAEMON.replace('1002', '1003')}.wait());"
-        f"{SETTLE} run(lambda: (settle(), open('left', 'w').write('yy')))"
+        f"{ON_WORKER} run(lambda: {DAEMON.replace('1002', '1003')}.wait()); run(lambda: open('left', 'w').write('yy'))"
     )
     # A submitted job is stopped, also one that never calls Ray.
     token = f"token-of-{held.cluster.id}-{'x' * 20}"

@@ -71,12 +71,14 @@ def sweep_of(
     spare_resident: bool,
     began: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what a sweep is given, with the warm interpreters among the rows of ``/api/jobs/``."""
+    """Return what a sweep is given, by the rows of ``/api/jobs/``: which are warm interpreters, which was the first."""
+    begun = [int(job["start_time"]) for job in jobs if job.get("start_time") and not _is_a_sweep(job)]
     return {
         "processes": processes,
         "prestart": prestart,
         "bound_s": BOUND_S,
         "spare": [owner.NAMESPACE, owner.PREFIX] if spare_resident else None,
+        "first_ms": min(begun, default=None),
         "runners": [str(job["submission_id"]) for job in jobs if is_runner(job)],
         "began": began,
     }
@@ -118,6 +120,10 @@ def is_sweeper(job: Mapping[str, Any]) -> bool:
     return _runs_as(job, sweeper.STAYS) and str(job.get("entrypoint")).startswith(sweeper_command())
 
 
+def _is_a_sweep(job: Mapping[str, Any]) -> bool:
+    return str(job.get("submission_id")).startswith((PREFIX, sweeper.STAYS))
+
+
 def _runs_as(job: Mapping[str, Any], prefix: str) -> bool:
     return str(job.get("submission_id")).startswith(prefix) and job["status"] not in ENDED
 
@@ -129,7 +135,7 @@ async def jobs_after_earlier(dashboard: Dashboard) -> list[dict[str, Any]]:
     """
     jobs: list[dict[str, Any]] = await dashboard.get("/api/jobs/")
     over = [job for job in jobs if job["status"] in ENDED]
-    ours = [id_ for job in over if (id_ := str(job["submission_id"])).startswith((PREFIX, sweeper.STAYS))]
+    ours = [str(job["submission_id"]) for job in over if _is_a_sweep(job)]
     await asyncio.gather(*(dashboard.delete_job(job) for job in ours), return_exceptions=True)
     return jobs
 

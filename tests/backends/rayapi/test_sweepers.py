@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from pool.backends.rayapi.dashboard import Dashboard, DashboardError
-from pool.backends.rayapi.inside import PREFIX, Swept, entrypoint
+from pool.backends.rayapi.inside import PREFIX, Swept, entrypoint, sweep_of
 from pool.backends.rayapi.sweepers import Sweepers
 from pool.inside import sweeper
 
@@ -167,3 +167,15 @@ async def test_a_first_sweep_that_fails_says_what_its_job_said() -> None:
     async with sweeping(cluster):
         with pytest.raises(DashboardError, match="the sweep inside the cluster failed: ModuleNotFoundError"):
             await swept(Sweepers(), cluster)
+
+
+def test_a_sweep_is_told_when_the_first_job_began_that_is_no_sweep() -> None:
+    def first_ms(*jobs: tuple[str | None, int | None]) -> int | None:
+        rows = [{"submission_id": id_, "start_time": at, "status": "SUCCEEDED", "type": "DRIVER"} for id_, at in jobs]
+        given = sweep_of(rows, processes=True, prestart=False, spare_resident=False)
+        found: int | None = given["first_ms"]
+        return found
+
+    ours = (f"{PREFIX}1", 10), (f"{sweeper.STAYS}2", 11)
+    assert first_ms(*ours) is None
+    assert first_ms((None, 30), *ours, ("a-holders", 20), ("without", None)) == 20
