@@ -113,7 +113,10 @@ def advise(
     from pool.config import build_rules
     from pool.replay.advise import advise as advised
     from pool.replay.advise import by_name
+    from pool.replay.plots import check
 
+    if plot is not None:
+        check(plot)
     now = configuration(ctx, config)
     if trace is None and history is None and format_ != DRAWN:
         history = "last-7d"
@@ -146,12 +149,12 @@ def advise(
         proposed = _with(now, lambda pool: candidates.get(best.get(pool, "")))
         last = play(proposed, timeline=plot is not None)
         _, then = figures(last)
-    if plot is not None:
-        _plot(plot, last, {"as it is": was, **{name: total for name, (_, total) in found.items()}})
     if json:
         _json(advice, was, then, proposed, warm_up_s)
     else:
         print(_yaml(advice, was, then, proposed, jobs, times.starts_s, worth, warm_up_s), end="")
+    if plot is not None:
+        _plot(plot, last, {"as it is": was, **{name: total for name, (_, total) in found.items()}})
 
 
 def _name(policy: Mapping[str, Any]) -> str:

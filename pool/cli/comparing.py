@@ -55,12 +55,12 @@ def compare(
     priced = any(found.cost for one in sides for found in one.pools.values())
     found = differences(sides[0], sides[1], priced)
     names = {digest: rules.settings_for(key).name for digest, key in keys.items()}
-    if plot is not None:
-        _plot(plot, candidate, against, (before, after), found, names, keys, priced, sides)
     if json:
         _json(sides, found, names, keys, priced, warm_up_s)
     else:
         _show(candidate, against, sides, found, names, keys, priced)
+    if plot is not None:
+        _plot(plot, candidate, against, (before, after), found, names, keys, priced, sides)
 
 
 def _json(

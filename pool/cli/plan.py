@@ -70,13 +70,15 @@ def _prices(idle_cost: str | None, waiting_cost: float) -> Prices:
     from pool.config.pools import IdleCostSection
     from pool.core.settings import Prices
 
+    given: Any = None
     try:
         given = yaml.safe_load(idle_cost or "{}")
         idle = IdleCostSection.model_validate(given)
     except (yaml.YAMLError, ValidationError) as error:
-        what = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else "it is no YAML"
+        no_yaml = isinstance(error, yaml.YAMLError)
+        what = "it is no YAML." if no_yaml else _said_of("idle_cost_per_hour", given)
         raise CommandError(
-            f"--idle-cost-per-hour {idle_cost}: {what}.", remedy="Write it as in a configuration: '{cpu: 0.04}'."
+            f"--idle-cost-per-hour {idle_cost}: {what}", remedy="Write it as in a configuration: '{cpu: 0.04}'."
         ) from None
     return Prices(idle.cpu, idle.memory, idle.gpu, waiting_cost, idle.cluster)
 
@@ -113,27 +115,25 @@ def reclaim_policy(text: str, break_even_s: float) -> Reclaim:
         if "break_even" in type(chosen).model_fields and not worth & options.keys():
             chosen = adapter.validate_python({**options, "break_even": break_even_s})
     except ValidationError:
-        from policies.registry import RECLAIMS
-
-        what = _said_of(options)
-        remedy = f"Policies are {', '.join(RECLAIMS)}." if " is not known" in what else "Correct it."
+        what = _said_of("reclaim", options).removeprefix("type: ")
+        remedy = "Name one of these." if " is not known" in what else "Correct it."
         raise CommandError(f"--policy {text}: {what}", remedy=remedy) from None
     policy: Reclaim = chosen.build()
     return policy
 
 
-def _said_of(options: dict[str, Any]) -> str:
-    """Return what a configuration would be told of a policy that is none, one sentence."""
+def _said_of(setting: str, value: Any) -> str:
+    """Return what a configuration would be told of a setting that is wrong, one sentence."""
     import json
 
     from pool.config import ConfigError, load_text
 
     try:
-        load_text(json.dumps({"defaults": {"reclaim": options}}, default=str), "")
+        load_text(json.dumps({"defaults": {setting: value}}, default=str), "")
     except ConfigError as error:
-        said = str(error).splitlines()[0].partition("defaults.reclaim")[2].lstrip(".: ")
+        said = str(error).splitlines()[0].partition(f"defaults.{setting}")[2].lstrip(".: ")
         return said if said.endswith(("?", ".")) else said + "."
-    return "it is no policy."
+    return "it cannot be read."
 
 
 def rules_of(reclaim: Reclaim, clusters: int | None, eviction: str = "longest_idle") -> Rules:

@@ -100,6 +100,7 @@ def simulate(
     """
     from pool.replay import report
     from pool.replay.ceiling import require
+    from pool.replay.plots import check
 
     began = time.perf_counter()
     break_even_s = seconds_of(break_even, "--break-even")
@@ -118,6 +119,8 @@ def simulate(
         plan = of_configuration(policy, configuration(ctx, policy))
     if plan is not None and plan.clusters is not None:
         require()
+    if plot is not None:
+        check(plot)
     asked = demand(ctx, trace, format_, history, seed=seed, days=days)
     jobs, times = asked.jobs, times_of(asked, start, reset=reset, live_starts=live_starts)
     warm_up_s = warm_up_of(warm_up, jobs)
@@ -138,10 +141,10 @@ def simulate(
         replay.ledger, jobs, break_even_s, times, clusters=plan.clusters, prices=plan.prices, warm_up_s=warm_up_s
     )
     took_s = time.perf_counter() - began
-    if plot is not None:
-        picture(plot, replay, outcome, plan, jobs, times, warm_up_s)
     keys = {job.key.digest: job.key for job in jobs}
     if json:
         as_lines(outcome, plan, keys, round(took_s, 3), warm_up_s)
     else:
         show(outcome, plan, keys)
+    if plot is not None:
+        picture(plot, replay, outcome, plan, jobs, times, warm_up_s)

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     M = TypeVar("M", bound=BaseModel)
 
 TIMEOUT_S = 30.0
+_OPERATOR = (
+    "Give the --token-file of an operator, or unset WARMPOOL_TOKEN_FILE and WARMPOOL_TOKEN where the daemon runs."
+)
 _ANOTHER = "Give another --token-file, or set WARMPOOL_TOKEN_FILE to the file of a token that it knows."
+_REMEDIES = {Reason.UNAUTHENTICATED.value: _ANOTHER, Reason.NOT_ALLOWED.value: _OPERATOR}
+"""What to do instead of what the daemon says, which knows nothing of command lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,5 +175,5 @@ class Operator:
         raise CommandError(
             str(data.get("detail") or data.get("title") or f"HTTP {answer.status_code}."),
             reason=Reason(reason) if reason in set(Reason) else None,
-            remedy=_ANOTHER if reason == Reason.UNAUTHENTICATED else str(data.get("remedy", "")),
+            remedy=_REMEDIES.get(reason, str(data.get("remedy", ""))),
         )

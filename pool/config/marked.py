@@ -24,7 +24,7 @@ _MOST_VALUES = 100_000
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing that is wrong with a file. Lines and columns count from 1."""
+    """One thing that is wrong with a file. Lines and columns count from 1; both are 0 for the file as a whole."""
 
     line: int
     column: int
@@ -45,7 +45,8 @@ class ConfigError(PoolError):
 
     def _line(self, problem: Problem) -> str:
         place = f"{problem.path}: " if problem.path else ""
-        return f"{self.file}:{problem.line}:{problem.column}: {place}{problem.text}"
+        at = f":{problem.line}:{problem.column}" if problem.line else ""
+        return f"{self.file}{at}: {place}{problem.text}"
 
     def __str__(self) -> str:
         return self.detail
@@ -102,7 +103,7 @@ def read(file: Path) -> Marked:
         raise ConfigError(str(file), [Problem(1, 1, "", "the file is not UTF-8 text")]) from None
     except OSError as error:
         reason = (error.strerror or "cannot be read").lower()
-        raise ConfigError(str(file), [Problem(1, 1, "", f"the file cannot be read: {reason}")]) from None
+        raise ConfigError(str(file), [Problem(0, 0, "", f"the file cannot be read: {reason}")]) from None
     return parse(text, str(file))
 
 

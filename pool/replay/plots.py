@@ -9,9 +9,12 @@ from __future__ import annotations
 import html
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -99,33 +102,46 @@ class Picture:
     of: str = ""
 
 
+def check(path: Path) -> None:
+    """Refuse what could not be drawn in the end: ask before a replay, which takes its time.
+
+    Raises:
+        PoolError: matplotlib is not installed, the file's name ends otherwise, or it cannot be written.
+    """
+    what, remedy = "", "Name another file."
+    if path.suffix not in (".svg", ".html"):
+        what, remedy = f"A picture is .svg or .html, and {path.name} is neither.", "Name the file otherwise."
+    elif find_spec("matplotlib") is None:
+        what, remedy = "Pictures need a package that is not installed: matplotlib.", "Install warmpool[plots]."
+    elif not path.parent.is_dir():
+        what = f"{path} cannot be drawn: there is no directory {path.parent}."
+    elif path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        what = f"{path} cannot be drawn: it may not be written."
+    if what:
+        raise PoolError(what, reason=Reason.INVALID_REQUEST, remedy=remedy)
+
+
 def draw(picture: Picture, path: Path) -> None:
     """Write a picture: a page if the file's name ends with ``.html``, else SVG.
 
     Raises:
-        PoolError: matplotlib is not installed, or the name ends otherwise.
-        OSError: the file cannot be written.
+        PoolError: as `check` does.
+        OSError: the file cannot be written after all; half a picture is not left.
     """
-    svg = _svg(picture) if path.suffix in (".svg", ".html") else None
-    if svg is None:
-        raise PoolError(
-            f"A picture is .svg or .html, and {path.name} is neither.",
-            reason=Reason.INVALID_REQUEST,
-            remedy="Name the file otherwise.",
-        )
-    path.write_text(svg if path.suffix == ".svg" else _page(picture, svg), encoding="utf-8")
+    check(path)
+    svg = _svg(picture)
+    try:
+        path.write_text(svg if path.suffix == ".svg" else _page(picture, svg), encoding="utf-8")
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _svg(picture: Picture) -> str:
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PoolError(
-            f"Pictures need a package that is not installed: {error.name}.",
-            reason=Reason.INVALID_REQUEST,
-            remedy="Install warmpool[plots].",
-        ) from None
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     heights = [2.2, 3.6, 3.4] + ([0.5 + 0.25 * len(picture.changes)] if picture.changes else [])
     with rc_context(_LOOK):
         figure = Figure(figsize=(10.5, sum(heights) + 0.9 * len(heights)), layout="constrained")

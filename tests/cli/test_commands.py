@@ -198,6 +198,14 @@ def test_a_token_that_is_not_known_is_told_with_where_to_name_another(daemon: Se
         assert "WARMPOOL_TOKEN_FILE" in done.stderr
 
 
+def test_who_comes_with_a_clients_token_is_told_where_an_operators_is(daemon: Served) -> None:
+    done = daemon.run("--token-file", str(daemon.state_dir / "client.token"), "prewarm")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert (
+        "has the role client; this needs operator. Give the --token-file of an operator, or unset WARM" in done.stderr
+    )
+
+
 def test_a_reader_that_goes_away_is_no_error(daemon: Served) -> None:
     command = f"{sys.executable} -m pool.cli --state-dir {daemon.state_dir} pools --json | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment(), timeout=WAIT_S)

@@ -69,7 +69,19 @@ def test_people_get_a_table(trace: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--policy", "keep"), "error: --policy keep: type: 'keep' is not known; "),
+        (
+            ("--policy", "keep"),
+            "error: --policy keep: 'keep' is not known; known are fixed_ttl, never_keep, break_even, randomised, "
+            "histogram, until_evicted, learned, auto. Name one of these.\n",
+        ),
+        (
+            ("--idle-cost-per-hour", "{cpus: 3}"),
+            "error: --idle-cost-per-hour {cpus: 3}: cpus: unknown setting; did you mean cpu? Write it as in a conf",
+        ),
+        (("--idle-cost-per-hour", "free"), "error: --idle-cost-per-hour free: should hold settings such as "),
+        (("--policy", "none.yaml"), "error: none.yaml: the file cannot be read: no such file or directory\n"),
+        (("--plot", "it.pdf"), "error: A picture is .svg or .html, and it.pdf is neither. "),
+        (("--plot", "none/it.svg"), "error: none/it.svg cannot be drawn: there is no directory none. Name another fi"),
         (("--policy", "[1]"), "error: --policy: '[1]' is no policy. Write break_even or "),
         (
             ("--policy", "{type: fixed_ttl, ttl: -1}"),
@@ -236,6 +248,30 @@ def test_a_replay_is_drawn(trace: Path, tmp_path: Path) -> None:
     code, _, err = run("--trace", trace, "--policy", "fixed_ttl", "--break-even", "1m", "--plot", picture)
     assert (code, err) == (0, f"drew {picture}\n")
     assert "the optimum" in picture.read_text()
+
+
+def test_what_cannot_be_drawn_is_said_before_anything_is_replayed(
+    trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("it was replayed")
+
+    monkeypatch.setattr("pool.cli.simulating.play", fail)
+    code, _, err = run("--trace", trace, "--plot", tmp_path)
+    assert (code, err.startswith("error: A picture is .svg or .html, and")) == (1, True)
+    (tmp_path / "a.svg").mkdir()
+    code, _, err = run("--trace", trace, "--plot", tmp_path / "a.svg")
+    assert (code, "cannot be drawn: it may not be written. Name another file." in err) == (1, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this machine has no /dev/full, a Linux device")
+def test_figures_are_told_also_where_there_is_no_room_for_the_picture(trace: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "full.svg"
+    picture.symlink_to("/dev/full")
+    code, out, err = run("--trace", trace, "--plot", picture, "--json")
+    assert (code, err) == (1, f"error: {picture}: no space left on device. Free disk space, then run it again.\n")
+    assert "hit_rate" in json.loads(out.splitlines()[-1])
+    assert not picture.exists(), "half a picture is none"
 
 
 def test_a_warm_up_counts_nowhere(trace: Path, tmp_path: Path) -> None:
