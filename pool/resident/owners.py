@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pool.client.greeting import greeted
-from pool.inside import owner
+from pool.inside import owner, version
 from pool.inside.place import RESIDENCY
 from pool.resident.errors import NotConnected
 from pool.resident.remembered import remembered
@@ -14,6 +16,19 @@ from pool.resident.remembered import remembered
 BOUND_S = 120.0
 """How long an owner may take: a store that is full of spilled objects is slow."""
 CALLS_AT_ONCE = 8
+
+
+@contextmanager
+def sent_by_value(cloudpickle: Any) -> Iterator[None]:
+    """Have an owner sent with all that it is made of: the cluster's image need not have anything of ours."""
+    modules = owner, version
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 class Owners:
@@ -58,10 +73,7 @@ class Owners:
         if self.existing(node) is None:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-            # By value: the cluster's image need not have anything of ours.
-            cloudpickle: Any = self._ray.cloudpickle
-            cloudpickle.register_pickle_by_value(owner)
-            try:
+            with sent_by_value(self._ray.cloudpickle):
                 made = self._ray.remote(owner.ResidentOwner).options(
                     name=name,
                     namespace=owner.NAMESPACE,
@@ -72,8 +84,6 @@ class Owners:
                     scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
                 )
                 _known[name] = made.remote(float(os.environ.get(owner.SHARE_VARIABLE) or owner.SHARE))
-            finally:
-                cloudpickle.unregister_pickle_by_value(owner)
         return _known[name]
 
     def existing(self, node: str) -> Any | None:

@@ -1,7 +1,7 @@
 """What this process remembers of its node's resident values, so that `get` need not ask their owner each time.
 
-An owner shows a number that rises with every change, in memory of its own (`pool.inside.owner.Version`). As long as it
-is what it was when the owner answered, the answer holds. A reference that is remembered keeps an object in the store
+An owner shows a number that rises with every change, in memory of its own (`pool.inside.version`). As long as it is
+what it was when the owner answered, the answer holds. A reference that is remembered keeps an object in the store
 that its owner may want to be rid of. So a thread looks at the number too, and what was not asked for in a while is
 forgotten.
 """
@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pool.inside.owner import AT, MARK_BYTES
+from pool.inside.version import AT, MARK_BYTES
 
 LOOK_EVERY_S = 0.1
 """How often the thread looks: well within the time that an owner waits for what it frees (its `FREED_S`)."""

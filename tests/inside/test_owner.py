@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ import ray
 
 from pool.inside import owner
 from pool.inside.owner import ResidentOwner
+from pool.resident.owners import sent_by_value
 
 
 @pytest.fixture
@@ -20,6 +23,15 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[ResidentOwner]:
     made = ResidentOwner(0.5)
     yield made
     made._version.close()
+
+
+def test_an_owner_is_made_where_nothing_of_ours_is_installed() -> None:
+    cloudpickle: Any = ray.cloudpickle
+    with sent_by_value(cloudpickle):
+        sent = cloudpickle.dumps(ResidentOwner)
+    code = "import pickle, sys; sys.modules['pool'] = None; print(pickle.load(sys.stdin.buffer)(0.5).all())"
+    done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (b"[]\n", b"")
 
 
 def told(*node_ids: str, size: int | None = 2_400_253, spilled: bool = False) -> dict[str, Any]:

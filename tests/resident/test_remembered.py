@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pool.inside.owner import Version
+from pool.inside.version import Version
 from pool.resident import remembered as module
 from pool.resident.remembered import Remembered
 
