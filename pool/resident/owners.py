@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from pool.client.greeting import greeted
@@ -16,19 +17,22 @@ from pool.resident.remembered import remembered
 BOUND_S = 120.0
 """How long an owner may take: a store that is full of spilled objects is slow."""
 CALLS_AT_ONCE = 8
+_sending = Lock()
 
 
 @contextmanager
 def sent_by_value(cloudpickle: Any) -> Iterator[None]:
     """Have an owner sent with all that it is made of: the cluster's image need not have anything of ours."""
     modules = owner, version
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
+    # What is registered is of the process: another thread's end of this is not to come in between.
+    with _sending:
         for module in modules:
-            cloudpickle.unregister_pickle_by_value(module)
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)
 
 
 class Owners:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 
-from pool.inside import owner
+from pool.inside import owner, version
 from pool.inside.owner import ResidentOwner
 from pool.resident.owners import sent_by_value
 
@@ -32,6 +34,23 @@ def test_an_owner_is_made_where_nothing_of_ours_is_installed() -> None:
     code = "import pickle, sys; sys.modules['pool'] = None; print(pickle.load(sys.stdin.buffer)(0.5).all())"
     done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=False)
     assert (done.stdout, done.stderr) == (b"[]\n", b"")
+
+
+def test_several_threads_may_send_owners_at_once() -> None:
+    cloudpickle: Any = ray.cloudpickle
+    together = threading.Barrier(4)
+
+    def send() -> bool:
+        together.wait()
+        sent = []
+        for _ in range(50):
+            with sent_by_value(cloudpickle):
+                sent.append(cloudpickle.dumps(version.Version))
+        # Where it is sent by name, that is all.
+        return min(map(len, sent)) > 500
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(one.result() for one in [threads.submit(send) for _ in range(4)])
 
 
 def told(*node_ids: str, size: int | None = 2_400_253, spilled: bool = False) -> dict[str, Any]:
