@@ -113,7 +113,9 @@ def _kept(state: State, cluster: Cluster, now: float) -> list[str]:
     if cluster.state not in UNUSED or state.settings(cluster.pool).standing is not None:
         return []
     until = max(learning.keep_until(state, cluster, now), cluster.hold_until)
-    if until > now:
+    if until > now and idling.floor_needs(state, cluster, now):
+        out = [f"The pool wants so many idle clusters, and keeps it; else it would be stopped in {span(until - now)}."]
+    elif until > now:
         out = [f"Unless somebody asks for it, it is stopped in {span(until - now)}."]
     else:
         out = ["It is over its idle time, and kept as long as the pool wants so many idle clusters."]

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from policies.learned import Learned
+from policies.sizing import FloorAndBuffer
 from pool.access import Access
 from pool.api.app import NotLoopback, create_app, is_loopback, serve
 from pool.api.explain import clock, span
@@ -257,6 +258,22 @@ async def test_an_idle_cluster_says_until_when_it_is_kept_and_why_in_numbers(war
     hands.pass_time(600)
     hands.clean_all()
     assert f"; a{costs}." in (await story_of(warm, cluster_id))[-1]
+
+
+async def test_an_idle_cluster_that_the_pool_wants_is_not_said_to_be_stopped_soon(warm: Http, hands: Hands) -> None:
+    grant = await warm.granted("r-1")
+    await warm.post(f"/v1/leases/{grant['lease_id']}/release", proof(grant))
+    hands.clean_all()
+    cluster_id = grant["cluster"]["id"]
+    assert "Unless somebody asks for it, it is stopped in 9 min 32 s." in await story_of(warm, cluster_id)
+    hands.state.set_rules(Rules(lambda key: replace(settings_for(key), sizing=FloorAndBuffer(min_idle=1))))
+    assert "The pool wants so many idle clusters, and keeps it; else it would be stopped in 9 min 32 s." in (
+        await story_of(warm, cluster_id)
+    )
+    hands.pass_time(700)
+    assert hands.state.clusters[cluster_id].state is ClusterState.IDLE
+    kept_on = "It is over its idle time, and kept as long as the pool wants so many idle clusters."
+    assert kept_on in await story_of(warm, cluster_id)
 
 
 async def test_a_start_that_failed_is_explained_by_what_the_backend_said(http: Http, hands: Hands) -> None:
