@@ -13,7 +13,7 @@ from pool.cli.context import JSON, where
 from pool.cli.errors import CommandError, tell
 from pool.cli.looking import PoolName, Tenant
 from pool.cli.period import moment
-from pool.cli.show import as_json, span, table
+from pool.cli.show import as_json, share, span, table
 from pool.cli.talk import Operator
 
 COLUMNS = (
@@ -111,7 +111,7 @@ def _show(items: list[dict[str, Any]], part: dict[str, Any], by: list[str]) -> N
 
 def _figures(item: dict[str, Any], priced: bool) -> list[object]:
     idle_s = item["idle_s"] + item["warm_head_s"]
-    hits = f"{item['hits'] / item['leases']:.1%}" if item["leases"] else "-"
+    hits = share(item["hits"], item["leases"])
     misses = ", ".join(f"{count} {reason}" for reason, count in list(item["misses_by_reason"].items())[:3])
     costs = (item["idle_cost"], item["overhead_cost"], item["waiting_cost"])
     shown = [f"{item['cost']:,.2f}", ", ".join(f"{cost:,.2f}" for cost in costs)] if priced else []

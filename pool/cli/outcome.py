@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pool.cli.errors import tell
 from pool.cli.plan import Plan, reclaim_policy, rules_of
 from pool.cli.replaying import play, progress
-from pool.cli.show import hours, span, table
+from pool.cli.show import hours, share, span, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,8 +66,8 @@ def show(outcome: Report, plan: Plan, keys: dict[str, ClusterKey]) -> None:
     cells = [
         (
             digest, *_name(plan, keys[digest]).values(), keys[digest].image, describe(keys[digest].shape),
-            keys[digest].tenant, f"{one.leases:,}", f"{one.hit_rate:.1%}", span(one.wait_p50_s), span(one.wait_p95_s),
-            span(one.wait_p99_s), hours(one.idle_s), hours(one.cluster_s),
+            keys[digest].tenant, f"{one.leases:,}", share(one.hits, one.leases),
+            span(one.wait_p50_s), span(one.wait_p95_s), span(one.wait_p99_s), hours(one.idle_s), hours(one.cluster_s),
             *([f"{one.cost:,.2f}"] if priced else []), hours(one.objective), _ratio(one),
         )
         for digest, one in shown[:MOST]
@@ -93,7 +93,7 @@ def rows(outcome: Report, plan: Plan, priced: bool) -> list[tuple[str, str]]:
     spent = (outcome.idle_s, outcome.busy_s, outcome.cluster_s)
     found = [
         ("leases", f"{outcome.leases:,}"),
-        ("hits", f"{outcome.hits:,} ({outcome.hit_rate:.1%})"),
+        ("hits", f"{outcome.hits:,} ({share(outcome.hits, outcome.leases)})"),
         ("wait p50, p95, p99", ", ".join(map(span, waits))),
         ("clusters started", f"{outcome.starts:,}"),
         ("idle, leased, all cluster hours", ", ".join(map(_hours, spent))),

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from pool.cli.context import JSON, where
-from pool.cli.show import as_json, span, table
+from pool.cli.show import as_json, share, span, table
 from pool.cli.talk import Operator
 
 
@@ -36,9 +36,9 @@ def shadow(ctx: typer.Context, json: JSON = False) -> None:
 
 
 def _row(item: dict[str, Any]) -> tuple[object, ...]:
-    leases = max(1, item["leases"])
+    hits = item["both"] + item["live_only"], item["both"] + item["shadow_only"]
     return (
         item["pool"], item["pool_name"], item["tenant"], item["leases"],
-        f"{(item['both'] + item['live_only']) / leases:.1%}", f"{(item['both'] + item['shadow_only']) / leases:.1%}",
+        *(share(found, item["leases"]) for found in hits),
         span(item["live_idle_s"]), span(item["shadow_idle_s"]), item["live_starts"], item["shadow_starts"],
     )  # fmt: skip

@@ -39,6 +39,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], nothing: str
     console.print(grid)
 
 
+def share(part: float, whole: float) -> str:
+    """Return a share as people read it: `-` of nothing."""
+    return f"{part / whole:.1%}" if whole else "-"
+
+
 def span(seconds: float | None) -> str:
     """Return a duration in at most two units: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``5 h``, ``2 d 4 h``."""
     if seconds is None:

@@ -292,6 +292,14 @@ def test_a_warm_up_counts_nowhere(trace: Path, tmp_path: Path) -> None:
     assert "0 (0.0%)" in out
 
 
+def test_a_pool_that_was_asked_for_nothing_has_no_share_of_hits(tmp_path: Path) -> None:
+    path = tmp_path / "two.csv"
+    path.write_text(TRACE.replace("0,10,a", "0,10,b", 1))
+    code, out, _ = run("--trace", path, "--warm-up", "20", "--policy", "{type: fixed_ttl, ttl: 1h}")
+    (of_b,) = [line.split() for line in out.splitlines() if line.split()[1:2] == ["b"]]
+    assert (code, of_b[5:7]) == (0, ["0", "-"])
+
+
 def test_without_a_warm_up_nothing_is_other(trace: Path) -> None:
     outs = [run("--trace", trace, *more, "--json")[1].split(', "seconds"')[0] for more in ((), ("--warm-up", "0"))]
     assert outs[0] == outs[1]
