@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from pool.replay.advise import Advice
     from pool.replay.compare import Figures
 
+DAY_S, YEAR_S = 86_400.0, 31_536_000.0
+
 Settings = Mapping[str, Mapping[str, Any]]
 """Policies of a pool, as a configuration writes them."""
 
@@ -235,14 +237,13 @@ def _yaml(
     since_s = counted_from(jobs, warm_up_s)
     counted = [job for job in jobs if job.arrival_s >= since_s]
     after = f", after a warm-up of {span(warm_up_s)}" if warm_up_s else ""
-    first, last = (datetime.fromtimestamp(job.arrival_s, UTC) for job in (counted[0], counted[-1]))
+    first, last = (_moment(job.arrival_s) for job in (counted[0], counted[-1]))
     typical_s = sorted(starts_s)[len(starts_s) // 2]
     unit = (
         "Costs are" if was.cost else "There are no prices: costs are idle cluster hours, and --break-even for misses,"
     )
     lines = [
-        f"{len(counted):,} leases from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, replayed{after}; a start"
-        f" takes {span(typical_s)}.",
+        f"{len(counted):,} leases from {first} to {last}, replayed{after}; a start takes {span(typical_s)}.",
         f"{unit} without leased time. All pools: {_say(was, worth)} as it is,",
         f"{_say(then, worth)} as proposed.",
     ]
@@ -256,6 +257,12 @@ def _yaml(
             yaml.safe_dump([section], default_flow_style=None, sort_keys=False, allow_unicode=True, width=110).rstrip()
         )
     return "\n".join(out) + "\n"
+
+
+def _moment(at: float) -> str:
+    """Return a time of demand; a trace whose clock begins at 0 has no dates."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if at >= YEAR_S else f"day {int(at // DAY_S) + 1} {moment:%H:%M}"
 
 
 def _evidence(one: Advice | None, worth: Callable[[Figures], float]) -> list[str]:

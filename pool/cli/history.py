@@ -12,6 +12,7 @@ import typer
 
 from pool.cli.context import where
 from pool.cli.errors import Group, tell
+from pool.cli.files import whole
 from pool.cli.looking import PoolName, Tenant
 from pool.cli.period import moment
 from pool.cli.talk import Operator
@@ -58,7 +59,7 @@ def export(
     ends = None if until is None else moment(until, "--until", now)
     with Operator(where(ctx)) as daemon:
         items = daemon.items("/v1/history", since=begins, until=ends, pool=pool, tenant=tenant)
-        with nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8", newline="") as file:
+        with nullcontext(sys.stdout) if output is None else whole(output) as file:
             count = (write_json if json else write_csv)(items, file)
     if output is not None:
         tell(f"wrote {count} leases to {output}")

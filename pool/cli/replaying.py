@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pool.cli.context import where
+from pool.cli.errors import CommandError
 from pool.cli.talk import Operator
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ def configuration(ctx: typer.Context, said: str) -> Config:
 
     if said != CURRENT:
         return load(Path(said))
-    with Operator(where(ctx)) as daemon:
+    try:
+        found = Operator(where(ctx))
+    except CommandError as error:
+        remedy = f"{error.remedy} A configuration FILE.yaml can stand in the place of `{CURRENT}`."
+        raise CommandError(error.detail, remedy=remedy) from None
+    with found as daemon:
         data = daemon.get("/v1/config")["config"]
     return load_text(yaml.safe_dump(data, sort_keys=False), "the daemon's configuration")
 

@@ -40,7 +40,9 @@ def simulate(
     policy: Annotated[
         str,
         typer.Option(
-            "--policy", "-p", help="Reclaim policy: its name, '{type: ..., option: ...}', or a configuration FILE.yaml."
+            "--policy",
+            "-p",
+            help="Reclaim policy: its name, '{type: ..., option: ...}', a configuration FILE.yaml, or current.",
         ),
     ] = "break_even",
     against: Annotated[

@@ -43,6 +43,7 @@ def test_what_is_proposed_is_pasted_and_accepted(files: tuple[Path, Path], tmp_p
     trace, config = files
     code, out, err = run("advise", "--trace", trace, "--config", config, "--start", "30s")
     assert (code, err) == (0, "")
+    assert out.startswith("# 208 leases from day 1 00:00 to day 1 21:00, replayed; a start takes 30 s.\n"), "no date"
     pasted = tmp_path / "pasted.yaml"
     pasted.write_text(config.read_text().split("pools:")[0] + out)
     assert run("config", "check", pasted)[0] == 0, run("config", "check", pasted)[2]
@@ -60,6 +61,13 @@ def test_what_is_proposed_is_pasted_and_accepted(files: tuple[Path, Path], tmp_p
     alone = tmp_path / "alone.yaml"
     alone.write_text(out)
     assert run("config", "check", alone)[0] == 0
+
+
+def test_without_a_daemon_a_file_can_be_named_instead(files: tuple[Path, Path], tmp_path: Path) -> None:
+    code, _, err = run("--state-dir", tmp_path / "none", "advise", "--trace", files[0])
+    assert code == 1
+    assert err.startswith("error: No daemon runs here: ")
+    assert err.endswith("A configuration FILE.yaml can stand in the place of `current`.\n")
 
 
 def test_each_pool_gets_what_costs_least_there(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -155,9 +163,7 @@ def test_what_comes_in_a_warm_up_decides_nothing(tmp_path: Path) -> None:
     assert pools["after"]["now"]["leases"] == 720
     code, out, err = run(*given, "--warm-up", "1d")
     assert (code, err) == (0, "")
-    assert out.startswith(
-        "# 720 leases from 1970-01-02 00:00 to 1970-01-02 23:58 UTC, replayed, after a warm-up of 1 d; "
-    )
+    assert out.startswith("# 720 leases from day 2 00:00 to day 2 23:58, replayed, after a warm-up of 1 d; ")
     assert "warm_up_s" not in run(*given, "--json")[1]
     code, out, err = run(*given, "--warm-up", "3d")
     assert (code, out) == (1, "")
