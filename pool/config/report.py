@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pool.config.choice import Options
 from pool.config.marked import Marked, Place
 
 # Names that people bring along from elsewhere, and what they are called here.
@@ -48,13 +49,16 @@ def _report(detail: ErrorDetails, marked: Marked, model: type[BaseModel]) -> Non
         missing = str(detail["loc"][-1])
         marked.problem((*place, missing), "is missing")
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
-        tags = [str(tag) for tag in map(_tag, _sections(model, detail["loc"])) if tag is not None]
+        tags = _tags(model, detail["loc"])
         tag = detail.get("ctx", {}).get("tag")
         if tag is None:
             marked.problem((*place, "type"), f"is missing; write one of {', '.join(tags)}")
         else:
             at = (*place, "type") if (*place, "type") in marked.values else place
             marked.problem(at, f"{tag!r} is not known{_meant(str(tag), tags, always=True)}")
+    elif kind in _NO_SECTION and any(issubclass(m, Options) for m in _sections(model, detail["loc"])):
+        known = ", ".join(_tags(model, detail["loc"]))
+        marked.problem(place, f"should name a policy, of {known}, or hold its type and options{_not(detail, place)}")
     elif kind in _NO_SECTION:
         names = _names(model, detail["loc"])
         such = f" such as {', '.join(names[:3])}" if names else ""
@@ -131,6 +135,11 @@ def _sections(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[type[B
             fields = [f for m in models for name, f in m.model_fields.items() if part in (name, f.alias)]
             models = [m for f in fields for m in (*_models(f.annotation), *(n for x in f.metadata for n in _models(x)))]
     return models
+
+
+def _tags(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """Return the types that the section at `loc` may be of; none where it has no type."""
+    return [str(tag) for tag in map(_tag, _sections(model, loc)) if tag is not None]
 
 
 def _tag(model: type[BaseModel]) -> Any:

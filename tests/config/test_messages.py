@@ -45,6 +45,15 @@ def test_an_unknown_setting_is_named_with_the_nearest_right_one() -> None:
         ("tenants: [{match: a}]\n", "1:11: tenants[0]: says nothing of them; give ceiling, weight or both"),
         ("pools: {name: a}\n", "1:8: pools: should be a list, each entry after a '-'"),
         ("pools: [a]\n", "1:9: pools[0]: should hold settings such as idle_ttl,"),
+        (
+            "defaults: {grant_order: [locality]}\n",
+            "1:25: defaults.grant_order: should name a policy, of most_recently_used, least_recently_used, "
+            "soonest_to_retire, latest_to_retire, locality, or hold its type and options",
+        ),
+        (
+            "defaults: {prewarm: 3}\n",
+            "1:21: defaults.prewarm: should name a policy, of next_use, or hold its type and options, not 3",
+        ),
         ("backend: kuberay\n", "1:10: backend: should hold settings such as type,"),
         (
             "defaults: {idle_cost_per_hour: 3}\n",
