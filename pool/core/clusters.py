@@ -293,7 +293,11 @@ def keep_due(turn: Turn, cluster_id: str) -> float | None:
         return now + idling.look_again_s(cluster, now)
     idle_s, kept_s = now - cluster.idle_since, max(0.0, due - cluster.idle_since)
     why = "; ".join(filter(None, (learning.why(state, cluster), worth(state, cluster.pool))))
-    detail = f"idle for {idle_s:.0f} s, over its {kept_s:.0f} s" + (f": {why}" if why else "")
+    detail = f"idle for {idle_s:.0f} s, over its {kept_s:.0f} s"
+    if due < min(cluster.idle_since, now - 1.0):
+        # A restart had it reset once more: what was decided of its idle time counts from its release.
+        detail = f"its idle time was over {now - due:.0f} s ago, before it was reset"
+    detail += f": {why}" if why else ""
     turn.stop_cluster(cluster, Reason.IDLE_TTL, detail)
     return None
 

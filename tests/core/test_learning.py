@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from policies.learned import Learned
 from policies.reclaim import FixedTTL
+from pool.core.events import ResetDone
 from pool.core.gaps import Curve, Kind
 from pool.core.model import ClusterState, LeaseState
+from pool.core.reasons import Reason
 from pool.core.recover import restore
 from tests.kit import KEY, Core
 
@@ -87,6 +89,31 @@ def test_a_restart_begins_with_what_the_leases_that_ended_teach() -> None:
     top = again.gaps.top(KEY.digest)
     assert top is not None
     assert top.until == state.gaps.top(KEY.digest).until  # type: ignore[union-attr]
+
+
+def test_a_cluster_that_a_restart_resets_once_more_is_not_said_to_be_stopped_after_no_time() -> None:
+    core = Core(reclaim=Learned(300.0))
+    burst(core, 20, 45.0)
+    core.release(core.lease())
+    (idle,) = core.clusters(ClusterState.IDLE)
+    until = core.state.gaps.of(idle.id).until  # type: ignore[union-attr]
+    assert until > core.now, "it is worth keeping"
+    after = Core(core.state.rules)
+    after.now = core.now + 1_000.0
+    after.state = restore(
+        core.state.rules, after.now, generation=2, pools=core.state.pools.values(), leases=(),
+        clusters=[idle._replace(state=ClusterState.RESETTING, changed_at=core.now)],
+        ended=list(core.state.ended.values()),
+    )  # fmt: skip
+    for records in (after.state.pools, after.state.clusters):
+        after.watch.load(records.values())
+    after.tell(ResetDone(idle.id, idle.epoch, True))
+    after.go(0.0)
+    (stopping,) = after.clusters(ClusterState.STOPPING)
+    assert stopping.reason is Reason.IDLE_TTL
+    assert stopping.detail.startswith(
+        f"its idle time was over {after.now - until:.0f} s ago, before it was reset: of id"
+    )
 
 
 def told(curve: Curve) -> tuple[float, ...]:
