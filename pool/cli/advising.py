@@ -180,18 +180,14 @@ def _with(config: Config, settings_of: Callable[[str], Settings | None]) -> Conf
     """Return a configuration with other policies; None leaves a pool's as they are."""
     from pydantic import TypeAdapter
 
-    from pool.config import choice
+    from pool.config.choice import OF_A_POOL
 
-    kinds = {
-        "reclaim": choice.ReclaimChoice, "sizing": choice.SizingChoice, "prewarm": choice.PrewarmChoice,
-        "look_ahead": choice.LookAheadChoice, "grant_order": choice.GrantOrderChoice,
-    }  # fmt: skip
     pools = []
     for pool in config.pools:
         settings = settings_of(pool.name)
         update: dict[str, Any] = {} if settings is None else {"target": None}
         for name, policy in (settings or {}).items():
-            update[name] = TypeAdapter(kinds[name]).validate_python(dict(policy))
+            update[name] = TypeAdapter(OF_A_POOL[name]).validate_python(dict(policy))
         pools.append(pool.model_copy(update=update))
     return config.model_copy(update={"pools": pools})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pool.cli.errors import tell
-from pool.cli.plan import Plan, reclaim_policy, rules_of
+from pool.cli.plan import Plan, policies_of, rules_of
 from pool.cli.replaying import play, progress
 from pool.cli.show import hours, share, span, table
 
@@ -144,7 +144,7 @@ def picture(
     points = [point(plan.name, replay.ledger.total())]
     with progress(len(jobs), len(others)) as told:
         for name in others:
-            rules = rules_of(reclaim_policy(name, break_even_s), plan.clusters)
+            rules = rules_of(policies_of(name, break_even_s)["reclaim"], plan.clusters)
             other = play(rules, (), jobs, times, told=told, warm_up_s=warm_up_s)
             points.append(point(name, other.ledger.total()))
     if free:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pool.cli.errors import CommandError
@@ -53,12 +54,13 @@ def of_configuration(name: str, config: Config) -> Plan:
 def of_policy(
     text: str, break_even_s: float, clusters: int | None, eviction: str, idle_cost: str | None, waiting_cost: float
 ) -> Plan:
-    """Return what a policy of idle times is, with nothing else beside it.
+    """Return what one policy is, with nothing else beside it, but for `auto` beside one that is not of idle times.
 
     Raises:
         CommandError: there is no such policy, no such eviction, or a price is none.
     """
-    rules = rules_of(reclaim_policy(text, break_even_s), clusters, eviction)
+    others = policies_of(text, break_even_s)
+    rules = rules_of(others.pop("reclaim"), clusters, eviction, others)
     prices = _prices(idle_cost, waiting_cost)
     return Plan(text, rules, lambda key: prices, clusters)
 
@@ -83,19 +85,20 @@ def _prices(idle_cost: str | None, waiting_cost: float) -> Prices:
     return Prices(idle.cpu, idle.memory, idle.gpu, waiting_cost, idle.cluster)
 
 
-def reclaim_policy(text: str, break_even_s: float) -> Reclaim:
-    """Return the policy that a command line names.
+def policies_of(text: str, break_even_s: float) -> dict[str, Any]:
+    """Return the policies that a command line names, by the settings of a pool that they are.
 
-    The break-even time is that of the command, for policies that have one; a bare ``fixed_ttl`` has it as its ttl, and
-    no jitter.
+    One that is no policy of idle times has `auto` beside it. The break-even time is that of the command, for policies
+    that have one; a bare ``fixed_ttl`` has it as its ttl, and no jitter.
 
     Raises:
         CommandError: there is no such policy, or its options are wrong.
     """
     import yaml
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    from pool.config.choice import ReclaimChoice
+    from policies import registry
+    from policies.auto import Auto
 
     try:
         given = yaml.safe_load(text)
@@ -108,18 +111,32 @@ def reclaim_policy(text: str, break_even_s: float) -> Reclaim:
         )
     if options == {"type": "fixed_ttl"}:
         options |= {"ttl": break_even_s, "jitter": 0.0}
-    adapter: TypeAdapter[Any] = TypeAdapter(ReclaimChoice)
+    others = {
+        "sizing": registry.SIZINGS, "prewarm": registry.PREWARMS, "look_ahead": registry.LOOK_AHEADS,
+        "grant_order": registry.GRANT_ORDERS, "queue_order": registry.QUEUE_ORDERS,
+    }  # fmt: skip
+    setting = next((setting for setting, known in others.items() if options.get("type") in known), "reclaim")
     try:
-        chosen = adapter.validate_python(options)
-        worth = {"break_even", "start_worth", "hits", "wait_p95"}
-        if "break_even" in type(chosen).model_fields and not worth & options.keys():
-            chosen = adapter.validate_python({**options, "break_even": break_even_s})
+        policy = _built(setting, options, break_even_s)
     except ValidationError:
-        what = _said_of("reclaim", options).removeprefix("type: ")
-        remedy = "Name one of these." if " is not known" in what else "Correct it."
+        what = _said_of(setting, options).removeprefix("type: ")
+        more = ", ".join(name for known in others.values() for name in known)
+        remedy = f"Name one of these, or of {more}." if " is not known" in what else "Correct it."
         raise CommandError(f"--policy {text}: {what}", remedy=remedy) from None
-    policy: Reclaim = chosen.build()
-    return policy
+    return {"reclaim": policy} if setting == "reclaim" else {"reclaim": Auto(break_even_s), setting: policy}
+
+
+def _built(setting: str, options: dict[str, Any], break_even_s: float) -> Any:
+    from pydantic import TypeAdapter
+
+    from pool.config.choice import OF_A_POOL
+
+    adapter: TypeAdapter[Any] = TypeAdapter(OF_A_POOL[setting])
+    chosen = adapter.validate_python(options)
+    worth = {"break_even", "start_worth", "hits", "wait_p95"}
+    if "break_even" in type(chosen).model_fields and not worth & options.keys():
+        chosen = adapter.validate_python({**options, "break_even": break_even_s})
+    return chosen.build()
 
 
 def _said_of(setting: str, value: Any) -> str:
@@ -136,8 +153,13 @@ def _said_of(setting: str, value: Any) -> str:
     return "it cannot be read."
 
 
-def rules_of(reclaim: Reclaim, clusters: int | None, eviction: str = "longest_idle") -> Rules:
-    """Return the rules of pools that all have one policy of idle times.
+def rules_of(
+    reclaim: Reclaim,
+    clusters: int | None,
+    eviction: str = "longest_idle",
+    others: Mapping[str, Any] = MappingProxyType({}),
+) -> Rules:
+    """Return the rules of pools that all have one policy of idle times, and maybe other settings.
 
     Raises:
         CommandError: there is no such eviction.
@@ -160,5 +182,6 @@ def rules_of(reclaim: Reclaim, clusters: int | None, eviction: str = "longest_id
         max_wait_s=FOREVER_S,
         max_waiting=10**9,
     )
+    settings = replace(settings, **others)
     daemon = NO_CEILING if clusters is None else Ceiling(clusters=clusters)
     return Rules(lambda key: settings, daemon=daemon, max_starting=10**9, eviction=EVICTIONS[eviction]())

@@ -42,7 +42,7 @@ def simulate(
         typer.Option(
             "--policy",
             "-p",
-            help="Reclaim policy: its name, '{type: ..., option: ...}', a configuration FILE.yaml, or current.",
+            help="A policy: its name, '{type: ..., option: ...}', a configuration FILE.yaml, or current.",
         ),
     ] = "break_even",
     against: Annotated[
@@ -83,6 +83,7 @@ def simulate(
       arrival_s,duration_s,key,group,tenant
     Starts are charged: jobs run when the trace says, and who missed is said to have waited for a start. --live-starts
     has them take their time, so that jobs end later and a release may come before the start.
+    A policy that is not one of idle times, such as newsvendor or just_in_time, has `auto` beside it.
     A configuration is tried as a whole, with all its pools, ceilings and schedules, `current` is the daemon's; with
     --against it stands beside another one.
     --format workflows needs no file: executions are drawn from published parameters, others by each --seed, for 14
@@ -94,6 +95,7 @@ def simulate(
     Examples:
       warmpool simulate --trace demand.csv --format requests --policy break_even --break-even 10m
       warmpool simulate --history last-7d --policy learned --break-even 10m
+      warmpool simulate --history last-7d --policy '{type: newsvendor, hits: 99%}' --live-starts
       warmpool simulate --history last-14d --warm-up 7d --policy current
       warmpool simulate --history last-7d --policy candidate.yaml --against current --plot whatif.html
       warmpool simulate -f workflows --seed 4 --live-starts --start 52s -p ahead.yaml --against fixed.yaml

@@ -68,3 +68,13 @@ PrewarmChoice = _choice(registry.PREWARMS)
 LookAheadChoice = _choice(registry.LOOK_AHEADS)
 ReclaimChoice = _choice(registry.RECLAIMS)
 EvictionChoice = _choice(registry.EVICTIONS)
+
+OF_A_POOL: Mapping[str, Any] = {
+    "reclaim": ReclaimChoice,
+    "sizing": SizingChoice,
+    "prewarm": PrewarmChoice,
+    "look_ahead": LookAheadChoice,
+    "grant_order": GrantOrderChoice,
+    "queue_order": QueueOrderChoice,
+}
+"""The policies of a pool, by its settings."""

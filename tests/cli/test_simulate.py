@@ -72,7 +72,7 @@ def test_people_get_a_table(trace: Path) -> None:
         (
             ("--policy", "keep"),
             "error: --policy keep: 'keep' is not known; known are fixed_ttl, never_keep, break_even, randomised, "
-            "histogram, until_evicted, learned, auto. Name one of these.\n",
+            "histogram, until_evicted, learned, auto. Name one of these, or of floor_and_buffer, reactive, news",
         ),
         (
             ("--idle-cost-per-hour", "{cpus: 3}"),
@@ -248,6 +248,22 @@ def test_a_replay_is_drawn(trace: Path, tmp_path: Path) -> None:
     code, _, err = run("--trace", trace, "--policy", "fixed_ttl", "--break-even", "1m", "--plot", picture)
     assert (code, err) == (0, f"drew {picture}\n")
     assert "the optimum" in picture.read_text()
+
+
+def test_a_policy_that_is_not_of_idle_times_has_auto_beside_it(trace: Path) -> None:
+    def figures(policy: str) -> dict[str, object]:
+        code, out, err = run("--trace", trace, "--policy", policy, "--break-even", "1h", "--json")
+        assert (code, err) == (0, ""), policy
+        first, last = map(json.loads, out.splitlines())
+        return {"hits": first["hits"], "starts": first["starts"], "idle_s": last["idle_s"]}
+
+    auto = figures("auto")
+    for alike in ("most_recently_used", "fair_share", "next_use", "just_in_time", "{type: floor_and_buffer}"):
+        assert figures(alike) == auto, alike
+    assert figures("{type: floor_and_buffer, min_idle: 2}")["starts"] == auto["starts"] + 2  # type: ignore[operator]
+    assert figures("{type: newsvendor, break_even: 1d}") != auto
+    said = "error: --policy {type: newsvendor, hit: 99%}: hit: unknown setting; did you mean hits? Correct it.\n"
+    assert run("--trace", trace, "--policy", "{type: newsvendor, hit: 99%}") == (1, "", said)
 
 
 def test_what_cannot_be_drawn_is_said_before_anything_is_replayed(
