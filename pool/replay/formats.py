@@ -112,8 +112,21 @@ def read(path: Path, format_: str) -> list[Job]:
         Unreadable: naming file, line and column.
         OSError: the file cannot be opened.
     """
+    _refuse_bytes(path)
     jobs = list(FORMATS[format_](path))
     if not jobs:
         raise Unreadable(f"{path}, line 2, column 1: there is no job in it.")
     jobs.sort(key=lambda job: job.arrival_s)
     return jobs
+
+
+def _refuse_bytes(path: Path) -> None:
+    """Refuse what is no text, such as a compressed file: its first line would be told as the names of its columns."""
+    # A pipe is read once.
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(4096)
+        if b"\0" in head:
+            raise Unreadable(
+                f"{path}, line 1, column 1: it is no UTF-8 text.", remedy="If it is compressed, unpack it first."
+            )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,21 @@ def test_ones_own_requests_are_five_columns(tmp_path: Path) -> None:
         (0.5, 2.5, "trainer", "", "ml/dev"), (5.0, 60.0, "trainer", "x-1", "ml/dev"), (5.0, 1.0, "other", "", "trace"),
     ]  # fmt: skip
     assert jobs[0].key is jobs[1].key
+
+
+def test_a_compressed_trace_is_no_text_and_one_through_a_pipe_is_read(tmp_path: Path) -> None:
+    packed, pipe = tmp_path / "trace.csv.gz", tmp_path / "pipe"
+    packed.write_bytes(gzip.compress(f"{REQUESTS}5,60,trainer,,t\n".encode()))
+    for format_ in ("requests", "philly", "azure", "history"):
+        with pytest.raises(
+            Unreadable, match=r"gz, line 1, column 1: it is no UTF-8 text\. If it is compressed, unpack"
+        ):
+            read(packed, format_)
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(gzip.decompress(packed.read_bytes())))
+    writer.start()
+    assert len(read(pipe, "requests")) == 1
+    writer.join()
 
 
 def test_philly_is_keyed_by_virtual_cluster_and_gpus(tmp_path: Path) -> None:
