@@ -42,6 +42,7 @@ class Aims:
     def __init__(self) -> None:
         self.unsaved: dict[str, None] = {}
         self._of: dict[str, Aim] = {}
+        self._as_of: dict[str, float] = {}
 
     def of(self, pool: str) -> Aim:
         """Return a pool's aim as it is now."""
@@ -64,3 +65,11 @@ class Aims:
         """
         log_worth, met, seen = told
         self._of[name] = Aim(float(log_worth), float(met), float(seen))
+        self._as_of[name] = as_of
+
+    def knows(self, name: str, at: float) -> bool:
+        """Tell whether what was granted at a time before the restart is part of an aim, or may not be.
+
+        Where there was no aim, there may have been no target either: history says nothing of that.
+        """
+        return at <= self._as_of.get(name, at)

@@ -102,16 +102,24 @@ def _recount(state: State, digest: str, load: Load, now: float) -> None:
     load.count_larger([other for other in others if other is not None], now)
 
 
-def answered(state: State, lease: Lease) -> None:
-    """A lease is granted: where its pool has a target, what a start is worth moves towards it."""
-    settings = state.settings(lease.pool)
+def answered(state: State, lease: Lease, *, again: bool = False) -> None:
+    """A lease is granted: where its pool has a target, what a start is worth moves towards it.
+
+    Args:
+        state: of the pool.
+        lease: that is granted.
+        again: whether it was before the restart, so that the snapshot may have it.
+    """
+    settings, aims = state.settings(lease.pool), state.aims
     hit, waited_s = lease.outcome is Outcome.HIT, lease.granted_at - lease.asked_at
     if settings.reclaim.learns() and (learner := cast("Learner", settings.reclaim)).aims():
-        aim, start_s = state.aims.of(lease.pool), state.index[lease.pool].weighed_s
-        state.aims.take(lease.pool, learner.aim(aim, hit, waited_s, start_s))
+        aim, start_s = aims.of(lease.pool), state.index[lease.pool].weighed_s
+        if not (again and aims.knows(lease.pool, lease.granted_at)):
+            aims.take(lease.pool, learner.aim(aim, hit, waited_s, start_s))
     if settings.sizing.half_life_s and (sizing := cast("Forecasting", settings.sizing)).aims():
         name = of_sizing(settings.name)
-        state.aims.take(name, sizing.aim(state.aims.of(name), hit, waited_s))
+        if not (again and aims.knows(name, lease.granted_at)):
+            aims.take(name, sizing.aim(aims.of(name), hit, waited_s))
 
 
 def released(state: State, digest: str, cluster_id: str, now: float) -> None:
@@ -142,8 +150,11 @@ def relive(state: State, leases: Iterable[Lease], waiters: Iterable[Waiter] = ()
         if order % 2:
             state.gaps.forget_asks_from(record.pool, at)
             asked(state, record.pool, id_, record.group, at)
+            if isinstance(record, Lease) and record.granted_at <= at:
+                answered(state, record, again=True)
         elif isinstance(record, Lease) and order == 4:
             granted(state, record)
+            answered(state, record, again=True)
         elif isinstance(record, Lease):
             ended(state, record.pool, id_, record.group, at)
             released(state, record.pool, record.cluster, at)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from policies.auto import Auto
 from policies.newsvendor import MOST_S, Newsvendor
 from policies.reclaim import FixedTTL
 from policies.square_root import SquareRoot
@@ -116,6 +117,24 @@ def test_what_was_found_survives_a_restart() -> None:
     assert json.dumps(["aims", name]).replace(" ", "") in rows
     again = restore(core.state.rules, core.now, generation=2, pools=core.state.pools.values(), learned=rows)
     assert again.aims.of(name) == pytest.approx(core.state.aims.of(name))
+
+
+def test_what_came_after_the_snapshot_is_learned_of_history_once() -> None:
+    for policies in ({"sizing": Newsvendor(hits=0.9)}, {"reclaim": Auto(hits=0.9)}):
+        core = Core(**policies)
+        asked(core, [KEY], 10)
+        name = KEY.digest if "reclaim" in policies else of_sizing(core.state.pools[KEY.digest].name)
+        rows = {name: row for name, row in snapshot.changed(core.state, core.now, 1000).items() if row is not None}
+        core.go(1.0)
+        asked(core, [KEY], 3)
+        core.lease(KEY)
+        aim, state = core.state.aims.of(name), core.state
+        for learned, known in ((rows, aim), ({}, NO_AIM)):
+            again = restore(
+                state.rules, core.now, generation=2, pools=state.pools.values(), clusters=state.clusters.values(),
+                leases=state.leases.values(), ended=list(state.ended.values()), learned=learned,
+            )  # fmt: skip
+            assert again.aims.of(name) == pytest.approx(known), name
 
 
 def test_what_a_cluster_costs_says_what_a_start_of_it_is_worth() -> None:
