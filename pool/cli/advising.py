@@ -47,6 +47,9 @@ DAY_S, YEAR_S = 86_400.0, 31_536_000.0
 Settings = Mapping[str, Mapping[str, Any]]
 """Policies of a pool, as a configuration writes them."""
 
+FEW = 100
+"""Of fewer leases than these it is said that they are few."""
+
 RECLAIMS: tuple[dict[str, Any], ...] = (
     {"type": "auto"},
     {"type": "histogram"},
@@ -243,6 +246,8 @@ def _yaml(
         f"{unit} without leased time. All pools: {_say(was, worth)} as it is,",
         f"{_say(then, worth)} as proposed.",
     ]
+    if len(counted) < FEW:
+        lines.insert(1, "So few leases say little of those to come: ask again when there are some hundreds.")
     by_pool = {one.pool: one for one in advice}
     out = [*(f"# {line}" for line in lines), "pools:"]
     for pool, full in zip(proposed.pools, _sections(proposed), strict=True):

@@ -63,6 +63,14 @@ def test_what_is_proposed_is_pasted_and_accepted(files: tuple[Path, Path], tmp_p
     assert run("config", "check", alone)[0] == 0
 
 
+def test_advice_from_few_leases_says_so(files: tuple[Path, Path], tmp_path: Path) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(files[0].read_text().splitlines()[:9]) + "\n")
+    said = "# So few leases say little of those to come: ask again when there are some hundreds.\n"
+    assert said in run("advise", "--trace", few, "--config", files[1])[1]
+    assert said not in run("advise", "--trace", files[0], "--config", files[1])[1]
+
+
 def test_without_a_daemon_a_file_can_be_named_instead(files: tuple[Path, Path], tmp_path: Path) -> None:
     code, _, err = run("--state-dir", tmp_path / "none", "advise", "--trace", files[0])
     assert code == 1
