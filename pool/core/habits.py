@@ -25,7 +25,7 @@ REMEMBERED = 4_000.0
 COMMON = 5.0
 """An hour's share is supposed to be the mean one, as if so many bursts said so."""
 
-OWN = 8.0
+OWN = 40.0
 """A pool's rhythm is supposed to be that of all pools, as if so many bursts of its own said so."""
 
 BURSTS, RHYTHM = "bursts", "rhythm"

@@ -20,7 +20,7 @@ DEEPEST = 64
 LEAST_SEEN_S = 3_600.0
 """Demand is counted as if nobody had asked for so long before: the first ask says little of how often they come."""
 
-OTHERS = 150.0
+OTHERS = 1_000.0
 """How many come at once is supposed to be as in all pools, as if so many bursts of the pool said so."""
 
 GOOD_FOR_S = 60.0
