@@ -68,7 +68,7 @@ class Newsvendor(Worth):
     @property
     def target(self) -> Target | None:
         """Return what is to be reached, None if a price says what a start is worth."""
-        return target_of(self.hits, self.wait_p95_s)
+        return target_of(self.hits, self.wait_p95_s, steady=True)
 
     def priced(self, start_worth: float) -> Newsvendor:
         """Return the same where prices say what a second of starting is worth; a target, or what was given, counts."""
@@ -84,6 +84,7 @@ class Newsvendor(Worth):
         return aim if target is None else target.next(aim, hit, waited_s, _bounds(target))
 
     def _worth_s(self, demand: Demand) -> float:
+        """Return T*, in idle seconds of a cluster of the pool."""
         if self.break_even_s:
             return self.break_even_s
         target = self.target

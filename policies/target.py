@@ -6,12 +6,14 @@ each lease it moves a little, up if the lease missed the target and down if it m
 
     log worth += step * (target - met)        met is 1 or 0
 
-The step is ten times `STEP` at first and `STEP` after 90 leases, so that it comes near soon and is steady then. It
-rests where as many leases meet the target as should: stochastic approximation of a quantile (Robbins and Monro, *A
-stochastic approximation method*, 1951). Whatever comes, over n later leases the share that met it is off by exactly as
-much as the logarithm has moved meanwhile, over ``STEP * n``, as long as no bound is touched: the steps add up to that
-(Gibbs and Candès, *Adaptive conformal inference under distribution shift*, NeurIPS 2021, proposition 4.1). A miss
-raises the price by 5 % at most then, and at 95 % twenty hits take that back: too slow to swing.
+For the key of a pool the step is ten times `STEP` at first and `STEP` after 90 leases, so that it comes near soon and
+is steady then. What a whole configured pool has ready begins near what is right, has many leases, and its first misses
+are of what nobody had asked for, which no price would have answered: there it is `STEADY_STEP` all the time. It rests
+where as many leases meet the target as should: stochastic approximation of a quantile (Robbins and Monro, *A stochastic
+approximation method*, 1951). Whatever comes, over n later leases the share that met it is off by exactly as much as the
+logarithm has moved meanwhile, over ``step * n``, as long as no bound is touched: the steps add up to that (Gibbs and
+Candès, *Adaptive conformal inference under distribution shift*, NeurIPS 2021, proposition 4.1). A miss raises the price
+by 5 % at most then, and at 95 % twenty hits take that back: too slow to swing.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from pool.core.aims import Aim
 
 STEP = 0.05
 """By how much of the difference between met and wanted the logarithm of the worth moves with each lease."""
+
+STEADY_STEP = 0.025
+"""The same for all keys of a configured pool. Twice as much costs 4 % more idle time: prices that swing buy less."""
 
 HASTE, SETTLED = 10.0, 90.0
 """By so many times more at first, and less so with each lease until so many were seen."""
@@ -59,10 +64,12 @@ class Target:
     Attributes:
         share: of the leases, more than 0 and less than 1.
         wait_s: that are granted within so many seconds; 0 has them answered at once by an idle cluster.
+        steady: whether it is that of a whole configured pool.
     """
 
     share: float
     wait_s: float = 0.0
+    steady: bool = False
 
     def next(self, aim: Aim, hit: bool, waited_s: float, bounds: tuple[float, float] = BOUNDS) -> Aim:
         """Return a pool's aim after one more lease.
@@ -75,7 +82,7 @@ class Target:
         """
         met = hit or (self.wait_s > 0 and waited_s <= self.wait_s)
         least, most = bounds
-        step = STEP * max(1.0, HASTE - (HASTE - 1.0) * aim.seen / SETTLED)
+        step = STEADY_STEP if self.steady else STEP * max(1.0, HASTE - (HASTE - 1.0) * aim.seen / SETTLED)
         log_worth = min(most, max(least, aim.log_worth + step * (self.share - met)))
         seen = min(LATELY, aim.seen + 1.0)
         return Aim(log_worth, aim.met + (met - aim.met) / seen, seen)
@@ -98,11 +105,11 @@ SAYS_WORTH = ("break_even_s", "start_worth", "hits", "wait_p95_s")
 """The options of a policy that say what a start is worth."""
 
 
-def target_of(hits: float, wait_p95_s: float) -> Target | None:
+def target_of(hits: float, wait_p95_s: float, *, steady: bool = False) -> Target | None:
     """Return what is to be reached, None for no target."""
     if hits:
-        return Target(hits)
-    return Target(P95, wait_p95_s) if wait_p95_s else None
+        return Target(hits, steady=steady)
+    return Target(P95, wait_p95_s, steady) if wait_p95_s else None
 
 
 def checked_target(policy: Targeted) -> None:

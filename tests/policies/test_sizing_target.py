@@ -12,7 +12,7 @@ from policies.auto import Auto
 from policies.newsvendor import MOST_S, Newsvendor
 from policies.reclaim import FixedTTL
 from policies.square_root import SquareRoot
-from policies.target import STEP
+from policies.target import STEADY_STEP, STEP
 from policies.worth import LEAST_S
 from pool.core import idling, snapshot
 from pool.core.aims import NO_AIM, Aim, of_sizing
@@ -52,6 +52,16 @@ def test_misses_raise_it_and_hits_lower_it_within_bounds() -> None:
     assert worth_s(sizing, high) == pytest.approx(MOST_S, rel=STEP)
     assert sizing.aim(NO_AIM, False, 5.0).log_worth > 0
     assert Newsvendor(wait_p95_s=6.0).aim(NO_AIM, False, 5.0).log_worth < 0, "it was granted in time"
+
+
+def test_first_misses_move_it_no_more_than_later_ones() -> None:
+    """They are of what nobody had asked for before: no price would have answered them."""
+    sizing, aim, moved = Newsvendor(hits=0.99), NO_AIM, []
+    for _ in range(20):
+        after = sizing.aim(aim, False, 50.0)
+        moved.append(after.log_worth - aim.log_worth)
+        aim = after
+    assert moved == pytest.approx([0.99 * STEADY_STEP] * 20)
 
 
 def test_dear_clusters_are_worth_less_idle_time() -> None:
