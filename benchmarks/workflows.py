@@ -59,7 +59,7 @@ max_starting: 1000
 defaults:
   idle_cost_per_hour: {{{unit}: 1}}
   sizing: {{type: newsvendor, {worth}}}
-  look_ahead: {{type: just_in_time, break_even: 2h}}
+  look_ahead: just_in_time
   reclaim: {{type: fixed_ttl, ttl: 0s}}
   serve_larger: true
   locality_wait: 0s
@@ -76,8 +76,8 @@ def ahead(worth: str, unit: str = "cluster") -> str:
 # What a start is worth was chosen on seeds 1 to 3: as the least multiple of 4 h with which each of them has its 99 %.
 POLICIES = {
     "by price": {"whole": ahead("break_even: 64h"), "second half": ahead("break_even: 44h")},
-    "by target": dict.fromkeys(SPANS, ahead("hits: 0.991")),
-    "by target and cores": dict.fromkeys(SPANS, ahead("hits: 0.991", "cpu")),
+    "by target": dict.fromkeys(SPANS, ahead("hits: 0.9905")),
+    "by target and cores": dict.fromkeys(SPANS, ahead("hits: 0.9905", "cpu")),
 }
 """Configurations by name, and by what of the demand counts."""
 

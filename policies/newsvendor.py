@@ -83,7 +83,7 @@ class Newsvendor(Worth):
         target = self.target
         return aim if target is None else target.next(aim, hit, waited_s, _bounds(target))
 
-    def _worth_s(self, demand: Demand) -> float:
+    def price_s(self, demand: Demand) -> float:
         """Return T*, in idle seconds of a cluster of the pool."""
         if self.break_even_s:
             return self.break_even_s
@@ -103,19 +103,19 @@ class Newsvendor(Worth):
             return least
         lead_s = demand.start_s or SUPPOSED_START_S
         exceeds = demand.load.exceeds(now, lead_s)
-        return max(least, newsvendor(exceeds, self._worth_s(demand), lead_s))
+        return max(least, newsvendor(exceeds, self.price_s(demand), lead_s))
 
     def saving(self, demand: Demand, now: float) -> Saving:
         """Return what idle clusters save: the n-th pays for itself if ``P(D >= n) (T* + L) / L > 1``."""
         lead_s = demand.start_s or SUPPOSED_START_S
         likely = () if demand.load is None else demand.load.exceeds(now, lead_s)
-        return Saving(likely, (self._worth_s(demand) + lead_s) / lead_s)
+        return Saving(likely, (self.price_s(demand) + lead_s) / lead_s)
 
     def why(self, demand: Demand, now: float) -> str:
         """Return why it is that number, in numbers."""
         if demand.load is None:
             return ""
-        lead_s, worth_s = demand.start_s or SUPPOSED_START_S, self._worth_s(demand)
+        lead_s, worth_s = demand.start_s or SUPPOSED_START_S, self.price_s(demand)
         exceeds = demand.load.exceeds(now, lead_s)
         pays = newsvendor(exceeds, worth_s, lead_s)
         at = [n for n in (pays, pays + 1) if 0 < n <= len(exceeds) and exceeds[n - 1] > 0]

@@ -74,6 +74,9 @@ class SquareRoot:
         """Return that as many as are wanted are, whatever they cost: it has no price."""
         return surely(self.idle_target(demand, now))
 
+    def price_s(self, demand: Demand) -> None:
+        """Return None: it has no price."""
+
     def why(self, demand: Demand, now: float) -> str:
         """Return why it is that number, in numbers."""
         if demand.load is None or not (rho := demand.load.in_use(now)):

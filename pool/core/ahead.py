@@ -1,5 +1,8 @@
 """What is ahead of a pool: the next step of workflows, and its own rhythm. Both say when idle clusters are wanted.
 
+What a workflow asks for next finds the reserve of the pool's sizing too, where there is one, and what it takes of it is
+replaced: so only what the reserve may lack then is made ready for it.
+
 They are wanted, not kept apart: of one pool all idle clusters are alike, so whoever comes first gets one, and another
 is started in its place while it is still expected. A cluster made ready for a group that does not come is an ordinary
 idle one from then on.
@@ -13,8 +16,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pool.core.expected import RHYTHM
+from pool.core.idling import reserve_of
+from pool.core.load import SUPPOSED_START_S
+from pool.core.policy import NO_RESERVE, Reserved
 from pool.core.timers import Kind
-from pool.core.workflows import TOGETHER_S, Delay, Place, Run, Who
+from pool.core.workflows import TOGETHER_S, UNRANKED, Delay, Place, Run, Who
 
 if TYPE_CHECKING:
     from pool.core.policy import Span
@@ -25,7 +31,10 @@ FARTHEST = 4
 
 
 def asked(state: State, digest: str, lease_id: str, group: str, now: float) -> bool:
-    """Somebody asks for a cluster of a pool; tell whether one was wanted for it."""
+    """Somebody asks for a cluster of a pool; tell whether that was foreseen.
+
+    It was if a cluster was ready for it, or could have been: what is left to the reserve is no surprise either.
+    """
     settings, foreseen = state.settings(digest), False
     if group and settings.look_ahead is not None:
         workflows, who = state.workflows, (state.pools[digest].key.tenant, group)
@@ -35,12 +44,16 @@ def asked(state: State, digest: str, lease_id: str, group: str, now: float) -> b
             _drop(state, who, [*run.due, *run.later])
             run.due, run.wanted, run.later = run.wanted, [], []
             for pool, rank in run.due:
-                state.index[pool].expected.until(who, rank, now + TOGETHER_S)
-                state.timers.arm(Kind.POOL, pool, now + TOGETHER_S)
+                if rank != UNRANKED:
+                    state.index[pool].expected.until(who, rank, now + TOGETHER_S)
+                    state.timers.arm(Kind.POOL, pool, now + TOGETHER_S)
         taken = next((wanted for wanted in run.due if wanted[0] == digest), None)
         if taken is not None:
             run.due.remove(taken)
-            foreseen = state.index[digest].expected.drop(who, taken[1]) <= now
+            index = state.index[digest]
+            start_s = index.start_s.value_s
+            in_time = now - run.foreseen_at >= (SUPPOSED_START_S if start_s is None else start_s)
+            foreseen = index.expected.drop(who, taken[1]) <= now or in_time
         while (over := workflows.long_over(now)) is not None:
             group_over(state, over, now)
         _look(state, who, run, now)
@@ -148,17 +161,25 @@ def _want(
         index = state.index[digest]
         # A start is begun as long before as it takes by the clock, also where it is charged.
         start_s, weighed_s = index.start_s.value_s, index.weighed_s
-        spans: dict[float, Span | None] = {}
         has = own.get(digest, 0) + (_held(state, digest, who[1]) if wanted is run.wanted else 0)
-        for each in likely[has:]:
-            if each not in spans:
-                spans[each] = policy.span(chance * each, delay, weighed_s)
-            span = spans[each]
+        reserve, before = reserve_of(state, digest, now), ready.get(digest)
+        spans: dict[tuple[float, Reserved], Span | None] = {}
+        for nth, each in enumerate(likely[has:], start=1):
+            begun_s = before[-1] if before else math.inf
+            reserved = reserve.finds(nth, begun_s - (start_s or 0.0) <= now) if reserve is not None else NO_RESERVE
+            if (each, reserved) not in spans:
+                spans[each, reserved] = policy.span(chance * each, delay, weighed_s, reserved)
+            span = spans[each, reserved]
             if span is None or since + span.until_s <= now:
-                break
+                if reserve is None:
+                    break
+                if span is None and wanted is run.wanted:
+                    wanted.append((digest, UNRANKED))
+                continue
+            if before:
+                before.pop()
             from_s = max(now, since + span.from_s - (start_s or 0.0))
-            begun = ready.get(digest)
-            ready_s = min(begun.pop() if begun else math.inf, from_s + (start_s or 0.0))
+            ready_s = min(begun_s, from_s + (start_s or 0.0))
             run.ranks += 1
             wanted.append((digest, run.ranks))
             index.expected.want(who, run.ranks, 1, from_s, since + span.until_s, ready_s)
@@ -183,5 +204,7 @@ def _drop(state: State, who: Who, wanted: Sequence[tuple[str, int]]) -> defaultd
     ready: defaultdict[str, list[float]] = defaultdict(list)
     for digest, rank in wanted:
         if digest in state.index:
-            ready[digest].append(state.index[digest].expected.drop(who, rank))
+            ready_s = state.index[digest].expected.drop(who, rank)
+            if ready_s < math.inf:
+                ready[digest].append(ready_s)
     return ready

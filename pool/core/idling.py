@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, cast
 from pool.core.aims import of_sizing
 from pool.core.index import PoolIndex
 from pool.core.larger import Reserve, by_choice, in_common, larger_of, smaller_of
+from pool.core.load import SUPPOSED_START_S
 from pool.core.model import GROWING, IDLE, LEASED, RESETTING, STARTING, WARM_HEAD, Cluster, Pool
-from pool.core.policy import Demand, Forecasting
+from pool.core.policy import Demand, Falling, Forecasting, Reserved
 from pool.core.reasons import Reason
 from pool.core.reserve import Member, share
 from pool.core.settings import ROUGHLY, USUAL, PoolSettings
@@ -163,6 +164,42 @@ def _reserve(state: State, digest: str, now: float) -> int:
     if index.reserve is None:
         index.reserve = _sized(state, pool, now)
     return index.reserve
+
+
+class InReserve(NamedTuple):
+    """The reserve that those find who ask for a pool.
+
+    Attributes:
+        clusters: how many there are of it, of the pool's own and of larger ones.
+        needed: how likely it is that at least 1, 2, ... of them are needed in the time of a start.
+        price_s: what a miss costs by the price that it goes by, in idle seconds; None for no such price.
+    """
+
+    clusters: int
+    needed: Falling
+    price_s: float | None
+
+    def finds(self, nth: int, begun: bool) -> Reserved:
+        """Return what the n-th finds of those who ask at once, counted from 1: the others may come in the same time."""
+        over = self.clusters - nth
+        if over < 0:
+            return Reserved(1.0, self.price_s, begun)
+        return Reserved(self.needed[over] if over < len(self.needed) else 0.0, self.price_s, begun)
+
+
+def reserve_of(state: State, digest: str, now: float) -> InReserve | None:
+    """Return the reserve that those find who ask for a pool; None where its sizing does not look at demand."""
+    index, settings = state.index[digest], state.settings(digest)
+    if not settings.sizing.half_life_s or index.load is None:
+        return None
+    known = index.in_reserve
+    if known is None or not 0.0 <= now - known[0] < RESERVE_FOR_S:
+        pool, sizing = state.pools[digest], cast("Forecasting", settings.sizing)
+        clusters = sum(_reserve(state, one, now) for one in (digest, *in_common(state, digest)))
+        needed = index.load.exceeds(now, index.weighed_s or SUPPOSED_START_S)
+        found = InReserve(clusters, needed, sizing.price_s(_demand(state, pool)))
+        known = index.in_reserve = now, found
+    return known[1]
 
 
 def _counts(state: State, larger: Pool) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from itertools import count
+from typing import Any
 
 from pool.core import by_bytes
 from pool.core.by_bytes import ByBytes
@@ -88,6 +89,7 @@ class PoolIndex:
         uses: when it was used, where it is prewarmed by that.
         expected: what idle clusters are wanted for, beside those that its sizing wants.
         reserve: idle clusters that its sizing wanted at the last look, beside those of larger pools; None before.
+        in_reserve: what those find who ask for it, and when that was reckoned (`pool.core.idling.reserve_of`).
         counted_on: idle clusters of larger pools that it counted on at the last look.
         grants: so far, of all its clusters that live.
     """
@@ -127,6 +129,7 @@ class PoolIndex:
         self.expected = Expected()
         self.reserve: int | None = None
         self.counted_on = 0
+        self.in_reserve: tuple[float, Any] | None = None
 
     @property
     def weighed_s(self) -> float | None:

@@ -12,7 +12,7 @@ from pool.core import ahead
 from pool.core.aims import of_sizing
 from pool.core.gaps import Choice, Kind, Release
 from pool.core.larger import larger_of, smaller_of
-from pool.core.load import Load
+from pool.core.load import SUPPOSED_START_S, Load
 from pool.core.model import Cluster, Lease, Outcome, Waiter
 from pool.core.timers import Kind as Due
 
@@ -44,10 +44,6 @@ def why(state: State, cluster: Cluster) -> str:
     if release is None or release.situation is None or release.chosen is None or not reclaim.learns():
         return ""
     return cast("Learner", reclaim).why(release.situation, release.chosen)
-
-
-SUPPOSED_START_S = 60.0
-"""What a start is supposed to take before one was seen."""
 
 
 def asked(state: State, digest: str, lease_id: str, group: str, now: float) -> None:

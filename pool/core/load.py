@@ -20,6 +20,9 @@ DEEPEST = 64
 LEAST_SEEN_S = 3_600.0
 """Demand is counted as if nobody had asked for so long before: the first ask says little of how often they come."""
 
+SUPPOSED_START_S = 60.0
+"""What a start is supposed to take before one was seen."""
+
 OTHERS = 1_000.0
 """How many come at once is supposed to be as in all pools, as if so many bursts of the pool said so."""
 
@@ -142,7 +145,7 @@ class Load:
             now: seconds since the epoch.
             lead_s: what a start takes.
             group: whose; those of one burst are told apart by it, and whoever is of none is one more.
-            foreseen: a cluster was wanted for this very ask, so that it took none of those that stand for others.
+            foreseen: it was known that it would come: it is no reason to have more stand ready for what is not.
             larger: it is one of a larger pool that is asked for: all pools learn of that from that one.
         """
         weight = self._pass(now)
@@ -203,6 +206,11 @@ class Load:
     def now_in_use(self) -> int:
         """How many clusters are in use, or waited for, of the pool and of the larger ones."""
         return self._in_use
+
+    def bursts(self, now: float) -> float:
+        """Return how many bursts there were that nobody foresaw, old ones counting less."""
+        weight = self._pass(now)
+        return self._bursts / weight
 
     def in_use(self, now: float) -> float:
         """Return how many clusters are in use on average, with what waits for one."""

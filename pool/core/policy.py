@@ -198,6 +198,9 @@ class Forecasting(Sizing, Protocol):
     def saving(self, demand: Demand, now: float) -> Saving:
         """Return what idle clusters of the pool save; those of larger pools save the same, where they may serve it."""
 
+    def price_s(self, demand: Demand) -> float | None:
+        """Return what a miss costs, in idle seconds of a cluster of the pool; None if it goes by no price."""
+
 
 class Span(NamedTuple):
     """From when to when a cluster is to be ready, in seconds after something."""
@@ -220,16 +223,34 @@ class Prewarm(Protocol):
         """
 
 
+class Reserved(NamedTuple):
+    """What an ask finds that is expected, if nothing is made ready for it.
+
+    Attributes:
+        lacks: how likely it is that no idle cluster of the reserve is left for it, from 0 to 1.
+        price_s: what a miss costs by the price that the reserve goes by, in idle seconds; None for no such price.
+        begun: whether a cluster was begun for the ask already. To let it go saves no start: the reserve makes another.
+    """
+
+    lacks: float = 1.0
+    price_s: float | None = None
+    begun: bool = False
+
+
+NO_RESERVE = Reserved()
+
+
 class LookAhead(Protocol):
     """When a cluster is made ready for the next step of a workflow."""
 
-    def span(self, likely: float, delay: Delay, start_s: float | None) -> Span | None:
+    def span(self, likely: float, delay: Delay, start_s: float | None, reserved: Reserved = NO_RESERVE) -> Span | None:
         """Return when, in seconds after that from which the delay counts; None for not.
 
         Args:
             likely: how likely it is that the cluster is asked for, from 0 to 1.
             delay: after which it is asked for then.
             start_s: what a start of its pool takes typically, None if none was seen.
+            reserved: what it finds otherwise.
         """
 
 

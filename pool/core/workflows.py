@@ -48,6 +48,9 @@ LEAST_S = 0.5
 WIDEST = 16
 """Of one pool so many clusters are made ready for a step of one group, not more."""
 
+UNRANKED = 0
+"""The rank of what is expected of a step, and nothing is made ready for."""
+
 Step = tuple[tuple[str, int], ...]
 """The pools that are asked for, by digest, and how often; empty where the group is over."""
 
@@ -188,10 +191,12 @@ class Run:
         granted_at: when the last lease of the step was granted; until then, when it was asked for.
         leases: those that it has, or waits for, by id, and of which pool.
         paused_at: since when it has none; 0 while it has.
-        wanted: what is wanted for its next step: pool, and the rank under which it is.
+        wanted: what is wanted for its next step: pool, and the rank under which it is; `UNRANKED` where it is left to
+            what stands ready for anybody.
         later: what is wanted for steps after that, likewise.
         due: what was wanted for the present step and not taken yet, likewise.
         ranks: so many were wanted for it so far.
+        foreseen_at: since when the present step was expected.
         followed: what is to be learned of the place before, once the present step is whole.
     """
 
@@ -205,6 +210,7 @@ class Run:
     later: list[tuple[str, int]] = field(default_factory=list)
     due: list[tuple[str, int]] = field(default_factory=list)
     ranks: int = 0
+    foreseen_at: float = 0.0
     followed: _Followed | None = None
 
     def counts(self) -> dict[str, int]:
@@ -256,6 +262,7 @@ class Workflows:
             paused_s = now - run.paused_at if run.paused_at else None
             run.followed = _Followed(run.step, run.before, now - run.granted_at, paused_s)
             run.before = place_after(run.before, run.step)
+            run.foreseen_at = run.asked_at
             run.asked = {}
         run.asked[pool] = run.asked.get(pool, 0) + 1
         run.asked_at = run.granted_at = now

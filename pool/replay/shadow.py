@@ -15,7 +15,7 @@ from pool.core.decide import Due, decide, due_events
 from pool.core.decisions import Answer, Decision, Granted, Grow, Reset, Shrink, Start, Stop
 from pool.core.events import Acquire, Event, Reconfigure, Release, ResetDone, Revoke, Shrunk, Started, Stopped
 from pool.core.key import ClusterKey
-from pool.core.learning import SUPPOSED_START_S
+from pool.core.load import SUPPOSED_START_S
 from pool.core.model import IDLE, SHRINKING, WARM_HEAD, Cluster, Lease, LeaseState, Mode, Outcome
 from pool.core.reasons import Reason
 from pool.core.recover import restore

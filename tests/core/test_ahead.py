@@ -11,7 +11,7 @@ from policies.newsvendor import Newsvendor
 from policies.next_use import NextUse
 from policies.reclaim import FixedTTL
 from policies.sizing import FloorAndBuffer
-from pool.core import snapshot
+from pool.core import idling, snapshot
 from pool.core.decide import due_events
 from pool.core.events import GroupEnded, Prewarm, Reconfigure, Started, Stopped
 from pool.core.key import ClusterKey
@@ -203,6 +203,97 @@ def test_what_is_ready_for_a_workflow_takes_nothing_of_what_stands_for_others() 
     assert second is not None
     assert first.exceeds(core.now, START_S)[0] > second.exceeds(core.now, START_S)[0]
     assert second.in_use(core.now) > first.in_use(core.now)
+
+
+def bursts(core: Live, key: ClusterKey) -> float:
+    """Return how often somebody asked for a pool, or several did at once, whom nobody had foreseen."""
+    load = core.state.index[key.digest].load
+    assert load is not None
+    return load.bursts(core.now)
+
+
+def overlapping(core: Live, group: str) -> list[Lease]:
+    """Have two tasks follow one that still runs; return their leases."""
+    lease = core.have(FIRST, group)
+    core.go(2_000.0)
+    follow = [core.have(SECOND, group) for _ in range(2)]
+    core.go(100.0)
+    for one in (lease, *follow):
+        core.release(one)
+    core.go(5_000.0)
+    return follow
+
+
+def reserved() -> Live:
+    """Return a core that knows such workflows, and has three idle clusters for strangers who come three at once."""
+    core = live(sizing=Newsvendor(break_even_s=4e3), look_ahead=JustInTime())
+    for n in range(24):
+        asks = [core.ask(SECOND, group=f"stranger-{n}-{k}", wait_s=1e6) for k in range(3)]
+        for ask in asks:
+            core.tell(ask)
+        core.go(100.0)
+        for ask in asks:
+            core.release(core.state.leases[ask.lease_id])
+        core.go(900.0)
+        if n > 20:
+            overlapping(core, f"seen-{n}")
+    assert len(of(core, SECOND, ClusterState.IDLE)) == 3
+    return core
+
+
+def test_what_the_reserve_will_answer_is_not_made_ready() -> None:
+    core = reserved()
+    core.have(FIRST, "now")
+    core.go(2_000.0)
+    assert len(of(core, SECOND)) == 3
+    assert [core.have(SECOND, "now").miss for _ in range(2)] == [None, None]
+
+
+def test_what_a_step_asks_for_beyond_the_reserve_is_made_ready() -> None:
+    core = live(sizing=Newsvendor(break_even_s=1e4), look_ahead=JustInTime(break_even_s=1e5))
+    for n in range(5):
+        core.execute(f"seen-{n}")
+        core.go(5_000.0)
+    core.go(30_000.0)
+    standing = len(of(core, SECOND, ClusterState.IDLE))
+    assert standing < len(STEPS[1])
+    core.have(FIRST, "now")
+    core.go(200.0)
+    assert len(of(core, SECOND, ClusterState.IDLE)) == len(STEPS[1])
+
+
+def test_what_is_left_to_the_reserve_is_no_reason_for_a_larger_one() -> None:
+    core = reserved()
+    before = {key: bursts(core, key) for key in (FIRST, SECOND)}
+    assert [lease.miss for lease in overlapping(core, "now")] == [None, None]
+    assert bursts(core, SECOND) < before[SECOND], "none was added, and old ones count less"
+    assert bursts(core, FIRST) > before[FIRST]
+
+
+def test_what_comes_sooner_than_a_start_is_for_the_reserve_to_have() -> None:
+    core = live(sizing=Newsvendor(break_even_s=1e6), look_ahead=JustInTime())
+    for n in range(5):
+        core.execute(f"seen-{n}", takes_s=START_S / 4)
+        core.go(5_000.0)
+    before = bursts(core, SECOND)
+    core.execute("now", takes_s=START_S / 4)
+    assert bursts(core, SECOND) > before
+
+
+def test_the_reserve_that_a_step_finds_is_that_of_larger_pools_too() -> None:
+    core = live(sizing=Newsvendor(break_even_s=1e6), serve_larger=True)
+    for n in range(4):
+        core.have(THIRD, f"x-{n}")
+        core.have(FIRST, f"y-{n}")
+        core.go(5_000.0)
+    small, large = (idling.reserve_of(core.state, key.digest, core.now) for key in (FIRST, THIRD))
+    assert small is not None
+    assert large is not None
+    assert small.clusters >= large.clusters > 0
+    assert small.price_s == 1e6
+    chances = [small.finds(nth, begun=False).lacks for nth in range(1, small.clusters + 2)]
+    assert chances == sorted(chances)
+    assert chances[-1] == 1.0 > chances[-2]
 
 
 @pytest.mark.parametrize("ceiling", ["pool", "daemon"])

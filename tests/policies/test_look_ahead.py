@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from policies.look_ahead import JustInTime
 from policies.next_use import NextUse
+from pool.core.policy import Reserved
 from pool.core.uses import Use
 from pool.core.workflows import Delay
 
@@ -64,6 +65,31 @@ def test_what_is_not_likely_enough_is_not_made_ready() -> None:
     found = delay(300.0, 0.3)
     assert JustInTime(break_even_s=1_000.0).span(0.9, found, 50.0) is not None
     assert JustInTime(break_even_s=1_000.0).span(0.1, found, 50.0) is None
+
+
+def test_what_the_reserve_answers_mostly_is_worth_as_much_less() -> None:
+    found, policy = delay(300.0, 0.3), JustInTime(break_even_s=10_000.0)
+    for lacks in (0.3, 0.1, 0.03):
+        assert policy.span(0.9, found, 50.0, Reserved(lacks)) == JustInTime(10_000.0 * lacks).span(0.9, found, 50.0)
+    assert policy.span(1.0, found, 50.0, Reserved(0.0)) is None
+
+
+def test_a_miss_costs_what_the_reserve_goes_by_unless_it_was_said() -> None:
+    found = delay(300.0, 0.3)
+    reserved = Reserved(lacks=0.1, price_s=1e5)
+    assert JustInTime().span(1.0, found, 50.0, reserved) == JustInTime(1e4).span(1.0, found, 50.0)
+    for said in (JustInTime(break_even_s=1e3), JustInTime(start_worth=20.0)):
+        assert said.span(1.0, found, 50.0, reserved) == JustInTime(100.0).span(1.0, found, 50.0)
+
+
+def test_what_was_begun_is_let_go_only_if_that_saves_more_than_the_start_that_replaces_it() -> None:
+    soon, late = delay(40.0, 0.2), delay(4_000.0, 0.2)
+    for found, kept in ((soon, True), (late, False)):
+        span = JustInTime(break_even_s=1e3).span(1.0, found, 50.0, Reserved(lacks=0.01, begun=True))
+        assert (span is not None and span.from_s < 0.9 * math.exp(found.mean)) is kept
+    assert JustInTime(break_even_s=1e3).span(1.0, soon, 50.0, Reserved(lacks=1.0, begun=True)) == JustInTime(1e3).span(
+        1.0, soon, 50.0
+    )
 
 
 # --- the next use
