@@ -39,8 +39,8 @@ class JustInTime(Worth):
     *Online strategies for dynamic power management*, 2003).
 
     Attributes:
-        break_even_s: T*, the idle seconds that cost as much as a start; 0 takes it from the price that the reserve goes
-            by, and from the starts where there is none.
+        break_even_s: T*, the idle seconds that cost as much as a start; 0 takes it from the price by which `sizing` has
+            clusters ready, and from the starts where there is none.
         start_worth: how many idle seconds cost as much as a second of starting; 0 takes it from the pool's prices,
             and 30 where there are none.
 
