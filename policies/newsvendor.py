@@ -119,12 +119,12 @@ class Newsvendor(Worth):
         exceeds = demand.load.exceeds(now, lead_s)
         pays = newsvendor(exceeds, worth_s, lead_s)
         at = [n for n in (pays, pays + 1) if 0 < n <= len(exceeds) and exceeds[n - 1] > 0]
-        often = " and ".join(f"a {_nth(n)} one every {_every_h(exceeds[n - 1], lead_s):.3g} h" for n in at)
+        often = " and ".join(f"a {_nth(n)} one every {_span(_every_s(exceeds[n - 1], lead_s))}" for n in at)
         target = self.target
         aimed = "" if target is None else f", for a target of {target.said(demand.aim, _bounds(target))}"
         return (
-            f"{pays} idle clusters pay for themselves: at this hour {often or 'none'} would be needed, and a start is"
-            f" worth {worth_s / 3600:.3g} h of idle time{aimed}"
+            f"{pays} idle {'cluster pays for itself' if pays == 1 else 'clusters pay for themselves'}: at this hour"
+            f" {often or 'none'} would be needed, and a start is worth {_span(worth_s)} of idle time{aimed}"
         )
 
 
@@ -139,9 +139,13 @@ def _bounds(target: Target) -> tuple[float, float]:
     return math.log(LEAST_S / begins_s), math.log(MOST_S / begins_s)
 
 
-def _every_h(chance: float, within_s: float) -> float:
-    """Return how many hours lie on average between what has this chance to happen within a time."""
-    return within_s / -math.log1p(-min(chance, 1.0 - 1e-12)) / 3600
+def _every_s(chance: float, within_s: float) -> float:
+    """Return how many seconds lie on average between what has this chance to happen within a time."""
+    return within_s / -math.log1p(-min(chance, 1.0 - 1e-12))
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.3g} min" if seconds < 3600 else f"{seconds / 3600:.3g} h"
 
 
 def _nth(n: int) -> str:

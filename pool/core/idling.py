@@ -349,6 +349,8 @@ def causes(state: State, pool: Pool, now: float, target: int) -> list[Reason]:
     index = state.index[pool.digest]
     expected = index.expected.wanted(now)
     rhythm = index.expected.for_rhythm()
-    sized = Reason.FLOOR if index.counts[LEASED] == 0 else Reason.BUFFER
-    wanted = [sized] * (target - expected)
+    least = Reason.FLOOR if index.counts[LEASED] == 0 else Reason.BUFFER
+    sized = target - expected
+    number = min(sized, _own_least(state, pool)) if state.settings(pool.digest).sizing.half_life_s else sized
+    wanted = [least] * number + [Reason.DEMAND] * (sized - number)
     return [*wanted, *[Reason.FORECAST] * rhythm, *[Reason.LOOK_AHEAD] * (expected - rhythm)]

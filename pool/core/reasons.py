@@ -113,6 +113,7 @@ class Reason(StrEnum):
     PREWARM = "prewarm"
     FLOOR = "floor"
     BUFFER = "buffer"
+    DEMAND = "demand"
     STANDING = "standing"
     FORECAST = "forecast"
     LOOK_AHEAD = "look_ahead"
@@ -216,6 +217,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.FLOOR: "The pool keeps a least number of idle clusters.",
     Reason.STANDING: "The configuration names it: somebody else runs it.",
     Reason.BUFFER: "The pool keeps spare idle clusters beside the leased ones.",
+    Reason.DEMAND: "By the demand that was seen, the pool needs so many idle clusters.",
     Reason.FORECAST: "The pool is expected to be used then, by the rhythm of its uses before.",
     Reason.LOOK_AHEAD: "A workflow is expected to ask for it next, as it did before.",
 }

@@ -319,6 +319,20 @@ def test_a_breaker_holds_for_what_is_expected() -> None:
     assert of(core, SECOND) == []
 
 
+def test_a_start_says_whether_an_operator_or_demand_wanted_it() -> None:
+    core = live(sizing=Newsvendor(break_even_s=1e6), look_ahead=None)
+    core.tell(Prewarm(SECOND, 1))
+    for n in range(3):
+        core.execute(f"x-{n}")
+        core.go(2_000.0)
+    causes = {str(cluster.cause) for cluster in of(core, SECOND)}
+    assert causes == {"demand"}
+    core = live(sizing=FloorAndBuffer(min_idle=1))
+    core.release(core.have(FIRST, "x"))
+    core.go(100.0)
+    assert [cluster.cause for cluster in of(core, FIRST)] == [Reason.FLOOR]
+
+
 def test_a_floor_stands_beside_what_is_expected() -> None:
     core = seen(live(sizing=FloorAndBuffer(min_idle=1)))
     core.have(FIRST, "now")

@@ -179,7 +179,7 @@ def test_a_cluster_says_in_numbers_why_it_stands_ready() -> None:
     assert core.acquire()
     pool = core.pool()
     assert idling.why(core.state, pool, core.now) == (
-        "1 idle clusters pay for themselves: at this hour a 1st one every 1 h would be needed, and a start is worth 2 h"
+        "1 idle cluster pays for itself: at this hour a 1st one every 1 h would be needed, and a start is worth 2 h"
         " of idle time"
     )
     core.go(WEEK_S + 1.0)

@@ -110,18 +110,18 @@ def test_it_says_how_often_the_last_that_pays_and_the_next_one_would_be_needed()
     for hour in range(200):
         times = 2 if hour % 20 == 0 else 1
         for _ in range(times):
-            load.asked(3_600.0 * hour, 60.0)
+            load.asked(2_400.0 * hour, 60.0)
         for _ in range(times):
-            load.ended(3_600.0 * hour + 100.0)
-    why = Newsvendor(break_even_s=7_200.0).why(QUIET._replace(load=load, start_s=60.0), 720_000.0)
+            load.ended(2_400.0 * hour + 100.0)
+    why = Newsvendor(break_even_s=7_200.0).why(QUIET._replace(load=load, start_s=60.0), 480_000.0)
     said = re.fullmatch(
-        r"1 idle clusters pay for themselves: at this hour a 1st one every (.+) h and a 2nd one every (.+) h would be"
+        r"1 idle cluster pays for itself: at this hour a 1st one every (.+) min and a 2nd one every (.+) h would be"
         r" needed, and a start is worth 2 h of idle time",
         why,
     )
     assert said is not None
-    assert float(said[1]) == pytest.approx(1.0, rel=0.1)
-    assert float(said[2]) == pytest.approx(20.0, rel=0.3)
+    assert float(said[1]) == pytest.approx(40.0, rel=0.1)
+    assert float(said[2]) == pytest.approx(13.3, rel=0.3)
     assert "a 2nd" not in Newsvendor(break_even_s=1e9).why(QUIET._replace(load=Load(1e5, 0.0)), 10.0)
     assert Newsvendor().why(QUIET, 0.0) == ""
 
