@@ -149,7 +149,8 @@ class State:
         self.sizes.clear()
         for pool in self.pools.values():
             self.sizes.put(pool, self.settings(pool.digest))
-            self.index[pool.digest].reserve = None
+            index = self.index[pool.digest]
+            index.reserve = index.in_reserve = None
         # Which leased clusters have room depends on the settings.
         for cluster in self.clusters.values():
             if cluster.state is LEASED:

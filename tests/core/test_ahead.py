@@ -296,6 +296,17 @@ def test_the_reserve_that_a_step_finds_is_that_of_larger_pools_too() -> None:
     assert chances[-1] == 1.0 > chances[-2]
 
 
+def test_with_other_settings_a_step_finds_another_reserve_at_once() -> None:
+    core = reserved()
+    before = idling.reserve_of(core.state, SECOND.digest, core.now)
+    rules, dear = core.state.rules, Newsvendor(break_even_s=1e6)
+    core.tell(Reconfigure(replace(rules, settings_for=lambda key: replace(rules.settings_for(key), sizing=dear))))
+    after = idling.reserve_of(core.state, SECOND.digest, core.now)
+    assert before is not None
+    assert after is not None
+    assert (before.price_s, after.price_s) == (4e3, 1e6)
+
+
 @pytest.mark.parametrize("ceiling", ["pool", "daemon"])
 def test_a_ceiling_holds_for_what_is_expected(ceiling: str) -> None:
     core = seen(live())
