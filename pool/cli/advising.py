@@ -32,7 +32,7 @@ from pool.cli.demand import (
 from pool.cli.errors import tell
 from pool.cli.outcome import said_of
 from pool.cli.replaying import CURRENT, configuration, play_config, progress
-from pool.cli.show import hours, span
+from pool.cli.show import hours, money, span
 
 if TYPE_CHECKING:
     from pool.config import Config
@@ -277,12 +277,12 @@ def _evidence(one: Advice | None, worth: Callable[[Figures], float]) -> list[str
     else:
         said.append("Nothing that was tried saves 2 %: left as it is.")
     others = sorted((worth(figures), name) for name, figures in one.tried.items() if name != one.best)
-    said.append("Tried: " + ", ".join(f"{name} {cost:,.2f}" for cost, name in others) + ".")
+    said.append("Tried: " + ", ".join(f"{name} {money(cost)}" for cost, name in others) + ".")
     return said
 
 
 def _say(one: Figures, worth: Callable[[Figures], float]) -> str:
-    return f"{one.hit_rate:.1%} hits, {hours(one.idle_s)} idle hours, cost {worth(one):,.2f}"
+    return f"{one.hit_rate:.1%} hits, {hours(one.idle_s)} idle hours, cost {money(worth(one))}"
 
 
 def _json(advice: Sequence[Advice], was: Figures, then: Figures, proposed: Config, warm_up_s: float) -> None:

@@ -12,7 +12,7 @@ import typer
 from pool.cli.errors import tell
 from pool.cli.outcome import said_of
 from pool.cli.replaying import CURRENT, configuration, play_config, progress
-from pool.cli.show import hours, span, table
+from pool.cli.show import hours, money, span, table
 
 if TYPE_CHECKING:
     from pool.core.key import ClusterKey
@@ -108,7 +108,7 @@ def _show(
             f"{one.before.hit_rate:.0%} to {one.after.hit_rate:.0%}",
             f"{span(one.before.waited_s)} to {span(one.after.waited_s)}",
             f"{hours(one.before.idle_s)} to {hours(one.after.idle_s)}",
-            f"{one.worth(priced):+,.2f}",
+            ("+" if one.worth(priced) > 0 else "") + money(one.worth(priced)),
         )
         for one in found[:MOST]
         if one.worth(priced)
@@ -120,7 +120,7 @@ def _show(
 
 def _rows(priced: bool) -> list[tuple[str, Any]]:
     def cost(one: Figures) -> str:
-        return f"{one.cost:,.2f}" if priced else hours(one.objective_s)
+        return money(one.cost) if priced else hours(one.objective_s)
 
     return [
         ("leases", lambda one: f"{one.leases:,}"),

@@ -13,7 +13,7 @@ from pool.cli.context import JSON, where
 from pool.cli.errors import CommandError, tell
 from pool.cli.looking import PoolName, Tenant
 from pool.cli.period import moment
-from pool.cli.show import as_json, share, span, table
+from pool.cli.show import as_json, money, share, span, table
 from pool.cli.talk import Operator
 
 COLUMNS = (
@@ -114,7 +114,7 @@ def _figures(item: dict[str, Any], priced: bool) -> list[object]:
     hits = share(item["hits"], item["leases"])
     misses = ", ".join(f"{count} {reason}" for reason, count in list(item["misses_by_reason"].items())[:3])
     costs = (item["idle_cost"], item["overhead_cost"], item["waiting_cost"])
-    shown = [f"{item['cost']:,.2f}", ", ".join(f"{cost:,.2f}" for cost in costs)] if priced else []
+    shown = [money(item["cost"]), ", ".join(map(money, costs))] if priced else []
     return [
         span(item["life_s"]), span(item["busy_s"]), span(idle_s), span(item["life_s"] - item["busy_s"] - idle_s),
         item["leases"], hits, span(item["waited_s"]), *shown, misses,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pool.cli.errors import tell
 from pool.cli.plan import Plan, policies_of, rules_of
 from pool.cli.replaying import play, progress
-from pool.cli.show import hours, share, span, table
+from pool.cli.show import hours, money, share, span, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ def show(outcome: Report, plan: Plan, keys: dict[str, ClusterKey]) -> None:
             digest, *_name(plan, keys[digest]).values(), keys[digest].image, describe(keys[digest].shape),
             keys[digest].tenant, f"{one.leases:,}", share(one.hits, one.leases),
             span(one.wait_p50_s), span(one.wait_p95_s), span(one.wait_p99_s), hours(one.idle_s), hours(one.cluster_s),
-            *([f"{one.cost:,.2f}"] if priced else []), hours(one.objective), _ratio(one),
+            *([money(one.cost)] if priced else []), hours(one.objective), _ratio(one),
         )
         for digest, one in shown[:MOST]
     ]  # fmt: skip
@@ -99,7 +99,7 @@ def rows(outcome: Report, plan: Plan, priced: bool) -> list[tuple[str, str]]:
         ("idle, leased, all cluster hours", ", ".join(map(_hours, spent))),
     ]
     if priced:
-        found.append(("cost of idle time, starts and waiting", f"{outcome.cost:,.2f}"))
+        found.append(("cost of idle time, starts and waiting", money(outcome.cost)))
     found.append((f"objective (a miss is {span(outcome.break_even_s)} idle)", _hours(outcome.objective)))
     ahead = "starts and idle time of who starts all just in time"
     fixed = "the best fixed idle times in hindsight / optimum"

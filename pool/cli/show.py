@@ -59,6 +59,11 @@ def span(seconds: float | None) -> str:
     return " ".join(parts[:2])
 
 
+def money(amount: float) -> str:
+    """Return an amount of whatever prices are in, with two digits at least: ``1,204.30``, ``12.50``, ``0.0073``."""
+    return f"{amount:,.2f}" if abs(amount) >= 0.1 or not amount else f"{amount:.2g}"
+
+
 def hours(seconds: float) -> str:
     """Return a number of hours, with two digits at least where there are few: ``1,204.3``, ``12.5``, ``0.073``."""
     found = seconds / 3600
