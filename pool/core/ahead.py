@@ -50,10 +50,10 @@ def asked(state: State, digest: str, lease_id: str, group: str, now: float) -> b
         taken = next((wanted for wanted in run.due if wanted[0] == digest), None)
         if taken is not None:
             run.due.remove(taken)
-            index = state.index[digest]
-            start_s = index.start_s.value_s
-            in_time = now - run.foreseen_at >= (SUPPOSED_START_S if start_s is None else start_s)
-            foreseen = index.expected.drop(who, taken[1]) <= now or in_time
+            in_time = now - run.foreseen_at >= _start_s(state, digest)
+            foreseen = state.index[digest].expected.drop(who, taken[1]) <= now or in_time
+        if not foreseen:
+            run.surprised_at = now
         while (over := workflows.long_over(now)) is not None:
             group_over(state, over, now)
         _look(state, who, run, now)
@@ -125,7 +125,8 @@ def _look(state: State, who: Who, run: Run, now: float, *, back: str | None = No
     # What is ready, or begun, for the group is so still.
     ready = _drop(state, who, [*run.wanted, *run.later])
     if back is not None:
-        ready[back].append(now)
+        # What was taken from the reserve is the reserve's until the start that replaces it is ready.
+        ready[back].append(max(now, run.surprised_at + _start_s(state, back)))
     for times in ready.values():
         times.sort(reverse=True)
     run.wanted, run.later = [], []
@@ -184,6 +185,12 @@ def _want(
             wanted.append((digest, run.ranks))
             index.expected.want(who, run.ranks, 1, from_s, since + span.until_s, ready_s)
             state.timers.arm(Kind.POOL, digest, from_s)
+
+
+def _start_s(state: State, digest: str) -> float:
+    """Return what a start takes by the clock."""
+    start_s = state.index[digest].start_s.value_s
+    return SUPPOSED_START_S if start_s is None else start_s
 
 
 def _in_time(state: State, place: Place) -> bool:

@@ -197,6 +197,7 @@ class Run:
         due: what was wanted for the present step and not taken yet, likewise.
         ranks: so many were wanted for it so far.
         foreseen_at: since when the present step was expected.
+        surprised_at: when it asked last for something that nobody had foreseen.
         followed: what is to be learned of the place before, once the present step is whole.
     """
 
@@ -211,6 +212,7 @@ class Run:
     due: list[tuple[str, int]] = field(default_factory=list)
     ranks: int = 0
     foreseen_at: float = 0.0
+    surprised_at: float = -math.inf
     followed: _Followed | None = None
 
     def counts(self) -> dict[str, int]:

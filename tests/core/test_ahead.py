@@ -280,6 +280,28 @@ def test_what_comes_sooner_than_a_start_is_for_the_reserve_to_have() -> None:
     assert bursts(core, SECOND) > before
 
 
+def test_what_comes_back_sooner_than_a_start_takes_is_not_one_more_than_the_reserve() -> None:
+    """Who takes one and soon after three has had one of the reserve back, and no replacement of it yet."""
+    core = live(sizing=Newsvendor(break_even_s=2e4), look_ahead=JustInTime())
+
+    def widening(group: str) -> list[Lease]:
+        core.release(core.have(FIRST, group))
+        core.go(START_S / 4)
+        asks = [core.ask(FIRST, group=group, wait_s=1e6) for _ in range(3)]
+        for ask in asks:
+            core.tell(ask)
+        core.go(200.0)
+        leases = [core.state.leases[ask.lease_id] for ask in asks]
+        for lease in leases:
+            core.release(lease)
+        core.go(5_000.0)
+        return leases
+
+    for n in range(6):
+        widening(f"seen-{n}")
+    assert [lease.miss for lease in widening("now")] == [None, None, None]
+
+
 def test_the_reserve_that_a_step_finds_is_that_of_larger_pools_too() -> None:
     core = live(sizing=Newsvendor(break_even_s=1e6), serve_larger=True)
     for n in range(4):
