@@ -28,7 +28,7 @@ STEP = 0.05
 """By how much of the difference between met and wanted the logarithm of the worth moves with each lease."""
 
 STEADY_STEP = 0.025
-"""The same for all keys of a configured pool. Twice as much costs 4 % more idle time: prices that swing buy less."""
+"""The same for all keys of a configured pool. Prices that swing buy less: see docs/policies.md for twice as much."""
 
 HASTE, SETTLED = 10.0, 90.0
 """By so many times more at first, and less so with each lease until so many were seen."""

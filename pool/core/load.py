@@ -207,11 +207,6 @@ class Load:
         """How many clusters are in use, or waited for, of the pool and of the larger ones."""
         return self._in_use
 
-    def bursts(self, now: float) -> float:
-        """Return how many bursts there were that nobody foresaw, old ones counting less."""
-        weight = self._pass(now)
-        return self._bursts / weight
-
     def in_use(self, now: float) -> float:
         """Return how many clusters are in use on average, with what waits for one."""
         self._pass(now)
